@@ -1,0 +1,5 @@
+//! From the queue to the person: who is reachable, what is due, send, and what comes back.
+
+mod port;
+
+pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};

@@ -1,0 +1,129 @@
+//! What dispatch asks of a messenger, and what the messenger tells.
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::model::{BareJid, Jid, Show, StanzaId};
+
+/// One instant message, ready to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// To whom.
+    pub to: BareJid,
+    /// `id` and origin-id.
+    pub stanza_id: StanzaId,
+    /// Text. The messenger removes what XML forbids.
+    pub body: String,
+    /// Asks for a receipt (XEP-0184) and for storage (XEP-0334); `false` for the bot's one-line answers.
+    pub tracked: bool,
+    /// A resend: when the first copy was sent (XEP-0203).
+    pub first_sent: Option<Timestamp>,
+}
+
+/// The window is full or there is no session: the letter comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full(pub Letter);
+
+/// The sending side of a messenger.
+pub trait Messenger: Send + Sync {
+    /// Hands a letter over to be written. Never blocks. At most `window` letters are written and not yet acknowledged;
+    /// beyond that `Full`.
+    fn send(&self, letter: Letter) -> Result<(), Full>;
+
+    /// How many more letters would be taken now; 0 without a session.
+    fn room(&self) -> usize;
+}
+
+/// RFC 6120 §8.3.2: what the sender of the refused stanza should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorType {
+    /// Retry after providing credentials.
+    Auth,
+    /// Do not retry.
+    Cancel,
+    /// It was only a warning.
+    Continue,
+    /// Retry after changing it.
+    Modify,
+    /// Retry after waiting.
+    Wait,
+}
+
+/// A stanza came back (RFC 6120 §8.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounce {
+    /// Who says so; `None`: our own server.
+    pub from: Option<Jid>,
+    /// The stanza.
+    pub stanza_id: StanzaId,
+    /// Type of the error.
+    pub kind: ErrorType,
+    /// Its defined condition, such as `item-not-found`.
+    pub condition: String,
+    /// Its text, if any; data from outside.
+    pub text: Option<String>,
+}
+
+/// What a messenger tells. The order is the order of the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A session is up and the roster is loaded (or the session resumed, and all is as before).
+    Up {
+        /// XEP-0198 resumed: presence and letters in flight are kept. Otherwise presence starts anew; whatever was in
+        /// flight was reported by `Lost` before.
+        resumed: bool,
+    },
+    /// No session any more; the messenger reconnects by itself. Letters in flight may yet be accepted by a resumption.
+    Down {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The login was refused, or the certificate: somebody must change something. Tried again, slowly.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The session that carried these letters cannot be resumed: whether they arrived is in doubt.
+    Lost {
+        /// Written or about to be, not acknowledged.
+        stanzas: Vec<StanzaId>,
+    },
+    /// A configured recipient's roster state: have they granted us the subscription (`to` or `both`)?
+    Subscription {
+        /// Who.
+        who: BareJid,
+        /// Granted.
+        granted: bool,
+    },
+    /// Presence of one resource of a configured recipient; `None`: unavailable. With a bare JID all resources are meant.
+    Presence {
+        /// Full JID.
+        who: Jid,
+        /// What it shows and its priority; `None`: gone.
+        state: Option<(Show, i8)>,
+    },
+    /// XEP-0198 acknowledged.
+    Accepted {
+        /// In the order sent.
+        stanzas: Vec<StanzaId>,
+    },
+    /// XEP-0184 receipt. Whether it is from the right one is for dispatch to check.
+    Receipt {
+        /// Who sent it.
+        from: Jid,
+        /// For which stanza.
+        stanza_id: StanzaId,
+    },
+    /// A stanza came back.
+    Bounced(Bounce),
+    /// A chat message from a configured recipient.
+    Chat {
+        /// Who.
+        from: Jid,
+        /// Text; data from outside.
+        body: String,
+    },
+}
+
+/// The telling side: bounded; the messenger waits where dispatch is slow, but keeps the stream alive.
+pub type Events = mpsc::Receiver<Event>;

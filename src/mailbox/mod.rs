@@ -1,0 +1,81 @@
+//! The monitored mailbox: a port with one value for each connection, and its adapters for IMAP and POP3.
+
+mod port;
+
+pub use port::{Clearing, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark, Woke};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{MailboxName, Secret};
+use crate::net::TlsMode;
+
+/// Which protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 3501 / 9051.
+    Imap,
+    /// RFC 1939.
+    Pop3,
+}
+
+/// How a new mail is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// IMAP IDLE (RFC 2177) where the server has it, with `poll` as the safety poll.
+    Idle,
+    /// Every `poll`.
+    Poll,
+}
+
+/// What happens in the mailbox to a mail that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Keep,
+    /// `\Seen`.
+    Seen,
+    /// To that folder, created where it is missing.
+    Move(String),
+    /// Deleted.
+    Delete,
+}
+
+/// The connection part of a `[[mailbox]]`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name.
+    pub name: MailboxName,
+    /// IMAP or POP3.
+    pub protocol: Protocol,
+    /// Host to dial.
+    pub host: String,
+    /// Port to dial.
+    pub port: u16,
+    /// TLS from the first byte, by STARTTLS/STLS, or none.
+    pub tls: TlsMode,
+    /// Extra trust anchors, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Name that the certificate must carry; the host where `None`.
+    pub tls_name: Option<String>,
+    /// Allows `tls = "none"` beyond loopback.
+    pub allow_plaintext: bool,
+    /// Login name.
+    pub user: String,
+    /// Login password.
+    pub password: Secret,
+    /// IMAP folder.
+    pub folder: String,
+    /// How a new mail is noticed.
+    pub watch: Watch,
+    /// What happens to a mail that is stored.
+    pub after: After,
+    /// Where mails of senders who are not allowed are moved.
+    pub rejected: Option<String>,
+    /// Larger mails are not fetched whole, bytes.
+    pub max_size: u64,
+    /// IDLE is issued again after this.
+    pub idle_for: Duration,
+    /// Longest wait for the server's next byte.
+    pub timeout: Duration,
+}

@@ -1,0 +1,3 @@
+//! The `mailbell` command.
+
+fn main() {}

@@ -1,0 +1,41 @@
+//! The words of the domain as types. No clock, no I/O, no async: whatever needs the time takes it as an argument.
+//!
+//! Names follow the product's terms: a *message* is one raw mail, an *alert* one parsed condition report, a *condition* what
+//! (scope, key) names, a *notification* one alert for one recipient. Accepted, delivered and acknowledged are never blurred.
+
+mod alert;
+mod condition;
+mod message;
+mod names;
+mod notification;
+mod policy;
+mod secret;
+mod severity;
+mod units;
+
+pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Variant};
+pub use condition::{ConditionView, Plan, PlannedNotification, Planner, Seen, Told};
+pub use message::{Cursor, MailDigest, MessageState, NewMessage, Source};
+pub use names::{BadName, GroupName, Key, MailboxName, RecipientName, Scope};
+pub use notification::{
+    AlertId, AlertState, BadId, ConditionId, Epoch, Kind, MessageId, Notification, NotificationId, NotificationState,
+    StanzaId,
+};
+pub use policy::{Delivery, FallbackWhen, Offline, PolicyRow, Presence, Show, ShowSet};
+pub use secret::Secret;
+pub use severity::{BadSeverity, Severity};
+pub use units::{BadUnit, Size, Span};
+
+pub use jid::{BareJid, Jid};
+pub use jiff::Timestamp;
+
+/// One person who receives alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The name used in groups, logs and commands.
+    pub name: RecipientName,
+    /// Where instant messages go; never a full JID, so that the server picks the recipient's devices.
+    pub jid: BareJid,
+    /// Preferred language of alerts that come in several (RFC 5646), if the operator gave one.
+    pub lang: Option<String>,
+}

@@ -1,0 +1,129 @@
+//! Names that cannot hold a bad value.
+
+use serde::{Deserialize, Serialize};
+
+/// The text cannot be such a name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no {what} name: {why}")]
+pub struct BadName {
+    what: &'static str,
+    text: String,
+    why: &'static str,
+}
+
+/// Longest name that config may give, in bytes: names stand in every log line and message footer.
+const MAX_NAME: usize = 64;
+
+fn check(what: &'static str, text: &str) -> Result<(), BadName> {
+    let bad = |why| Err(BadName { what, text: text.chars().take(80).collect(), why });
+    if text.is_empty() {
+        return bad("it is empty");
+    }
+    if text.len() > MAX_NAME {
+        return bad("it is longer than 64 bytes");
+    }
+    if !text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+')) {
+        return bad("allowed are letters, digits and . _ - +");
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = BadName;
+
+            fn try_from(text: String) -> Result<Self, BadName> {
+                check($what, &text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// Name of a set of recipients.
+    GroupName,
+    "group"
+);
+name!(
+    /// Name of one recipient.
+    RecipientName,
+    "recipient"
+);
+name!(
+    /// Name of one monitored mailbox.
+    MailboxName,
+    "mailbox"
+);
+
+/// Correlation key: names the *condition* that an alert reports, so that firing, update and resolved meet.
+/// Any text; counts only within its [`Scope`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(pub String);
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Where a key counts: mailbox and sender, or the whole mailbox (`key_scope = "mailbox"`), or the source's name.
+/// An opaque text; equal scopes are equal texts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Scope(pub String);
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_why_it_is_refused() {
+        assert_eq!("ops".parse::<GroupName>().unwrap().as_str(), "ops");
+        let err = |t: &str| t.parse::<GroupName>().unwrap_err().to_string();
+        assert_eq!(err(""), "`` is no group name: it is empty");
+        assert_eq!(err("a b"), "`a b` is no group name: allowed are letters, digits and . _ - +");
+        assert!(err(&"x".repeat(65)).ends_with("it is longer than 64 bytes"));
+        assert!(serde_json::from_str::<GroupName>("\"a b\"").is_err());
+    }
+}

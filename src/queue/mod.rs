@@ -1,0 +1,56 @@
+//! The durable queue: a port whose operations are the commits by name.
+//!
+//! | commit | method | what is durable afterwards |
+//! | --- | --- | --- |
+//! | D1 | [`Inbox::d1_store`] | raw mails with their cursors; only now may the mailbox be touched |
+//! | D2 | [`Inbox::d2_commit`] | alerts, conditions and one notification for each recipient, with its stanza id |
+//! | D3 | [`Outbox::d3_intend`] | the intent to send; only now may the socket be written |
+//! | D4 | [`Outbox::d4_accepted`] | the XMPP server took it |
+//! | D5 | [`Outbox::d5_delivered`] | a client has it |
+//!
+//! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
+
+mod port;
+mod views;
+
+pub use port::{Desk, Express, Inbox, Outbox, Queue};
+pub use views::{
+    AlertRecord, Content, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
+    QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared, Verdict, Watch, WatchEnd,
+    WatchMember,
+};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[store]` of the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Database file; its lock and the control socket stand beside it.
+    pub path: PathBuf,
+    /// Raw mails are purged after this.
+    pub raw_for: Duration,
+    /// Below this many free bytes polling stops.
+    pub reserve: u64,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("store: {what}")]
+pub struct StoreError {
+    /// What was being done, and what the database said.
+    pub what: String,
+    /// What follows from it.
+    pub fault: StoreFault,
+}
+
+/// What follows from a failed store operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// No space (SQLITE_FULL, ENOSPC): it was rolled back; go on when there is room again.
+    Full,
+    /// The caller asked for something that is not there or not possible in that state; nothing happened.
+    Refused,
+    /// Anything else, a failed fsync above all: what is on disk is unknown. Stop and exit 74.
+    Broken,
+}

@@ -1,0 +1,227 @@
+//! The queue as its users see it, one trait for each of them.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{
+    D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing, QuarantineView,
+    Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
+};
+use crate::model::{
+    AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
+    Recipient, Severity, StanzaId,
+};
+
+/// Everything, for who composes.
+pub trait Queue: Inbox + Outbox + Desk {}
+
+impl<T: Inbox + Outbox + Desk> Queue for T {}
+
+/// Asked inside D2: may a notification be born `sending`, so that it needs no third commit before it is written?
+pub trait Express: Send + Sync {
+    /// The epoch under which it would be sent; `None`: no session, nothing may be born `sending`.
+    fn epoch(&self) -> Option<Epoch>;
+
+    /// Is the recipient reachable for it right now, and the send window not full? `true` reserves one place in the window.
+    fn reserve(&self, recipient: &Recipient, severity: Severity, delivery: &Delivery) -> bool;
+
+    /// Gives back places that were reserved in a D2 that failed.
+    fn release(&self, places: usize);
+}
+
+/// What intake needs: from the mailbox to the queue.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// Those of `listed` that the store does not hold, in the order given.
+    async fn unknown(&self, mailbox: &MailboxName, listed: &[Cursor]) -> Result<Vec<Cursor>, StoreError>;
+
+    /// D1: stores raw mails with their SHA-256 and cursors, in one commit. Those whose cursor is known already are left
+    /// out. Returns what was stored, in order.
+    async fn d1_store(
+        &self,
+        mailbox: &MailboxName,
+        batch: Vec<NewMessage>,
+        now: Timestamp,
+    ) -> Result<Vec<MessageId>, StoreError>;
+
+    /// Stored messages of the mailbox that were not cleared from it yet.
+    async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError>;
+
+    /// Marks messages whose sender is not allowed, so that they are cleared as `rejected` says, after a restart too.
+    async fn mark_rejected(&self, ids: &[MessageId]) -> Result<(), StoreError>;
+
+    /// These were cleared from their mailbox.
+    async fn cleared(&self, ids: &[MessageId]) -> Result<(), StoreError>;
+
+    /// Retires cleared POP3 UIDLs that a complete listing does not hold any more: the same UIDL is a new mail next time.
+    async fn retire_absent(&self, mailbox: &MailboxName, listed: &[Cursor]) -> Result<(), StoreError>;
+
+    /// How many messages of the mailbox wait to be parsed.
+    async fn waiting(&self, mailbox: &MailboxName) -> Result<u64, StoreError>;
+
+    /// Messages that wait to be parsed: oldest first within a mailbox, fair between mailboxes; at most `limit`, and no
+    /// more than `max_bytes` of raw mail unless the first alone is larger.
+    async fn ready(&self, limit: usize, max_bytes: u64) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// D2: alerts, conditions, routing and notifications of a batch, in one commit; each message whole or not at all.
+    /// Whatever is quarantined or unsubscribed is noted for the operators in the same commit.
+    async fn d2_commit(
+        &self,
+        batch: Vec<D2Message>,
+        planner: &dyn Planner,
+        express: &dyn Express,
+        now: Timestamp,
+    ) -> Result<D2Report, StoreError>;
+
+    /// Free space where the store stands.
+    async fn room(&self) -> Result<Room, StoreError>;
+
+    /// Purges at most `limit` raw mails that were stored before `before` and are done with. Returns how many.
+    async fn purge_raw(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
+}
+
+/// What dispatch needs: from the queue to the person.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// The next epoch: a start counter, durable.
+    async fn next_epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// Everything `sending` is in doubt: a new process, or a session that did not resume. It becomes due again, with the
+    /// same stanza id. Returns how many.
+    async fn in_doubt(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Recipients who have something queued, or in doubt, that is due now.
+    async fn recipients_due(&self, now: Timestamp) -> Result<Vec<BareJid>, StoreError>;
+
+    /// What is due for these recipients: at most `per_recipient` each and `limit` in all; critical first, then oldest.
+    /// Within (recipient, condition) only the oldest that was not sent yet.
+    async fn due(
+        &self,
+        recipients: &[BareJid],
+        per_recipient: usize,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, StoreError>;
+
+    /// When something that waits for a time is next due: a retry, an effective time, the end of a hold or of an alert.
+    async fn next_timer(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// D3: queued (or in doubt) → sending. Returns those that were; the others changed meanwhile and must not be sent.
+    async fn d3_intend(
+        &self,
+        ids: &[NotificationId],
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<Vec<NotificationId>, StoreError>;
+
+    /// D4: sending → accepted, for a digest also all that it covers. Others are left as they are.
+    async fn d4_accepted(&self, stanzas: &[StanzaId], now: Timestamp) -> Result<(), StoreError>;
+
+    /// D5: sending, accepted or unconfirmed → delivered, where the receipt is from the recipient's bare JID. Returns the
+    /// receipts that are for nothing of that recipient.
+    async fn d5_delivered(&self, receipts: &[Receipt], now: Timestamp) -> Result<Vec<Receipt>, StoreError>;
+
+    /// Accepted before `before` and no receipt: unconfirmed. Returns how many.
+    async fn unconfirm(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// The notification that this stanza carries.
+    async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError>;
+
+    /// sending or accepted → queued, not before then: the server refused it for now.
+    async fn retry(
+        &self,
+        stanza: &StanzaId,
+        not_before: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// sending or accepted → dead.
+    async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// queued → held until then, with the reason.
+    async fn hold(
+        &self,
+        ids: &[NotificationId],
+        until: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// queued → expired, with the reason: the policy says skip.
+    async fn skip(&self, ids: &[NotificationId], reason: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// What is held for a recipient: at most `limit` critical ones and `limit` others.
+    async fn returning(&self, recipient: &BareJid, limit: usize) -> Result<Returning, StoreError>;
+
+    /// Recipients for whom something is held.
+    async fn recipients_held(&self) -> Result<Vec<BareJid>, StoreError>;
+
+    /// held → queued.
+    async fn release_held(&self, ids: &[NotificationId], now: Timestamp) -> Result<(), StoreError>;
+
+    /// One digest instead of all that is held for the recipient and not critical: it is queued, and what it covers follows
+    /// its way (D3, D4, D5). Returns its number; `None` where nothing was held any more.
+    async fn digest(
+        &self,
+        recipient: &Recipient,
+        covers: &[NotificationId],
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Option<NotificationId>, StoreError>;
+
+    /// Ends holds that are over, and what is of no use any more.
+    async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError>;
+
+    /// Groups of alerts of which is not known yet whether somebody can be told.
+    async fn watches(&self, limit: usize) -> Result<Vec<Watch>, StoreError>;
+
+    /// Ends a watch. What it adds is committed with it.
+    async fn end_watch(
+        &self,
+        alert: AlertId,
+        group: &GroupName,
+        end: WatchEnd,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Notes something that the operators are to be told.
+    async fn note(&self, topic: &str, text: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Topics with something untold whose last notice was before `told_before`.
+    async fn notices_due(&self, told_before: Timestamp) -> Result<Vec<NoticeDue>, StoreError>;
+
+    /// Queues a notice for each of the operators, and counts its topic as told.
+    async fn notice(
+        &self,
+        topic: &str,
+        text: &str,
+        operators: &[(Recipient, Delivery)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+}
+
+/// What people ask and do, through the CLI and later the API.
+#[async_trait]
+pub trait Desk: Send + Sync {
+    /// Notifications, by number.
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<NotificationView>, StoreError>;
+
+    /// One alert, with its notifications and timeline.
+    async fn show_alert(&self, id: AlertId) -> Result<Option<MessageView>, StoreError>;
+
+    /// One notification.
+    async fn show(&self, id: NotificationId) -> Result<Option<NotificationView>, StoreError>;
+
+    /// Send it now, whatever the presence says: from queued, held, expired, dead, unconfirmed; others are refused.
+    async fn retry_now(&self, id: NotificationId, now: Timestamp) -> Result<(), StoreError>;
+
+    /// End it: from queued, held; others are refused.
+    async fn expire_now(&self, id: NotificationId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Quarantined messages with a greater number, oldest first.
+    async fn quarantine(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<QuarantineView>, StoreError>;
+
+    /// One quarantined message with its raw mail; the mail is gone after `raw_for`.
+    async fn quarantined(&self, id: MessageId) -> Result<Option<(QuarantineView, Option<Vec<u8>>)>, StoreError>;
+}

@@ -1,0 +1,68 @@
+//! Alert × routes → groups → recipients; and the rules of D2.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{GroupName, MailboxName, PolicyRow, Recipient, RecipientName};
+
+/// Recipients, groups and routes of the config.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[[recipient]]`.
+    pub recipients: Vec<Recipient>,
+    /// `[[group]]`.
+    pub groups: Vec<Group>,
+    /// `[[route]]`, in order.
+    pub routes: Vec<Route>,
+    /// Where an alert goes that no route matches (`operators.default_group`).
+    pub default_group: Option<GroupName>,
+    /// Who is told of quarantine, dead notifications, failing mailboxes (`operators.group`).
+    pub operators: Option<GroupName>,
+    /// An open condition at the same or a lower severity is paged again after this.
+    pub repeat_after: Duration,
+    /// `key_scope` by mailbox; `Sender` for those that are not in it.
+    pub key_scopes: BTreeMap<MailboxName, KeyScope>,
+}
+
+/// Within what a key names one condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyScope {
+    /// Mailbox and sender: nobody resolves what another reported.
+    Sender,
+    /// The mailbox: senders share their conditions.
+    Mailbox,
+}
+
+/// One `[[group]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: GroupName,
+    /// Recipients, and other groups.
+    pub members: Vec<Member>,
+    /// Anyone may be in it: CAP Restricted and Private never go here.
+    pub public: bool,
+    /// `[[group.policy]]`, in order; the built-in rows follow.
+    pub policy: Vec<PolicyRow>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Member {
+    /// A recipient.
+    Recipient(RecipientName),
+    /// All members of another group (`@name`).
+    Group(GroupName),
+}
+
+/// One `[[route]]`: all matchers must match.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Field and patterns, any of which may match: `source`, `mailbox`, `sender`, `status`, `severity`, `group`,
+    /// `label.NAME`.
+    pub matchers: Vec<(String, Vec<String>)>,
+    /// Where the alert goes; empty: recorded without paging.
+    pub groups: Vec<GroupName>,
+    /// Look at the following routes as well.
+    pub go_on: bool,
+}

@@ -1,0 +1,7 @@
+//! Integration tests: real servers on loopback, each with a temporary directory of its own. No test sleeps for luck: it waits
+//! for a condition, with a deadline.
+
+// Tests say what must hold by failing: the lints that forbid that are for the product's own code.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod support;
