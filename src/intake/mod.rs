@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::model::Severity;
 use crate::parse::Plain;
 
 /// The intake part of a `[[mailbox]]`.
@@ -20,6 +19,4 @@ pub struct Settings {
     pub sender_may_choose_group: bool,
     /// What a mail without XML becomes.
     pub plain: Plain,
-    /// Severity of a plain alert.
-    pub plain_severity: Severity,
 }
