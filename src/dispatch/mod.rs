@@ -1,5 +1,28 @@
 //! From the queue to the person: who is reachable, what is due, send, and what comes back.
+//!
+//! One worker ([`run`]) owns it all. A round: take what the messenger tells, settle watches, take what is due for those who can be
+//! reached, commit the intent (D3), write. Acknowledgements and receipts are recorded (D4, D5) by a task of their own, so
+//! that they never delay a send. Notifications of alerts that just came in skip the round: D2 commits them as `sending` and
+//! the [`Express`](express::ExpressLane) writes them at once.
 
+mod drift;
+mod events;
+mod express;
+mod notices;
 mod port;
+mod record;
+mod returning;
+mod settings;
+mod watches;
+mod worker;
 
+pub mod digest;
+pub mod render;
+pub mod retry;
+
+pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};
+pub use settings::Settings;
+pub use worker::{Parts, run};
+
+pub(crate) use worker::letter;

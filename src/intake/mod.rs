@@ -1,4 +1,17 @@
 //! From the mailbox to the queue: fetch → D1 → clear → parse → route → D2.
+//!
+//! Each mailbox has a [`watcher`] task: it lists, fetches, commits the raw mails (D1) and only then clears them from the mailbox.
+//! One [`parser`] task takes what is stored, in turn between the mailboxes, parses it and commits what follows (D2).
+
+mod backoff;
+mod disk;
+mod parser;
+mod verdict;
+mod watcher;
+
+pub use disk::{Disk, watch_disk};
+pub use parser::{Parser, purge};
+pub use watcher::{Shared, Watcher};
 
 use std::time::Duration;
 

@@ -1,0 +1,17 @@
+//! Build → run → stop: the only place that names concrete adapters.
+
+mod build;
+mod exit;
+mod run;
+mod stop;
+mod systemd;
+
+pub use exit::Exit;
+
+use crate::config::Config;
+
+/// Serves until SIGTERM or Ctrl-C, or until something that only a restart can mend.
+pub async fn serve(config: Config) -> Result<(), Exit> {
+    let parts = build::build(config).await?;
+    run::run(parts).await
+}

@@ -1,0 +1,32 @@
+//! What systemd is told (sd_notify(3)); without it these do nothing.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// Tells systemd; a failure is logged, and is no reason to stop.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(err) = sd_notify::notify(states) {
+        tracing::debug!(%err, "systemd was not told");
+    }
+}
+
+/// The store is open and the loops run.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// Draining.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Feeds the watchdog twice in its interval, for as long as the runtime runs tasks. Ends at once where there is none.
+pub async fn watchdog() {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval((interval / 2).max(Duration::from_millis(100)));
+    loop {
+        tick.tick().await;
+        tell(&[NotifyState::Watchdog]);
+    }
+}

@@ -1,0 +1,89 @@
+//! The watch over each alert's groups: when nobody of a group can be reached its fallback is added at once.
+
+use jiff::Timestamp;
+
+use super::worker::Worker;
+use crate::model::{AlertId, Severity};
+use crate::presence::watch::{Judgement, Member, judge};
+use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
+
+/// Most watches settled at a time.
+const LOOK_AT: usize = 256;
+
+impl<Q: Outbox + ?Sized> Worker<Q> {
+    /// Settles what can be settled: the alerts that came since the last look, and now and then all that are undecided.
+    /// Without a session nothing is known, and nothing falls back.
+    pub(super) async fn settle_watches(&mut self, all: bool) -> Result<(), StoreError> {
+        if !self.session.up {
+            return Ok(());
+        }
+        let mut after = if all { None } else { self.watched_to.clone() };
+        loop {
+            let watches = self.queue.watches(after.clone(), LOOK_AT).await?;
+            let Some(last) = watches.last() else { return Ok(()) };
+            after = Some((last.alert, last.group.clone()));
+            self.watched_to = self.watched_to.take().max(after.clone());
+            let mut ends = Vec::new();
+            for watch in &watches {
+                if let Some(end) = self.judge(watch).await? {
+                    ends.push((watch.alert, watch.group.clone(), end));
+                }
+            }
+            if !ends.is_empty() {
+                self.tell_of(&watches, &ends).await?;
+                let now = Timestamp::now();
+                patiently("settle groups", || self.queue.end_watches(ends.clone(), now)).await?;
+            }
+        }
+    }
+
+    async fn judge(&self, watch: &Watch) -> Result<Option<WatchEnd>, StoreError> {
+        let members: Vec<Member> = watch
+            .members
+            .iter()
+            .map(|m| Member { state: m.state, delivery: m.delivery, presence: self.lane.presence(&m.jid), forced: m.forced })
+            .collect();
+        let when = watch.fallback.as_ref().map(|(_, when)| *when);
+        Ok(match judge(watch.severity, when, &members) {
+            Judgement::Undecided => None,
+            Judgement::Reached => Some(WatchEnd::Reached),
+            Judgement::AddFallback => self.fallback(watch).await?,
+            Judgement::Force => Some(WatchEnd::Forced),
+            Judgement::Give => Some(WatchEnd::Given),
+        })
+    }
+
+    async fn fallback(&self, watch: &Watch) -> Result<Option<WatchEnd>, StoreError> {
+        let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
+        let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
+        let (notifications, next) = self.router.fallback(&record.alert, group);
+        Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications }))
+    }
+
+    /// Says in the log who is added, and tells the operators of critical alerts that reached nobody.
+    async fn tell_of(
+        &self,
+        watches: &[Watch],
+        ends: &[(AlertId, crate::model::GroupName, WatchEnd)],
+    ) -> Result<(), StoreError> {
+        for (alert, group, end) in ends {
+            let severity = watches.iter().find(|w| w.alert == *alert).map_or(Severity::Info, |w| w.severity);
+            match end {
+                WatchEnd::Reached => {}
+                WatchEnd::Fallback { group: fallback, notifications, .. } => {
+                    tracing::warn!(%alert, %group, %fallback, recipients = notifications.len(),
+                        "nobody of the group can be reached; its fallback is added");
+                }
+                WatchEnd::Forced => {
+                    let text = format!("critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway");
+                    tracing::warn!(%alert, %group, "nobody of the group can be reached, and it has no fallback; sent anyway");
+                    self.note(&format!("unreachable:{group}"), &text).await?;
+                }
+                WatchEnd::Given => {
+                    tracing::warn!(%alert, %group, %severity, "nobody of the group can be reached, and it has no fallback");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! The worker: one task that owns the way from the queue to the messenger.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::drift::Drift;
+use super::record::{Record, recorder};
+use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
+use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
+use crate::presence::policy::{Decision, decide};
+use crate::queue::{Content, Outbox, Outgoing, StoreError, patiently};
+use crate::route::Router;
+
+/// Most notifications that one D3 commits: enough to fill the window, few enough to stay fair.
+const CLAIM: usize = 256;
+/// Most of them for one recipient.
+const CLAIM_EACH: usize = 64;
+/// Without a timer or an event the worker still looks after this: a lost wake-up costs seconds, not an outage.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What the worker is made of.
+pub struct Parts<Q: Outbox + ?Sized> {
+    /// The queue.
+    pub queue: Arc<Q>,
+    /// The sending side.
+    pub messenger: Arc<dyn Messenger>,
+    /// The telling side.
+    pub events: Events,
+    /// Presence, and the window.
+    pub lane: Arc<ExpressLane>,
+    /// Groups and their fallbacks.
+    pub router: Arc<Router>,
+    /// Settings.
+    pub settings: Settings,
+    /// Our own bare JID: errors are believed from it.
+    pub own: BareJid,
+    /// Notified when there may be something to do: after D2, after an operator's retry.
+    pub poke: Arc<Notify>,
+}
+
+/// Owns the way from the queue to the messenger.
+pub struct Worker<Q: Outbox + ?Sized> {
+    pub(super) queue: Arc<Q>,
+    pub(super) messenger: Arc<dyn Messenger>,
+    pub(super) lane: Arc<ExpressLane>,
+    pub(super) router: Arc<Router>,
+    pub(super) settings: Settings,
+    pub(super) own: BareJid,
+    pub(super) records: mpsc::Sender<Record>,
+    pub(super) session: Session,
+    /// When a recipient was last answered in person.
+    pub(super) answered: HashMap<BareJid, Instant>,
+    /// Watches up to here were looked at.
+    pub(super) watched_to: Option<(AlertId, GroupName)>,
+    drift: Drift,
+    swept: Option<Instant>,
+}
+
+/// The XMPP session as the worker sees it.
+pub(super) struct Session {
+    /// Epoch of the session that is up, or may yet resume.
+    pub epoch: Option<Epoch>,
+    pub up: bool,
+    /// Since when it is down, and why.
+    pub down_since: Instant,
+    pub why: String,
+    /// The operators' command ran for this outage.
+    pub commanded: bool,
+}
+
+/// Runs a worker until `cancel`; then until everything in flight is acknowledged or `grace` is over.
+pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken, grace: Duration) -> Result<(), StoreError>
+where
+    Q: Outbox + ?Sized + 'static,
+{
+    let Parts { queue, messenger, mut events, lane, router, settings, own, poke } = parts;
+    let (records, recorder) = recorder(queue.clone());
+    let recorder = tokio::spawn(recorder);
+    let mut worker = Worker {
+        queue,
+        messenger,
+        lane,
+        router,
+        settings,
+        own,
+        records,
+        session: Session { epoch: None, up: false, down_since: Instant::now(), why: "connecting".into(), commanded: false },
+        answered: HashMap::new(),
+        drift: Drift::new(Timestamp::now(), Instant::now()),
+        swept: None,
+        watched_to: None,
+    };
+    let served = worker.serve(&mut events, &poke, &cancel, grace).await;
+    // Without the worker's sender the recorder writes what it has, and ends.
+    drop(worker);
+    let recorded = recorder.await.unwrap_or_else(|err| {
+        Err(StoreError { what: format!("the recorder failed: {err}"), fault: crate::queue::StoreFault::Broken })
+    });
+    served.and(recorded)
+}
+
+impl<Q: Outbox + ?Sized> Worker<Q> {
+    async fn serve(
+        &mut self,
+        events: &mut Events,
+        poke: &Notify,
+        cancel: &CancellationToken,
+        grace: Duration,
+    ) -> Result<(), StoreError> {
+        let mut told = Vec::new();
+        loop {
+            let sleep = self.until_next().await?;
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = poke.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
+                n = events.recv_many(&mut told, CLAIM) => if n == 0 { break },
+            }
+            self.take(told.drain(..)).await?;
+            self.round().await?;
+        }
+        self.drain(events, grace).await
+    }
+
+    /// One round: what is over ends, groups without anybody reachable fall back, and what is due is sent.
+    async fn round(&mut self) -> Result<(), StoreError> {
+        let swept = self.sweep().await?;
+        self.settle_watches(swept).await?;
+        self.send_due().await
+    }
+
+    /// Sends what is due for everybody who can be reached, until the window is full or nothing is left.
+    async fn send_due(&mut self) -> Result<(), StoreError> {
+        loop {
+            let room = self.lane.room().min(CLAIM);
+            let (Some(epoch), true, true) = (self.session.epoch, self.session.up, room > 0) else { return Ok(()) };
+            let now = Timestamp::now();
+            let mut recipients = self.queue.recipients_due(now).await?;
+            recipients.retain(|who| self.lane.presence(who) != Presence::Unknown);
+            if recipients.is_empty() {
+                return Ok(());
+            }
+            let due = self.queue.due(&recipients, CLAIM_EACH, room, now).await?;
+            if !self.send(due, epoch, now).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
+    async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
+        let mut deliver = Vec::new();
+        let mut hold: HashMap<Timestamp, Vec<NotificationId>> = HashMap::new();
+        let mut skip = Vec::new();
+        for out in due {
+            let n = &out.notification;
+            let presence = self.lane.presence(&n.jid);
+            match decide(&n.delivery, n.severity, presence, n.forced || out.in_doubt) {
+                Decision::Deliver => deliver.push(out),
+                Decision::Hold => hold.entry(held_until(&out, now)).or_default().push(n.id),
+                Decision::Skip => skip.push(n.id),
+                Decision::Wait => {}
+            }
+        }
+        let changed = !deliver.is_empty() || !hold.is_empty() || !skip.is_empty();
+        for (until, ids) in hold {
+            patiently("hold", || self.queue.hold(&ids, until, "the recipient is not reachable", now)).await?;
+        }
+        if !skip.is_empty() {
+            let reason = "the recipient is not reachable, and the policy says skip";
+            patiently("skip", || self.queue.skip(&skip, reason, now)).await?;
+        }
+        let ids: Vec<_> = deliver.iter().map(|out| out.notification.id).collect();
+        if !ids.is_empty() {
+            let intended = patiently("commit the intent to send", || self.queue.d3_intend(&ids, epoch, now)).await?;
+            deliver.retain(|out| intended.contains(&out.notification.id));
+            self.write(deliver, now).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Hands over what is committed as `sending`.
+    async fn write(&mut self, sending: Vec<Outgoing>, now: Timestamp) -> Result<(), StoreError> {
+        for out in sending {
+            let letter = letter(&out, &self.router, &self.settings, now);
+            let Err(full) = self.messenger.send(letter) else { continue };
+            // The session went away between the look at the window and now: it was not written.
+            let stanza = full.0.stanza_id;
+            patiently("queue again", || self.queue.retry(&stanza, now, "the session went down before it was written", now))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends holds and alerts that are over, and accepted ones without a receipt; tells what the operators should hear.
+    /// At most once a second; `true`: it did.
+    async fn sweep(&mut self) -> Result<bool, StoreError> {
+        let mono = Instant::now();
+        if let Some(jump) = self.drift.look(Timestamp::now(), mono) {
+            tracing::warn!(seconds = jump.as_secs(), "the clock jumped; nothing expires for 5 minutes");
+        }
+        if self.swept.is_some_and(|last| mono.duration_since(last) < Duration::from_secs(1)) {
+            return Ok(false);
+        }
+        self.swept = Some(mono);
+        let now = Timestamp::now();
+        if self.drift.may_expire(mono) {
+            let ended = patiently("expire", || self.queue.expire(now)).await?;
+            self.tell_of_expired(&ended, now).await?;
+        }
+        let before = self.ago(now, self.settings.receipt_timeout);
+        patiently("end as unconfirmed", || self.queue.unconfirm(before)).await?;
+        self.send_notices(now).await?;
+        self.watch_outage().await?;
+        Ok(true)
+    }
+
+    /// How long to sleep unless something happens.
+    async fn until_next(&self) -> Result<Duration, StoreError> {
+        let wait = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+        let timer = self.queue.next_timer().await?.map_or(LOOK, wait);
+        let settled = self.lane.tracker(|t| t.settled_at()).map(|at| at.saturating_duration_since(Instant::now()));
+        // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
+        let floor = Duration::from_millis(200);
+        Ok(timer.max(floor).min(LOOK).min(settled.filter(|d| !d.is_zero()).unwrap_or(LOOK)))
+    }
+
+    /// Waits for what is in flight: at shutdown nothing new is sent.
+    async fn drain(&mut self, events: &mut Events, grace: Duration) -> Result<(), StoreError> {
+        let deadline = tokio::time::Instant::now() + grace;
+        self.lane.set_epoch(None);
+        let mut told = Vec::new();
+        while self.session.up && self.messenger.in_flight() > 0 {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!(in_flight = self.messenger.in_flight(),
+                        "shutdown_grace is over; what the server has not acknowledged is sent again at the next start");
+                    break;
+                }
+                n = events.recv_many(&mut told, CLAIM) => if n == 0 { break },
+            }
+            self.take(told.drain(..)).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, told: impl Iterator<Item = Event>) -> Result<(), StoreError> {
+        for event in told {
+            self.on_event(event).await?;
+        }
+        Ok(())
+    }
+}
+
+/// End of a hold that starts now: `hold_for` counts from when the notification was committed, or became due.
+fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
+    let n = &out.notification;
+    let from = n.not_before.unwrap_or(n.created).min(now);
+    let hold = i64::try_from(n.delivery.hold_for_ms).map_or(SignedDuration::MAX, SignedDuration::from_millis);
+    from.saturating_add(hold).unwrap_or(Timestamp::MAX)
+}
+
+/// The letter of a notification.
+pub(super) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
+    let n = &out.notification;
+    let body = match &out.content {
+        Content::Text(text) => text.clone(),
+        Content::Alert(record) => {
+            let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
+            render::message(record, n, lang, out.in_doubt, now, settings.text_max)
+        }
+    };
+    Letter {
+        to: n.jid.clone(),
+        stanza_id: n.stanza_id.clone(),
+        body,
+        tracked: true,
+        first_sent: n.first_intent.filter(|_| out.in_doubt),
+    }
+}

@@ -1,0 +1,156 @@
+//! The parser task: what is stored becomes alerts, conditions and notifications (D2).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::verdict::Rules;
+use crate::dispatch::{self, ExpressLane};
+use crate::model::{MailboxName, MessageState};
+use crate::parse::Limits;
+use crate::queue::{D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Verdict, patiently};
+use crate::route::Router;
+
+/// Most mails in one D2, and most bytes of them held in memory.
+const BATCH: usize = 128;
+const BATCH_BYTES: u64 = 8 << 20;
+/// Without a wake-up it still looks after this.
+const LOOK: Duration = Duration::from_secs(10);
+/// Raw mails purged in one commit, and the pause between two.
+const PURGE: usize = 200;
+
+/// What the parser is made of.
+pub struct Parser<Q: ?Sized> {
+    /// The queue.
+    pub queue: Arc<Q>,
+    /// The rules of D2.
+    pub router: Arc<Router>,
+    /// Writes what is born `sending`.
+    pub lane: Arc<ExpressLane>,
+    /// For the text of what is born `sending`.
+    pub dispatch: dispatch::Settings,
+    /// Rules by mailbox.
+    pub rules: Arc<HashMap<MailboxName, Rules>>,
+    /// How much of a hostile mail is looked at.
+    pub limits: Limits,
+    /// Notified after D1.
+    pub stored: Arc<Notify>,
+    /// Notified after D2: dispatch may have something to do.
+    pub poke: Arc<Notify>,
+}
+
+impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
+    /// Runs until `cancel`.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
+        loop {
+            // Registered before the look, so that a D1 in between is not missed.
+            let woken = self.stored.notified();
+            if self.turn().await? {
+                if cancel.is_cancelled() {
+                    return Ok(());
+                }
+                continue;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = woken => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Parses and commits one batch; `false`: nothing was waiting.
+    async fn turn(&self) -> Result<bool, StoreError> {
+        let ready = self.queue.ready(BATCH, BATCH_BYTES).await?;
+        if ready.is_empty() {
+            return Ok(false);
+        }
+        let batch = self.parse(ready).await?;
+        log_ends(&batch);
+        let now = Timestamp::now();
+        let epoch = self.lane.epoch();
+        let report = patiently("commit alerts", || {
+            self.queue.d2_commit(batch.clone(), &*self.router, &*self.lane, now)
+        })
+        .await?;
+        self.hand_over(epoch, report, now).await?;
+        self.poke.notify_one();
+        Ok(true)
+    }
+
+    /// Parsing is CPU work: it runs beside the event loops.
+    async fn parse(&self, ready: Vec<StoredMessage>) -> Result<Vec<D2Message>, StoreError> {
+        let (rules, limits) = (self.rules.clone(), self.limits.clone());
+        let parsed = tokio::task::spawn_blocking(move || {
+            let strict = Rules::strict();
+            let now = Timestamp::now();
+            ready.iter().map(|m| rules.get(&m.mailbox).unwrap_or(&strict).judge(m, &limits, now)).collect::<Vec<_>>()
+        });
+        // The parser's own panics are caught one by one; this one is a fault of ours, and restarting is the way on.
+        parsed.await.map_err(|err| StoreError {
+            what: format!("the parser task failed: {err}"),
+            fault: crate::queue::StoreFault::Broken,
+        })
+    }
+
+    async fn hand_over(
+        &self,
+        epoch: Option<crate::model::Epoch>,
+        report: D2Report,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for (id, title) in &report.unsubscribed {
+            tracing::warn!(alert = %id, title = %title.escape_debug(),
+                "no route and no default group wants this alert; it is archived as unsubscribed");
+        }
+        if report.born.is_empty() {
+            return Ok(());
+        }
+        let letters = report.born.iter().map(|out| dispatch::letter(out, &self.router, &self.dispatch, now)).collect();
+        for stanza in self.lane.hand_over(epoch, letters) {
+            let reason = "the session went down before it was written";
+            patiently("queue again", || self.queue.retry(&stanza, now, reason, now)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn log_ends(batch: &[D2Message]) {
+    for message in batch {
+        let id = message.id;
+        match &message.verdict {
+            Verdict::Alerts { alerts, bad } => {
+                tracing::info!(message = %id, source = %message.source, alerts = alerts.len(), bad = bad.len(), "parsed");
+            }
+            Verdict::Ends(MessageState::Quarantined, reason) => {
+                tracing::warn!(message = %id, source = %message.source, reason = %reason.escape_debug(), "quarantined");
+            }
+            Verdict::Ends(state, reason) => {
+                tracing::info!(message = %id, source = %message.source, state = state.as_str(),
+                    reason = %reason.escape_debug(), "no alert");
+            }
+        }
+    }
+}
+
+/// Purges raw mails that are older than `raw_for`, hourly, in small batches with pauses, so that no commit waits for it.
+pub async fn purge<Q: Inbox + ?Sized>(
+    queue: Arc<Q>,
+    raw_for: Duration,
+    cancel: CancellationToken,
+) -> Result<(), StoreError> {
+    let raw_for = SignedDuration::try_from(raw_for).unwrap_or(SignedDuration::MAX);
+    loop {
+        let before = Timestamp::now().saturating_sub(raw_for).unwrap_or(Timestamp::MIN);
+        let purged = patiently("purge raw mails", || queue.purge_raw(before, PURGE)).await?;
+        let pause = if purged == PURGE { Duration::from_millis(100) } else { Duration::from_secs(3600) };
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

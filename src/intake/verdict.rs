@@ -1,0 +1,114 @@
+//! What becomes of one stored mail. Pure but for the panic guard: time is an argument.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Settings;
+use crate::model::{MailDigest, MessageState, Size, Source};
+use crate::parse::{self, Header, Limits, Outcome, Plain};
+use crate::queue::{D2Message, StoredMessage, Verdict};
+use crate::route::Pattern;
+
+/// A mailbox's rules for its mails.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    senders: Vec<Pattern>,
+    plain: Plain,
+    may_choose_group: bool,
+    max_age: SignedDuration,
+    max_size: u64,
+}
+
+impl Rules {
+    /// From the settings; patterns were checked with the config, and one that is none matches nobody.
+    pub fn new(settings: &Settings, max_size: u64) -> Self {
+        Self {
+            senders: settings.senders.iter().filter_map(|p| Pattern::parse(&p.to_lowercase()).ok()).collect(),
+            plain: settings.plain,
+            may_choose_group: settings.sender_may_choose_group,
+            max_age: SignedDuration::try_from(settings.max_age).unwrap_or(SignedDuration::MAX),
+            max_size,
+        }
+    }
+
+    /// For mails of a mailbox that config does not have any more: nothing is trusted, nothing is lost.
+    pub fn strict() -> Self {
+        Self {
+            senders: Vec::new(),
+            plain: Plain::Quarantine,
+            may_choose_group: false,
+            max_age: SignedDuration::from_hours(24),
+            max_size: u64::MAX,
+        }
+    }
+
+    /// Why the sender is not allowed; `None`: allowed.
+    pub fn refuses(&self, header: &Header) -> Option<String> {
+        if self.senders.is_empty() {
+            return None;
+        }
+        match (header.from_headers, header.from.as_slice()) {
+            (1, [from]) if self.senders.iter().any(|p| p.matches(from)) => None,
+            (1, [from]) => Some(format!("sender {from} is not among the allowed senders")),
+            (1, from) => Some(format!("its From header has {} addresses; exactly one is believed", from.len())),
+            (n, _) => Some(format!("it has {n} From headers; exactly one is believed")),
+        }
+    }
+
+    /// Parses and judges.
+    pub fn judge(&self, stored: &StoredMessage, limits: &Limits, now: Timestamp) -> D2Message {
+        let mail = parse::mail_caught(&stored.raw, self.plain, limits);
+        let received = stored.internal_date.or(mail.header.received).unwrap_or(stored.stored);
+        let verdict = self.verdict(stored, &mail.header, mail.outcome, received, now);
+        D2Message {
+            id: stored.id,
+            source: Source::Mailbox(stored.mailbox.clone()),
+            may_choose_group: self.may_choose_group,
+            received,
+            digest: digest(stored, mail.digest),
+            verdict,
+        }
+    }
+
+    fn verdict(
+        &self,
+        stored: &StoredMessage,
+        header: &Header,
+        outcome: Outcome,
+        received: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
+        if let Some(reason) = self.refuses(header) {
+            return Verdict::Ends(MessageState::Rejected, reason);
+        }
+        if let Outcome::Ignored(reason) = outcome {
+            return Verdict::Ends(MessageState::Ignored, reason);
+        }
+        if now.duration_since(received) > self.max_age {
+            return Verdict::Ends(MessageState::Stale, format!("received {received}, older than max_age"));
+        }
+        if let Some(size) = stored.oversize {
+            let reason = format!(
+                "{} bytes, over max_size ({}); only its headers were fetched",
+                size,
+                Size(self.max_size)
+            );
+            return Verdict::Ends(MessageState::Quarantined, reason);
+        }
+        match outcome {
+            Outcome::Alerts { mut alerts, bad } => {
+                for alert in &mut alerts {
+                    parse::adjust_clock(alert, received);
+                }
+                Verdict::Alerts { alerts, bad }
+            }
+            Outcome::Quarantined(reason) | Outcome::Ignored(reason) => {
+                Verdict::Ends(MessageState::Quarantined, reason)
+            }
+        }
+    }
+}
+
+/// Of a mail whose body was not fetched the digest would be the same for every body: it is never a duplicate.
+fn digest(stored: &StoredMessage, digest: MailDigest) -> Option<MailDigest> {
+    stored.oversize.is_none().then_some(digest)
+}

@@ -1,0 +1,326 @@
+//! The task of one mailbox: list, fetch, D1, clear, wait.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::disk::Disk;
+use super::verdict::Rules;
+use super::Settings;
+use crate::mailbox::{self, After, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark};
+use crate::model::{Cursor, MailboxName, MessageId};
+use crate::parse;
+use crate::queue::{Inbox, Outbox, StoreError, Uncleared, patiently};
+
+/// Most bytes of mail that one turn holds in memory.
+const TURN_BYTES: u64 = 8 << 20;
+/// A mailbox with so many turns' worth of unparsed mails waits with the next.
+const AHEAD: usize = 4;
+/// A mailbox that fails for so long is told to the operators, where it is not told at once.
+const FAILING: Duration = Duration::from_secs(120);
+
+/// What all watchers share.
+pub struct Shared<Q: ?Sized> {
+    /// The queue.
+    pub queue: Arc<Q>,
+    /// The turn token: one D1 at a time, granted in the order of asking, so that no flood keeps a quiet mailbox waiting.
+    pub turn: Semaphore,
+    /// Notified after D1.
+    pub stored: Arc<Notify>,
+}
+
+/// One mailbox's task.
+pub struct Watcher<Q: ?Sized> {
+    shared: Arc<Shared<Q>>,
+    name: MailboxName,
+    settings: Settings,
+    connection: mailbox::Settings,
+    mailbox: Box<dyn Mailbox>,
+    rules: Rules,
+    disk: Disk,
+    /// Notified: look now (SIGUSR1).
+    poke: Arc<Notify>,
+    mark: Option<Mark>,
+    /// There may be stored mails that were not cleared.
+    uncleared: bool,
+    backoff: Backoff,
+    clear_backoff: Backoff,
+    failing_since: Option<Instant>,
+    told: bool,
+    warned: HashSet<String>,
+}
+
+enum Fault {
+    Mailbox(MailboxError),
+    Store(StoreError),
+}
+
+impl From<MailboxError> for Fault {
+    fn from(err: MailboxError) -> Self {
+        Self::Mailbox(err)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(err: StoreError) -> Self {
+        Self::Store(err)
+    }
+}
+
+impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
+    /// A watcher that has not looked yet.
+    pub fn new(
+        shared: Arc<Shared<Q>>,
+        settings: Settings,
+        connection: mailbox::Settings,
+        mailbox: Box<dyn Mailbox>,
+        disk: Disk,
+        poke: Arc<Notify>,
+    ) -> Self {
+        Self {
+            shared,
+            name: connection.name.clone(),
+            rules: Rules::new(&settings, connection.max_size),
+            settings,
+            connection,
+            mailbox,
+            disk,
+            poke,
+            mark: None,
+            uncleared: true,
+            backoff: Backoff::default(),
+            clear_backoff: Backoff::default(),
+            failing_since: None,
+            told: false,
+            warned: HashSet::new(),
+        }
+    }
+
+    /// Runs until `cancel`. Only a broken store ends it otherwise.
+    #[tracing::instrument(skip_all, fields(mailbox = %self.name))]
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
+        // With polling off and nothing to be told by, the first look waits for a poke as well.
+        if self.settings.poll.is_none() && self.connection.watch == mailbox::Watch::Poll {
+            tokio::select! { () = cancel.cancelled() => return Ok(()), () = self.poke.notified() => {} }
+        }
+        loop {
+            let looked = tokio::select! {
+                () = cancel.cancelled() => break,
+                looked = self.look_and_wait() => looked,
+            };
+            match looked {
+                Ok(()) => {}
+                Err(Fault::Store(err)) => return Err(err),
+                Err(Fault::Mailbox(err)) => {
+                    let pause = self.backoff.next(err.failure, rand::random());
+                    self.ill(&err, pause).await?;
+                    tokio::select! {
+                        () = cancel.cancelled() => break,
+                        () = self.poke.notified() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            }
+        }
+        self.mailbox.close().await;
+        Ok(())
+    }
+
+    /// One look, then the wait for the next.
+    async fn look_and_wait(&mut self) -> Result<(), Fault> {
+        self.disk.room().await;
+        self.look().await?;
+        self.well();
+        self.mailbox.rest().await?;
+        let retry_clear = self.uncleared.then(|| self.clear_backoff.next(Failure::Transient, rand::random()));
+        let wait = [self.settings.poll, retry_clear].into_iter().flatten().min();
+        self.mailbox.wait(wait, &self.poke).await?;
+        Ok(())
+    }
+
+    /// Lists, stores what is new, and clears what is stored.
+    async fn look(&mut self) -> Result<(), Fault> {
+        let listing = self.mailbox.list(self.mark).await?;
+        let cursors: Vec<Cursor> = listing.entries.iter().map(|e| e.cursor.clone()).collect();
+        if listing.generation == Generation::None && listing.complete {
+            patiently("retire UIDLs", || self.shared.queue.retire_absent(&self.name, &cursors)).await?;
+        }
+        let unknown: HashSet<Cursor> =
+            self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
+        let new: Vec<Entry> = listing.entries.iter().filter(|e| unknown.contains(&e.cursor)).cloned().collect();
+        let whole = self.store(&new, &listing).await?;
+        if self.uncleared {
+            self.clear(&listing).await?;
+        }
+        if whole {
+            self.mark = mark_of(&listing, self.mark);
+        }
+        Ok(())
+    }
+
+    /// Fetches and stores in turns. `false`: some of the listed were gone when they were fetched.
+    async fn store(&mut self, new: &[Entry], listing: &Listing) -> Result<bool, Fault> {
+        let mut rest = new;
+        let mut whole = true;
+        while !rest.is_empty() {
+            self.disk.room().await;
+            self.let_parser_catch_up().await?;
+            let asked = rest.get(..self.settings.batch).unwrap_or(rest);
+            let mails = self.mailbox.fetch(asked, TURN_BYTES).await?;
+            // In order: what stands before the last one that came and did not come is gone from the mailbox.
+            let reached = match mails.last() {
+                Some(last) => asked.iter().position(|e| e.cursor == last.cursor).map_or(asked.len(), |at| at + 1),
+                None => asked.len(),
+            };
+            whole &= mails.len() == reached;
+            rest = rest.get(reached..).unwrap_or_default();
+            if mails.is_empty() {
+                continue;
+            }
+            let now = Timestamp::now();
+            let refused = self.refused(&mails);
+            let turn = self.shared.turn.acquire().await;
+            let ids = patiently("store mails", || self.shared.queue.d1_store(&self.name, mails.clone(), now)).await?;
+            self.mark_rejected(&refused).await?;
+            drop(turn);
+            self.shared.stored.notify_one();
+            tracing::debug!(mails = ids.len(), "stored");
+            self.uncleared = true;
+            self.clear(listing).await?;
+        }
+        Ok(whole)
+    }
+
+    /// Bounds what is stored and not parsed: the mailbox is the better place for a backlog.
+    async fn let_parser_catch_up(&self) -> Result<(), StoreError> {
+        let most = u64::try_from(self.settings.batch.saturating_mul(AHEAD)).unwrap_or(u64::MAX);
+        while self.shared.queue.waiting(&self.name).await? > most {
+            self.shared.stored.notify_one();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    fn refused(&self, mails: &[crate::model::NewMessage]) -> HashSet<Cursor> {
+        if self.connection.rejected.is_none() {
+            return HashSet::new();
+        }
+        mails
+            .iter()
+            .filter(|m| self.rules.refuses(&parse::header_caught(&m.raw)).is_some())
+            .map(|m| m.cursor.clone())
+            .collect()
+    }
+
+    /// Durable, so that they are cleared as `rejected` says after a restart too.
+    async fn mark_rejected(&self, refused: &HashSet<Cursor>) -> Result<(), StoreError> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let stored = self.shared.queue.uncleared(&self.name).await?;
+        let ids: Vec<MessageId> = stored.iter().filter(|u| refused.contains(&u.cursor)).map(|u| u.id).collect();
+        patiently("mark rejected mails", || self.shared.queue.mark_rejected(&ids)).await
+    }
+
+    /// Clears what is stored. A mailbox that refuses to be cleared is still read: the failure is told, and tried again.
+    async fn clear(&mut self, listing: &Listing) -> Result<(), Fault> {
+        let stored = self.shared.queue.uncleared(&self.name).await?;
+        let (present, gone): (Vec<Uncleared>, Vec<Uncleared>) =
+            stored.into_iter().partition(|u| addressable(&u.cursor, listing));
+        let gone: Vec<MessageId> = gone.iter().map(|u| u.id).collect();
+        patiently("mark mails as cleared", || self.shared.queue.cleared(&gone)).await?;
+        let mut failed = None;
+        for rejected in [false, true] {
+            let some: Vec<&Uncleared> = present.iter().filter(|u| u.rejected == rejected).collect();
+            let how = match (&self.connection.rejected, rejected) {
+                (Some(folder), true) => After::Move(folder.clone()),
+                _ => self.connection.after.clone(),
+            };
+            match self.clear_some(&some, &how).await {
+                Ok(()) => {}
+                Err(Fault::Mailbox(err)) => failed = Some(err),
+                Err(store) => return Err(store),
+            }
+        }
+        let Some(err) = failed else {
+            self.uncleared = false;
+            self.clear_backoff.reset();
+            return Ok(());
+        };
+        if self.warned.insert(err.what.clone()) {
+            tracing::error!(%err, "stored mails cannot be cleared from the mailbox; tried again");
+            let text = format!("mailbox {}: stored mails cannot be cleared from it: {err}", self.name);
+            patiently("note", || self.shared.queue.note(&format!("clear:{}", self.name), &text, Timestamp::now())).await?;
+        }
+        // A lost connection is for the caller: it must list again before it waits.
+        if err.failure == Failure::Transient { Err(err.into()) } else { Ok(()) }
+    }
+
+    async fn clear_some(&mut self, some: &[&Uncleared], how: &After) -> Result<(), Fault> {
+        if some.is_empty() {
+            return Ok(());
+        }
+        let done: Vec<MessageId> = if *how == After::Keep {
+            some.iter().map(|u| u.id).collect()
+        } else {
+            let cursors: Vec<Cursor> = some.iter().map(|u| u.cursor.clone()).collect();
+            let clearing = self.mailbox.clear(&cursors, how).await?;
+            if let Some(warning) = clearing.warning
+                && self.warned.insert(warning.clone())
+            {
+                tracing::warn!("{warning}");
+            }
+            let done: HashSet<Cursor> = clearing.done.into_iter().collect();
+            some.iter().filter(|u| done.contains(&u.cursor)).map(|u| u.id).collect()
+        };
+        patiently("mark mails as cleared", || self.shared.queue.cleared(&done)).await?;
+        Ok(())
+    }
+
+    fn well(&mut self) {
+        if self.failing_since.take().is_some() {
+            tracing::info!("the mailbox is read again");
+        }
+        self.backoff.reset();
+        self.told = false;
+    }
+
+    async fn ill(&mut self, err: &MailboxError, pause: Duration) -> Result<(), StoreError> {
+        tracing::warn!(%err, failures = self.backoff.failures(), seconds = pause.as_secs(), "the mailbox cannot be read; tried again after a pause");
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let at_once = matches!(err.failure, Failure::Auth | Failure::Permanent);
+        if self.told || !(at_once || since.elapsed() > FAILING) {
+            return Ok(());
+        }
+        self.told = true;
+        let text = format!("mailbox {} cannot be read: {err}", self.name);
+        patiently("note", || self.shared.queue.note(&format!("mailbox:{}", self.name), &text, Timestamp::now())).await
+    }
+}
+
+/// Can this mail still be addressed in the mailbox? Not under another UIDVALIDITY, and not if a complete listing lacks it.
+fn addressable(cursor: &Cursor, listing: &Listing) -> bool {
+    match (cursor, listing.generation) {
+        (Cursor::Imap { uidvalidity, .. }, Generation::UidValidity(now)) => *uidvalidity == now,
+        (Cursor::Pop3 { .. }, Generation::None) => {
+            !listing.complete || listing.entries.iter().any(|e| e.cursor == *cursor)
+        }
+        _ => false,
+    }
+}
+
+/// Everything listed is stored: the next listing need not hold it.
+fn mark_of(listing: &Listing, old: Option<Mark>) -> Option<Mark> {
+    let Generation::UidValidity(uidvalidity) = listing.generation else { return None };
+    let greatest = listing.entries.iter().filter_map(|e| match e.cursor {
+        Cursor::Imap { uid, .. } => Some(uid),
+        Cursor::Pop3 { .. } => None,
+    });
+    let old = old.filter(|m| m.uidvalidity == uidvalidity).map(|m| m.uid);
+    greatest.chain(old).max().map(|uid| Mark { uidvalidity, uid })
+}
