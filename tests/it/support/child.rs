@@ -67,6 +67,11 @@ impl Server {
         self.child.as_ref().expect("not running").id()
     }
 
+    /// Its exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.as_mut().expect("not running").try_wait().unwrap()
+    }
+
     /// What it printed so far.
     pub fn log(&self) -> String {
         std::fs::read(self.path("out.log")).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()

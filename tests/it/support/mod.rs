@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod child;
+pub mod mailbell;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,0 +1,156 @@
+//! The gateway under test, as a child process with a directory of its own.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::child::Server;
+use super::wait_for;
+
+/// Anything that must happen does so within this.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A mailbell with its config and its store.
+pub struct Mailbell {
+    server: Server,
+    env: Vec<(String, String)>,
+}
+
+impl Mailbell {
+    /// Not started yet. In the config `{dir}` stands for the directory.
+    pub fn new(config: &str) -> Self {
+        let server = Server::new("mailbell");
+        let mailbell = Self { server, env: Vec::new() };
+        mailbell.configure(config);
+        mailbell
+    }
+
+    /// Started, and ready.
+    pub fn run(config: &str) -> Self {
+        let mut mailbell = Self::new(config);
+        mailbell.start();
+        mailbell
+    }
+
+    /// Another config, from the next start on.
+    pub fn configure(&self, config: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.server.write("mailbell.toml", &config.replace("{dir}", self.server.dir().to_str().unwrap()));
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// An environment variable from the next start on: `FAILPOINTS` aborts at a commit.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(n, _)| n != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.server.path(name)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mailbell"));
+        command.current_dir(self.server.dir()).env_remove("MAILBELL_CONFIG").env_remove("FAILPOINTS");
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) {
+        let before = self.log().len();
+        self.spawn();
+        let start = Instant::now();
+        while !self.log()[before..].contains("mailbell is ready") {
+            if let Some(status) = self.server.ended() {
+                panic!("mailbell ended at once ({status}):\n{}", &self.log()[before..]);
+            }
+            assert!(start.elapsed() < SOON, "mailbell is not ready:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it and does not wait: it may be meant to fail.
+    pub fn spawn(&mut self) {
+        let mut command = self.command();
+        command.args(["serve", "--config"]).arg(self.path("mailbell.toml")).envs(self.env.clone());
+        self.server.start(&mut command, &[]);
+    }
+
+    /// SIGTERM; it must end with exit code 0.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.ended();
+        assert!(status.success(), "mailbell stopped with {status}:\n{}", self.log());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.server.ended() {
+                return status;
+            }
+            assert!(start.elapsed() < SOON, "mailbell does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// Waits until the log of all starts together holds this text `times` times.
+    pub async fn logged(&self, text: &str, times: usize) {
+        wait_for(&format!("`{text}` in the log, {times} times"), SOON, async || {
+            (self.log().matches(text).count() >= times).then_some(())
+        })
+        .await;
+    }
+
+    /// Runs another command of the binary in the same directory; `--config FILE` is added where `config` says so.
+    pub fn cli(&self, args: &[&str], config: bool) -> Output {
+        self.cli_with(args, config, b"")
+    }
+
+    /// The same with something on stdin.
+    pub fn cli_with(&self, args: &[&str], config: bool, stdin: &[u8]) -> Output {
+        let mut command = self.command();
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if config {
+            command.arg("--config").arg(self.path("mailbell.toml"));
+        }
+        let mut child = command.spawn().unwrap();
+        // A command that does not read its input closes it.
+        let _ = child.stdin.take().unwrap().write_all(stdin);
+        child.wait_with_output().unwrap()
+    }
+
+    /// `mailbell queue list --json` with these arguments: one value a line.
+    pub fn queue(&self, args: &[&str]) -> Vec<serde_json::Value> {
+        let output = self.cli(&[&["queue", "list", "--json"], args].concat(), true);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
