@@ -78,7 +78,8 @@ pub struct Plan {
     pub groups: Vec<(GroupName, Option<(GroupName, FallbackWhen)>)>,
     /// Warn the operators with this text.
     pub tell_operators: Option<String>,
-    /// For a resolved: the alert that opened the condition, and for how long it was open.
+    /// For a resolved: the alert that opened the condition, and for how long it was open. For a page of a condition that
+    /// is open already (a repeat, a raise, an update) likewise, so that the message says so.
     pub resolves: Option<(AlertId, std::time::Duration)>,
 }
 

@@ -118,7 +118,8 @@ pub struct AlertRecord {
     pub source: String,
     /// When its mail was received.
     pub received: Timestamp,
-    /// For a resolved: the alert that opened the condition, and for how long it was open.
+    /// For a resolved: the alert that opened the condition, and for how long it was open. For a page of a condition that
+    /// was open already likewise.
     pub resolves: Option<(AlertId, Duration)>,
 }
 

@@ -1,4 +1,32 @@
 //! Alert × routes → groups → recipients; and the rules of D2.
+//!
+//! [`Router`] is the config's recipients, groups and routes, checked and compiled. As the queue's
+//! [`Planner`](crate::model::Planner) it says what follows from one alert, in this order:
+//!
+//! 1. a duplicate, or a report that says nothing about a condition, is recorded;
+//! 2. a report older than the last one seen of its condition is recorded;
+//! 3. a resolved goes to exactly those who were told;
+//! 4. what expired before it came is recorded, unless it is critical;
+//! 5. a repeat of an open condition is recorded until `repeat_after`;
+//! 6. the routes choose the groups, the groups give the recipients, the audience (CAP `scope`) takes some away again.
+
+mod audience;
+mod check;
+mod clock;
+mod condition;
+mod cycles;
+#[cfg(test)]
+mod fixtures;
+mod matcher;
+mod pattern;
+mod recipients;
+mod router;
+mod select;
+
+pub use check::{Place, RouteError};
+pub use clock::happened;
+pub use pattern::{BadPattern, Pattern};
+pub use router::Router;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,97 @@
+//! Recipients, groups and routes, checked and compiled.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::model::{
+    Alert, BareJid, Delivery, FallbackWhen, GroupName, MailboxName, PlannedNotification, PolicyRow, Recipient,
+    RecipientName, Severity, Timestamp,
+};
+
+use super::check::{RouteError, check};
+use super::recipients::{built_in, compile};
+use super::select::CompiledRoute;
+use super::{KeyScope, Settings};
+
+/// The rules of the config, and by them the [`Planner`](crate::model::Planner) of D2.
+#[derive(Debug, Clone)]
+pub struct Router {
+    pub(super) recipients: Vec<Recipient>,
+    by_jid: HashMap<BareJid, usize>,
+    pub(super) groups: BTreeMap<GroupName, Compiled>,
+    pub(super) routes: Vec<CompiledRoute>,
+    pub(super) default_group: Option<GroupName>,
+    operators: Option<GroupName>,
+    pub(super) repeat_after: Duration,
+    pub(super) key_scopes: BTreeMap<MailboxName, KeyScope>,
+}
+
+/// A group with its nested groups expanded. Members are places in `Router::recipients`.
+#[derive(Debug, Clone)]
+pub(super) struct Compiled {
+    pub(super) members: Vec<usize>,
+    /// Those that are in it without the help of a public group.
+    pub(super) not_public: Vec<usize>,
+    pub(super) public: bool,
+    pub(super) policy: Vec<PolicyRow>,
+}
+
+impl Router {
+    /// Checks and compiles; every fault of the settings in one run.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<RouteError>> {
+        let routes = check(settings)?;
+        let groups = settings.groups.iter().map(|group| (group.name.clone(), compile(settings, group))).collect();
+        let by_jid = settings.recipients.iter().enumerate().map(|(index, r)| (r.jid.clone(), index)).collect();
+        Ok(Self {
+            recipients: settings.recipients.clone(),
+            by_jid,
+            groups,
+            routes,
+            default_group: settings.default_group.clone(),
+            operators: settings.operators.clone(),
+            repeat_after: settings.repeat_after,
+            key_scopes: settings.key_scopes.clone(),
+        })
+    }
+
+    /// All recipients, in the order of the config.
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.recipients
+    }
+
+    /// The recipient with this JID.
+    pub fn recipient(&self, jid: &BareJid) -> Option<&Recipient> {
+        self.by_jid.get(jid).and_then(|index| self.recipients.get(*index))
+    }
+
+    /// Groups that a recipient is in, also by way of nested ones, by name.
+    pub fn groups_of(&self, name: &RecipientName) -> Vec<&GroupName> {
+        let Some(index) = self.recipients.iter().position(|r| r.name == *name) else { return Vec::new() };
+        self.groups.iter().filter(|(_, group)| group.members.contains(&index)).map(|(name, _)| name).collect()
+    }
+
+    /// Who is told of the gateway's own troubles, and how: as of a warning, by the built-in policy.
+    pub fn operators(&self) -> Vec<(Recipient, Delivery)> {
+        let group = self.operators.as_ref().and_then(|name| self.groups.get(name));
+        let members = group.into_iter().flat_map(|group| &group.members);
+        let recipients = members.filter_map(|index| self.recipients.get(*index));
+        recipients.map(|r| (r.clone(), built_in(Severity::Warning))).collect()
+    }
+
+    /// Whom a fallback group brings to an alert of another group, and the group's own fallback. The audience is kept: the
+    /// list may be empty.
+    pub fn fallback(
+        &self,
+        alert: &Alert,
+        group: &GroupName,
+        now: Timestamp,
+    ) -> (Vec<PlannedNotification>, Option<(GroupName, FallbackWhen)>) {
+        let brought = self.bring(alert, std::slice::from_ref(group), now);
+        // A group that the audience forbids still hands on: its fallback may be one that is allowed.
+        let next = match self.groups.get(group) {
+            Some(compiled) => super::recipients::policy(&compiled.policy, alert.severity).1,
+            None => None,
+        };
+        (brought.notifications, next)
+    }
+}
