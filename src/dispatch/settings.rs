@@ -1,0 +1,24 @@
+//! `[dispatch]` of the config, and how the operators are told.
+
+use std::time::Duration;
+
+/// How notifications are sent, and when the operators hear of trouble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// A receipt (XEP-0184) that has not come after this is not expected any more.
+    pub receipt_timeout: Duration,
+    /// After so many failed attempts a notification is dead.
+    pub max_attempts: u32,
+    /// Someone who comes back gets more than so many waiting notifications as one digest (criticals never).
+    pub digest_over: usize,
+    /// Presence stays unknown for so long after a login: until then the server may still be telling who is online.
+    pub settle: Duration,
+    /// Longest message, in characters; the rest is cut, with a note.
+    pub text_max: usize,
+    /// At most one notice of each kind to the operators in this time.
+    pub notice_every: Duration,
+    /// Program and arguments that are run, with JSON on stdin, while XMPP itself is down; empty: none.
+    pub command: Vec<String>,
+    /// XMPP has to be down for so long before it is run.
+    pub command_after: Duration,
+}
