@@ -1,24 +1,24 @@
-//! `[dispatch]` and what `[operators]` has for it.
+//! `[dispatch]` of the config, and how the operators are told.
 
 use std::time::Duration;
 
-/// How notifications are sent and what the operators hear.
+/// How notifications are sent, and when the operators hear of trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// An accepted notification without a receipt is unconfirmed after this.
+    /// A receipt (XEP-0184) that has not come after this is not expected any more.
     pub receipt_timeout: Duration,
-    /// A refused notification is dead after so many attempts.
+    /// After so many failed attempts a notification is dead.
     pub max_attempts: u32,
-    /// More held ones than this, beside the critical ones, come as one digest.
+    /// Someone who comes back gets more than so many waiting notifications as one digest (criticals never).
     pub digest_over: usize,
-    /// Presence is unknown for so long after the session is up.
+    /// Presence stays unknown for so long after a login: until then the server may still be telling who is online.
     pub settle: Duration,
-    /// Longest text of an instant message, in characters.
+    /// Longest message, in characters; the rest is cut, with a note.
     pub text_max: usize,
-    /// One notice to the operators about one thing in this time.
+    /// At most one notice of each kind to the operators in this time.
     pub notice_every: Duration,
-    /// Runs with JSON on stdin when XMPP itself is down; empty: nothing.
+    /// Program and arguments that are run, with JSON on stdin, while XMPP itself is down; empty: none.
     pub command: Vec<String>,
-    /// For so long XMPP must be down before it runs.
+    /// XMPP has to be down for so long before it is run.
     pub command_after: Duration,
 }

@@ -1,0 +1,123 @@
+//! `mailbell config`: check a config file, and show what is in force.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use crate::config::{self, Config, Problem};
+
+/// EX_CONFIG of sysexits.h.
+const EX_CONFIG: u8 = 78;
+/// EX_IOERR.
+const EX_IOERR: u8 = 74;
+
+/// What to do with a config file.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a config file: prints every error with its line, and exits with 78 if there is one
+    Check(CheckArgs),
+    /// Print the config in force as TOML, defaults included, passwords left out
+    Show(FileArgs),
+}
+
+/// Which file.
+#[derive(Debug, ClapArgs)]
+pub struct FileArgs {
+    /// Config file [default: $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// Options of `check`.
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// Which file.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print one JSON object: file, ok, errors and warnings with line, key, wrong, allowed
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command. Results go to stdout, complaints to stderr.
+pub fn run(command: &Command) -> ExitCode {
+    let env = |name: &str| std::env::var_os(name);
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let file = match command {
+        Command::Check(CheckArgs { file, .. }) | Command::Show(file) => config::path(file.file.as_deref(), env),
+    };
+    let config = Config::load(&file, env);
+    let done = match (command, config) {
+        (Command::Check(args), config) => check(&file, config, args.json, &mut out, &mut err),
+        (Command::Show(_), Ok(config)) => write!(out, "{config}").map(|()| true),
+        (Command::Show(_), Err(errors)) => writeln!(err, "{errors}").map(|()| false),
+    };
+    match done.and_then(|good| out.flush().map(|()| good)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EX_CONFIG),
+        // `config show | head` is no failure of ours.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(EX_IOERR),
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    file: String,
+    ok: bool,
+    errors: &'a [Problem],
+    warnings: &'a [Problem],
+}
+
+fn check(
+    file: &Path,
+    config: Result<Config, config::Errors>,
+    json: bool,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<bool> {
+    let ok = config.is_ok();
+    let (errors, warnings) = match &config {
+        Ok(config) => (&[][..], &config.warnings[..]),
+        Err(errors) => (&errors.problems[..], &[][..]),
+    };
+    if json {
+        serde_json::to_writer(&mut *out, &Report { file: file.display().to_string(), ok, errors, warnings })?;
+        writeln!(out)?;
+        return Ok(ok);
+    }
+    for problem in errors {
+        writeln!(err, "{}", problem.show(file))?;
+    }
+    for problem in warnings {
+        writeln!(err, "warning: {}", problem.show(file))?;
+    }
+    match &config {
+        Ok(config) => writeln!(out, "{}", summary(file, config))?,
+        Err(_) => writeln!(err, "{}: {}", file.display(), count(errors.len(), "error"))?,
+    }
+    Ok(ok)
+}
+
+fn summary(file: &Path, config: &Config) -> String {
+    let route = &config.route;
+    let parts = [
+        counted(config.mailboxes.len(), "mailbox", "mailboxes"),
+        count(route.recipients.len(), "recipient"),
+        count(route.groups.len(), "group"),
+        count(route.routes.len(), "route"),
+        count(config.warnings.len(), "warning"),
+    ];
+    format!("{}: ok: {}", file.display(), parts.join(", "))
+}
+
+fn count(n: usize, what: &str) -> String {
+    counted(n, what, &format!("{what}s"))
+}
+
+fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}

@@ -1,0 +1,110 @@
+//! Warnings: what is allowed, and yet hardly meant.
+
+use std::collections::BTreeSet;
+
+use super::Config;
+use super::reader::{Reader, Section};
+use crate::model::{GroupName, RecipientName};
+use crate::route::{Group, Member};
+
+/// Where the repeated tables stand, in the order of the file.
+pub(super) struct Places {
+    recipients: Vec<(Option<usize>, String)>,
+    groups: Vec<(Option<usize>, String)>,
+    mailboxes: Vec<(Option<usize>, String)>,
+    routes: Vec<(Option<usize>, String)>,
+}
+
+impl Places {
+    pub(super) fn of(
+        recipients: &[Section<'_, '_>],
+        groups: &[Section<'_, '_>],
+        mailboxes: &[Section<'_, '_>],
+        routes: &[Section<'_, '_>],
+    ) -> Self {
+        let places = |sections: &[Section<'_, '_>]| sections.iter().map(|s| (s.line, s.label.clone())).collect();
+        Self {
+            recipients: places(recipients),
+            groups: places(groups),
+            mailboxes: places(mailboxes),
+            routes: places(routes),
+        }
+    }
+}
+
+pub(super) fn warn(reader: &Reader<'_>, config: &Config, places: &Places) {
+    nothing_in(reader, config);
+    empty_groups(reader, config, places);
+    lonely_recipients(reader, config, places);
+    unreachable_routes(reader, config, places);
+    small_reserve(reader, config, places);
+}
+
+fn nothing_in(reader: &Reader<'_>, config: &Config) {
+    if config.mailboxes.is_empty() {
+        reader.warn(None, "mailbox", "there is none: no alert can come in", "add a [[mailbox]]");
+    }
+    let everything = config.route.routes.iter().any(|route| route.matchers.is_empty());
+    if config.route.default_group.is_none() && !everything {
+        let wrong = "is not set: alerts that no route matches are kept, and nobody is told";
+        reader.warn(None, "operators.default_group", wrong, "name a group, or end with a route without match");
+    }
+}
+
+/// Everyone in a group, and in the groups in it.
+fn people<'c>(groups: &'c [Group], name: &GroupName, seen: &mut BTreeSet<GroupName>) -> BTreeSet<&'c RecipientName> {
+    let mut all = BTreeSet::new();
+    if !seen.insert(name.clone()) {
+        return all;
+    }
+    for member in groups.iter().filter(|group| group.name == *name).flat_map(|group| &group.members) {
+        match member {
+            Member::Recipient(recipient) => {
+                all.insert(recipient);
+            }
+            Member::Group(inner) => all.extend(people(groups, inner, seen)),
+        }
+    }
+    all
+}
+
+fn empty_groups(reader: &Reader<'_>, config: &Config, places: &Places) {
+    for (group, (line, label)) in config.route.groups.iter().zip(&places.groups) {
+        if people(&config.route.groups, &group.name, &mut BTreeSet::new()).is_empty() {
+            reader.warn(*line, label, "nobody is in it: alerts for it reach no one", "add members");
+        }
+    }
+}
+
+fn lonely_recipients(reader: &Reader<'_>, config: &Config, places: &Places) {
+    let members: Vec<&Member> = config.route.groups.iter().flat_map(|group| &group.members).collect();
+    for (recipient, (line, label)) in config.route.recipients.iter().zip(&places.recipients) {
+        if !members.contains(&&Member::Recipient(recipient.name.clone())) {
+            reader.warn(*line, label, "is in no group: no alert goes there", "add the name to a group's members");
+        }
+    }
+}
+
+fn unreachable_routes(reader: &Reader<'_>, config: &Config, places: &Places) {
+    let mut routes = config.route.routes.iter().zip(&places.routes);
+    let last = routes.by_ref().find(|(route, _)| route.matchers.is_empty() && !route.go_on);
+    let Some((_, (taken, _))) = last else { return };
+    for (_, (line, label)) in routes {
+        let by = taken.map_or_else(String::new, |line| format!(" on line {line}"));
+        let wrong = format!("is never reached: the route{by} takes every alert");
+        reader.warn(*line, label, wrong, "move it up, or set continue = true there");
+    }
+}
+
+/// A turn must fit: raw mails, and as much again for the log of the database.
+fn small_reserve(reader: &Reader<'_>, config: &Config, places: &Places) {
+    for (entry, (line, label)) in config.mailboxes.iter().zip(&places.mailboxes) {
+        let turn = entry.mailbox.max_size.saturating_mul(entry.intake.batch as u64);
+        let needed = turn.saturating_add(turn / 2);
+        if needed > config.store.reserve {
+            let reserve = crate::model::Size(config.store.reserve);
+            let wrong = format!("one turn may take more than store.reserve ({reserve})");
+            reader.warn(*line, label, wrong, "raise the reserve, or lower batch or max_size");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! One value of a config: what it must be, and what is said where it is not.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::reader::{Reader, suggestion};
+use super::report::quote;
+use super::source::kind;
+use crate::model::{Size, Span};
+
+/// A value with its place. A getter that gives `None` has said why; one error is enough for no config at all, so what is
+/// optional may become `None` by an error, too.
+#[derive(Clone)]
+pub(super) struct Item<'r, 'a> {
+    pub(super) reader: &'r Reader<'a>,
+    pub(super) key: String,
+    pub(super) line: Option<usize>,
+    pub(super) value: &'r DeValue<'a>,
+}
+
+/// The longest duration that makes sense anywhere: ten years.
+pub(super) const LONG: Duration = Duration::from_secs(3650 * 86_400);
+/// The shortest wait that is no busy loop.
+pub(super) const SHORT: Duration = Duration::from_millis(50);
+
+impl<'r, 'a> Item<'r, 'a> {
+    pub(super) fn fail<T>(&self, wrong: impl Into<String>, allowed: impl Into<String>) -> Option<T> {
+        self.reader.error(self.line, &self.key, wrong, allowed);
+        None
+    }
+
+    fn wrong_kind<T>(&self, wanted: &str) -> Option<T> {
+        self.fail(format!("is {}", kind(self.value)), format!("write {wanted}"))
+    }
+
+    /// Text without control characters: everything here ends up in a protocol line, a path or a log.
+    pub(super) fn text(&self) -> Option<&'r str> {
+        let DeValue::String(text) = self.value else { return self.wrong_kind("a text in quotes") };
+        if text.chars().any(char::is_control) {
+            return self.fail("holds a control character", "write one line of plain text");
+        }
+        Some(text.as_ref())
+    }
+
+    /// The text, whatever is in it; says nothing where it is none.
+    pub(super) fn raw_text(&self) -> Option<&'r str> {
+        match self.value {
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Is it this text?
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.raw_text() == Some(text)
+    }
+
+    /// Text that says something.
+    pub(super) fn some_text(&self) -> Option<&'r str> {
+        let text = self.text()?;
+        if text.trim().is_empty() { self.fail("is empty", "write a text, or leave the key out") } else { Some(text) }
+    }
+
+    pub(super) fn yes(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(yes) => Some(*yes),
+            _ => self.wrong_kind("true or false, without quotes"),
+        }
+    }
+
+    pub(super) fn number(&self, allowed: RangeInclusive<usize>) -> Option<usize> {
+        let range = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+        let DeValue::Integer(number) = self.value else {
+            return self.wrong_kind(&format!("{range}, without quotes"));
+        };
+        match usize::from_str_radix(number.as_str(), number.radix()) {
+            Ok(n) if allowed.contains(&n) => Some(n),
+            _ => self.fail(format!("{} is out of range", quote(&number.to_string())), format!("write {range}")),
+        }
+    }
+
+    pub(super) fn span(&self, allowed: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.quantity("a duration in quotes, such as \"30s\" or \"8h\"")?;
+        match text.parse() {
+            Ok(Span(span)) if allowed.contains(&span) => Some(span),
+            Ok(_) => self.fail(
+                format!("{} is out of range", quote(text)),
+                format!("write a duration from {} to {}", Span(*allowed.start()), Span(*allowed.end())),
+            ),
+            Err(_) => self.fail(
+                format!("{} is no duration", quote(text)),
+                "write a whole number and a unit: ms, s, m, h, d (\"30s\", \"8h\")",
+            ),
+        }
+    }
+
+    pub(super) fn size(&self, allowed: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.quantity("a size in quotes, such as \"2MiB\"")?;
+        match text.parse() {
+            Ok(Size(size)) if allowed.contains(&size) => Some(size),
+            Ok(_) => self.fail(
+                format!("{} is out of range", quote(text)),
+                format!("write a size from {} to {}", Size(*allowed.start()), Size(*allowed.end())),
+            ),
+            Err(_) => self.fail(
+                format!("{} is no size", quote(text)),
+                "write a whole number and a unit: B, KiB, MiB, GiB, KB, MB, GB (\"2MiB\")",
+            ),
+        }
+    }
+
+    fn quantity(&self, wanted: &str) -> Option<&'r str> {
+        match self.value {
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => self.wrong_kind(wanted),
+        }
+    }
+
+    /// One of these words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let allowed = format!("allowed: {}", words.join(", "));
+        let DeValue::String(text) = self.value else {
+            return self.fail(format!("is {}", kind(self.value)), allowed);
+        };
+        let found = choices.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            // With few words all of them are listed anyway.
+            let near = suggestion(text, &words);
+            let hint = if near.ends_with('?') { format!("{near} {allowed}") } else { allowed };
+            return self.fail(format!("{} is not allowed here", quote(text)), hint);
+        }
+        found
+    }
+
+    /// Something with a parser of its own, whose error says what is wrong and what is allowed.
+    pub(super) fn parse<T>(&self) -> Option<T>
+    where
+        T: std::str::FromStr<Err: std::fmt::Display>,
+    {
+        let text = self.text()?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(err) => self.fail(err.to_string(), ""),
+        }
+    }
+
+    /// The elements of a list.
+    pub(super) fn list(&self) -> Option<Vec<Item<'r, 'a>>> {
+        let DeValue::Array(array) = self.value else { return self.wrong_kind("a list: [\"…\", \"…\"]") };
+        Some(
+            array
+                .iter()
+                .map(|element| Item {
+                    reader: self.reader,
+                    key: self.key.clone(),
+                    line: Some(self.reader.line(element.span().start)).filter(|_| self.line.is_some()),
+                    value: element.get_ref(),
+                })
+                .collect(),
+        )
+    }
+
+    /// A list, or one value that stands for a list of one.
+    pub(super) fn one_or_more(&self) -> Option<Vec<Item<'r, 'a>>> {
+        match self.value {
+            DeValue::Array(_) => self.list(),
+            _ => Some(vec![self.clone()]),
+        }
+    }
+
+    /// What `read` makes of every element; all elements are read, so that all errors are told.
+    pub(super) fn each<T>(&self, read: impl Fn(&Item<'r, 'a>) -> Option<T>) -> Option<Vec<T>> {
+        let items = self.list()?;
+        let read: Vec<Option<T>> = items.iter().map(read).collect();
+        read.into_iter().collect()
+    }
+}

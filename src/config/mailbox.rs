@@ -1,0 +1,211 @@
+//! `[[mailbox]]`.
+
+use std::time::Duration;
+
+use super::connection::{Tls, server};
+use super::item::{Item, LONG, SHORT};
+use super::names::Names;
+use super::pattern;
+use super::reader::Section;
+use super::report::quote;
+use super::secret;
+use crate::intake;
+use crate::mailbox::{After, Protocol, Settings, Watch};
+use crate::model::{MailboxName, Severity};
+use crate::net::TlsMode;
+use crate::parse::Plain;
+use crate::route::KeyScope;
+
+/// One `[[mailbox]]`.
+#[derive(Debug, Clone)]
+pub struct MailboxConfig {
+    /// How it is read.
+    pub mailbox: Settings,
+    /// What is done with its mails.
+    pub intake: intake::Settings,
+    /// Within what a key names one condition.
+    pub key_scope: KeyScope,
+}
+
+pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3)];
+pub(super) const KEY_SCOPES: [(&str, KeyScope); 2] = [("sender", KeyScope::Sender), ("mailbox", KeyScope::Mailbox)];
+pub(super) const WATCHES: [(&str, Watch); 2] = [("idle", Watch::Idle), ("poll", Watch::Poll)];
+pub(super) const NEVER: &str = "never";
+
+pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Option<MailboxConfig> {
+    let protocol = section.value("protocol").and_then(|item| item.choice(&PROTOCOLS));
+    let intake = intake(section);
+    let key_scope = section.value("key_scope").and_then(|item| item.choice(&KEY_SCOPES));
+    let mailbox = connection(section, name, protocol, names);
+    Some(MailboxConfig { mailbox: mailbox?, intake: intake?, key_scope: key_scope? })
+}
+
+fn connection(
+    section: &Section<'_, '_>,
+    name: Option<MailboxName>,
+    protocol: Option<Protocol>,
+    names: &Names,
+) -> Option<Settings> {
+    let tls = Tls::read(section);
+    let address = section.required("server", "server = \"mail.example.org\"").and_then(|item| {
+        let (host, port) = server(&item, port_of(protocol, tls.mode))?;
+        tls.check_plaintext(&item, &host);
+        Some((host, port))
+    });
+    let user = section.required("user", "user = \"NAME\"").and_then(|item| item.some_text());
+    let password = secret::password(section);
+    let folder = section.value("folder").and_then(|item| item.some_text());
+    let watch = watch(section, protocol);
+    let after = section.value("after").and_then(|item| after(&item));
+    let rejected = section.optional("rejected").and_then(|item| rejected(&item));
+    let max_size = section.value("max_size").and_then(|item| item.size(1024..=256 << 20));
+    let idle_for = section.value("idle_for").and_then(|item| item.span(SHORT..=Duration::from_secs(29 * 60)));
+    let timeout = section.value("timeout").and_then(|item| item.span(SHORT..=Duration::from_secs(600)));
+
+    if protocol == Some(Protocol::Pop3) {
+        refuse_imap_only(section);
+    }
+    refuse_own_folder(section, folder);
+    if let (Some((host, port)), Some(user), Some(folder)) = (&address, user, folder) {
+        names.one_mailbox_each(section, host, *port, user, folder);
+    }
+    let (host, port) = address?;
+    Some(Settings {
+        name: name?,
+        protocol: protocol?,
+        host,
+        port,
+        tls: tls.mode?,
+        ca_file: tls.ca_file,
+        tls_name: tls.tls_name,
+        allow_plaintext: tls.allow_plaintext?,
+        user: user?.to_owned(),
+        password: password?,
+        folder: folder?.to_owned(),
+        watch: watch?,
+        after: after?,
+        rejected,
+        max_size: max_size?,
+        idle_for: idle_for?,
+        timeout: timeout?,
+    })
+}
+
+/// IANA's ports; `imap` and `starttls` meanwhile for what could not be read.
+fn port_of(protocol: Option<Protocol>, tls: Option<TlsMode>) -> u16 {
+    match (protocol, tls) {
+        (Some(Protocol::Pop3), Some(TlsMode::Direct)) => 995,
+        (Some(Protocol::Pop3), _) => 110,
+        (_, Some(TlsMode::Direct)) => 993,
+        _ => 143,
+    }
+}
+
+fn watch(section: &Section<'_, '_>, protocol: Option<Protocol>) -> Option<Watch> {
+    if section.optional("watch").is_none() && protocol == Some(Protocol::Pop3) {
+        return Some(Watch::Poll);
+    }
+    let item = section.value("watch")?;
+    match item.raw_text() {
+        Some(text) if text.starts_with("noop") => {
+            item.fail(format!("{} is not available in this version", quote(text)), "allowed: idle, poll")
+        }
+        _ => item.choice(&WATCHES),
+    }
+}
+
+fn after(item: &Item<'_, '_>) -> Option<After> {
+    let allowed = "allowed: keep, seen, move:FOLDER, delete";
+    match item.text()? {
+        "keep" => Some(After::Keep),
+        "seen" => Some(After::Seen),
+        "delete" => Some(After::Delete),
+        text => match text.strip_prefix("move:") {
+            Some(folder) if !folder.trim().is_empty() => Some(After::Move(folder.to_owned())),
+            Some(_) => item.fail(format!("{} names no folder", quote(text)), "write \"move:FOLDER\""),
+            None => item.fail(format!("{} is not allowed here", quote(text)), allowed),
+        },
+    }
+}
+
+fn rejected(item: &Item<'_, '_>) -> Option<String> {
+    let text = item.text()?;
+    match text.strip_prefix("move:").filter(|folder| !folder.trim().is_empty()) {
+        Some(folder) => Some(folder.to_owned()),
+        None => item.fail(
+            format!("{} is not allowed here", quote(text)),
+            "write \"move:FOLDER\", or leave the key out: then such mails stay where they are",
+        ),
+    }
+}
+
+/// POP3 (RFC 1939) knows neither flags nor folders, and cannot tell of new mail.
+fn refuse_imap_only(section: &Section<'_, '_>) {
+    let pop3 = "is not possible with POP3";
+    for key in ["folder", "rejected", "idle_for"] {
+        if let Some(item) = section.optional(key) {
+            item.fail::<()>(pop3, "leave it out, or set protocol = \"imap\"");
+        }
+    }
+    let watch = section.optional("watch").filter(|item| item.is("idle"));
+    if let Some(item) = watch {
+        item.fail::<()>(format!("`idle` {pop3}"), "write \"poll\", or set protocol = \"imap\"");
+    }
+    if let Some(item) = section.optional("after")
+        && let Some(text) = item.raw_text()
+        && (text == "seen" || text.starts_with("move:"))
+    {
+        item.fail::<()>(format!("{} {pop3}", quote(text)), "write \"keep\" or \"delete\", or set protocol = \"imap\"");
+    }
+}
+
+/// Moving a mail into the folder that is watched would bring it back as new.
+fn refuse_own_folder(section: &Section<'_, '_>, watched: Option<&str>) {
+    let same = |a: &str, b: &str| a == b || (a.eq_ignore_ascii_case("INBOX") && b.eq_ignore_ascii_case("INBOX"));
+    for key in ["after", "rejected"] {
+        let Some(item) = section.optional(key) else { continue };
+        let target = item.raw_text().and_then(|text| text.strip_prefix("move:"));
+        if let (Some(target), Some(watched)) = (target, watched)
+            && same(target, watched)
+        {
+            item.fail::<()>(
+                format!("moves into {}, the folder that is watched", quote(watched)),
+                "name another folder",
+            );
+        }
+    }
+}
+
+fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
+    let poll = section.value("poll").and_then(|item| poll(&item));
+    let batch = section.value("batch").and_then(|item| item.number(1..=1000));
+    let max_age = section.value("max_age").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
+    let senders = section.value("senders").and_then(|item| item.each(pattern::sender));
+    let choose = section.value("sender_may_choose_group").and_then(|item| item.yes());
+    let plain_severity = section.value("plain_severity").and_then(|item| item.choice(&severities()));
+    let plain = section.value("plain").and_then(|item| item.choice(&[("quarantine", false), ("alert", true)]));
+    let plain = match (plain?, plain_severity?) {
+        (true, severity) => Plain::Alert(severity),
+        (false, _) => Plain::Quarantine,
+    };
+    Some(intake::Settings {
+        poll: poll?,
+        batch: batch?,
+        max_age: max_age?,
+        senders: senders?,
+        sender_may_choose_group: choose?,
+        plain,
+    })
+}
+
+fn poll(item: &Item<'_, '_>) -> Option<Option<Duration>> {
+    if item.is(NEVER) {
+        return Some(None);
+    }
+    item.span(SHORT..=Duration::from_secs(7 * 86_400)).map(Some)
+}
+
+/// The words for [`Severity`].
+pub(super) fn severities() -> [(&'static str, Severity); 5] {
+    Severity::ALL.map(|severity| (severity.as_str(), severity))
+}

@@ -1,0 +1,217 @@
+//! One TOML file in, typed settings out, and every error of the file in one run.
+//!
+//! Each module owns its settings; this one reads them, checks what only the whole can tell (names, references, cycles), and
+//! composes them. The defaults are those of `config/mailbell.toml`, which is compiled in: what is documented there is what
+//! is in force.
+
+mod connection;
+mod cross;
+mod item;
+mod mailbox;
+mod names;
+mod pattern;
+mod people;
+mod reader;
+mod report;
+mod routes;
+mod secret;
+mod service;
+mod show;
+mod source;
+mod xmpp;
+
+pub use mailbox::MailboxConfig;
+pub use report::{Errors, Problem};
+pub use secret::{FileError, read_file as read_secret};
+pub use service::{Log, LogFormat, Serve};
+pub use source::EXAMPLE;
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use reader::{Reader, Section};
+use source::Lines;
+
+use crate::{dispatch, parse, queue, route};
+
+/// The config file where none is named.
+pub const DEFAULT_PATH: &str = "/etc/mailbell/mailbell.toml";
+/// Environment variable that names another.
+pub const PATH_VARIABLE: &str = "MAILBELL_CONFIG";
+/// Far above any config that a person writes, in bytes.
+const MOST: u64 = 4 << 20;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[store]`.
+    pub store: queue::Settings,
+    /// `[xmpp]`, and whom it may talk to.
+    pub xmpp: crate::xmpp::Settings,
+    /// `[[mailbox]]`, in the order of the file.
+    pub mailboxes: Vec<MailboxConfig>,
+    /// `[[recipient]]`, `[[group]]`, `[[route]]`, and the groups that `[operators]` names.
+    pub route: route::Settings,
+    /// `[dispatch]`, and how `[operators]` are told.
+    pub dispatch: dispatch::Settings,
+    /// `[parse]`.
+    pub parse: parse::Limits,
+    /// `[serve]`.
+    pub serve: Serve,
+    /// `[log]`.
+    pub log: Log,
+    /// What is allowed and yet looks like a mistake, by line.
+    pub warnings: Vec<Problem>,
+}
+
+/// The config file: the one named, else by `MAILBELL_CONFIG`, else the default one.
+pub fn path(named: Option<&Path>, env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let by_env = || env(PATH_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.map(Path::to_owned).or_else(by_env).unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+impl Config {
+    /// Reads a config file and the secrets that it names; `env` gives environment variables (`|name| std::env::var_os(name)`).
+    /// Fails with every error of the file. Opens no connection and makes no file.
+    pub fn load(path: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Errors> {
+        let whole = |wrong: String, allowed: &str| Errors {
+            file: path.to_owned(),
+            problems: vec![Problem { line: None, key: String::new(), wrong, allowed: allowed.into() }],
+        };
+        let unreadable = |err: std::io::Error| {
+            whole(
+                format!("cannot be read: {err}"),
+                "name a config file, or set the environment variable MAILBELL_CONFIG",
+            )
+        };
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let meta = file.metadata().map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        file.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MOST {
+            return Err(whole("is larger than 4 MiB".into(), "name a config file"));
+        }
+        let text = String::from_utf8(bytes).map_err(|err| {
+            let good = err.as_bytes().get(..err.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let mut errors = whole("is not UTF-8".into(), "save the file as UTF-8");
+            errors.problems.iter_mut().for_each(|problem| problem.line = Some(line));
+            errors
+        })?;
+        let text = zeroize::Zeroizing::new(text);
+        read(&text, path, secret::exposed(&meta), &env).0
+    }
+}
+
+/// Every key that exists, by table.
+type Keys = std::collections::BTreeMap<String, Vec<&'static str>>;
+
+fn read(
+    text: &str,
+    path: &Path,
+    exposed: Option<u32>,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> (Result<Config, Errors>, Keys) {
+    let lines = Lines::of(text);
+    let source::Parsed { table, mut problems } = source::parse(text, &lines);
+    let reader = Reader::new(path, exposed, lines, env);
+    let config = table.as_ref().and_then(|table| {
+        let root = Section::root(&reader, table, source::example());
+        let config = compose(&root);
+        root.done();
+        config
+    });
+    let (errors, mut warnings, keys) = reader.finish();
+    problems.extend(errors);
+    problems.sort();
+    problems.dedup();
+    warnings.sort();
+    let result = match config {
+        Some(config) if problems.is_empty() => Ok(Config { warnings, ..config }),
+        _ => Err(Errors { file: path.to_owned(), problems }),
+    };
+    (result, keys)
+}
+
+fn compose(root: &Section<'_, '_>) -> Option<Config> {
+    let mut names = names::Names::default();
+    let recipient_tables = root.tables("recipient");
+    let group_tables = root.tables("group");
+    let mailbox_tables = root.tables("mailbox");
+    let route_tables = root.tables("route");
+    let recipient_names = names::names_of(&recipient_tables, "recipient", &mut names.recipients);
+    let group_names = names::names_of(&group_tables, "group", &mut names.groups);
+    let mailbox_names = names::names_of(&mailbox_tables, "mailbox", &mut names.mailboxes);
+
+    let recipients: Vec<_> = recipient_tables
+        .iter()
+        .zip(recipient_names)
+        .map(|(table, name)| people::recipient(table, name, &names))
+        .collect();
+    let mut edges = people::Edges::default();
+    let groups: Vec<_> = group_tables
+        .iter()
+        .zip(group_names)
+        .map(|(table, name)| people::group(table, name, &names, &mut edges))
+        .collect();
+    people::refuse_cycles(&edges.members, "members");
+    people::refuse_cycles(&edges.fallbacks, "fallbacks");
+    let mailboxes: Vec<_> =
+        mailbox_tables.iter().zip(mailbox_names).map(|(table, name)| mailbox::read(table, name, &names)).collect();
+    let routes: Vec<_> = route_tables.iter().map(|table| routes::read(table, &names)).collect();
+
+    let store = one(root, "store", service::store);
+    let contacts = recipients.iter().flatten().map(|recipient| recipient.jid.clone()).collect();
+    let xmpp = one(root, "xmpp", |table| xmpp::read(table, contacts));
+    let operators = one(root, "operators", |table| service::operators(table, &names));
+    let dispatch = one(root, "dispatch", |table| service::dispatch(table, operators.as_ref()));
+    let parse = one(root, "parse", service::limits);
+    let serve = one(root, "serve", service::serve);
+    let log = one(root, "log", service::log);
+
+    let places = cross::Places::of(&recipient_tables, &group_tables, &mailbox_tables, &route_tables);
+    let tables = recipient_tables.into_iter().chain(group_tables).chain(mailbox_tables).chain(route_tables);
+    tables.for_each(Section::done);
+
+    let mailboxes: Vec<MailboxConfig> = mailboxes.into_iter().collect::<Option<_>>()?;
+    let operators = operators?;
+    let (dispatch, repeat_after) = dispatch?;
+    let route = route::Settings {
+        recipients: recipients.into_iter().collect::<Option<_>>()?,
+        groups: groups.into_iter().collect::<Option<_>>()?,
+        routes: routes.into_iter().collect::<Option<_>>()?,
+        default_group: operators.default_group,
+        operators: Some(operators.group),
+        repeat_after,
+        key_scopes: mailboxes.iter().map(|entry| (entry.mailbox.name.clone(), entry.key_scope)).collect(),
+    };
+    let config = Config {
+        store: store?,
+        xmpp: xmpp?,
+        mailboxes,
+        route,
+        dispatch,
+        parse: parse?,
+        serve: serve?,
+        log: log?,
+        warnings: Vec::new(),
+    };
+    cross::warn(root.reader, &config, &places);
+    Some(config)
+}
+
+/// Reads one `[table]`.
+fn one<'r, 'a, T>(
+    root: &Section<'r, 'a>,
+    key: &'static str,
+    read: impl FnOnce(&Section<'r, 'a>) -> Option<T>,
+) -> Option<T> {
+    let table = root.table(key);
+    let value = read(&table);
+    table.done();
+    value
+}
+
+#[cfg(test)]
+mod tests;

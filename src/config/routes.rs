@@ -1,0 +1,85 @@
+//! `[[route]]`.
+
+use super::item::Item;
+use super::names::{Names, one_of};
+use super::pattern::{exact, pattern};
+use super::reader::{Section, suggestion};
+use super::report::quote;
+use crate::model::{Nature, Severity, Status};
+use crate::route::Route;
+
+const FIELDS: [&str; 6] = ["source", "mailbox", "sender", "status", "severity", "group"];
+const LABEL: &str = "label.";
+
+pub(super) fn read(section: &Section<'_, '_>, names: &Names) -> Option<Route> {
+    let matchers = matchers(section, names);
+    let groups = section
+        .required("groups", "groups = [\"NAME\"], or [] to keep such alerts without telling anyone")
+        .and_then(|item| item.each(|item| names.group(item)));
+    let go_on = section.value("continue").and_then(|item| item.yes());
+    Some(Route { matchers: matchers?, groups: groups?, go_on: go_on? })
+}
+
+fn matchers(section: &Section<'_, '_>, names: &Names) -> Option<Vec<(String, Vec<String>)>> {
+    let table = section.table("match");
+    let read: Vec<_> = table.any().into_iter().map(|(field, item)| matcher(&field, &item, names)).collect();
+    read.into_iter().collect()
+}
+
+fn matcher(field: &str, item: &Item<'_, '_>, names: &Names) -> Option<(String, Vec<String>)> {
+    let is_label = field.strip_prefix(LABEL).is_some_and(|name| !name.is_empty());
+    if !is_label && !FIELDS.contains(&field) {
+        let hint = match field {
+            "label" => "a label is written \"label.NAME\" = \"VALUE\", with the quotes".into(),
+            _ => suggestion(field, &[&FIELDS[..], &["label.NAME"]].concat()),
+        };
+        return item.fail("there is no such field", hint);
+    }
+    let items = item.one_or_more()?;
+    if items.is_empty() {
+        return item.fail("is an empty list, which matches nothing", "name a value, or leave the field out");
+    }
+    let read: Vec<_> = items.iter().map(|item| value(field, item, names)).collect();
+    Some((field.to_owned(), read.into_iter().collect::<Option<_>>()?))
+}
+
+fn value(field: &str, item: &Item<'_, '_>, names: &Names) -> Option<String> {
+    let text = pattern(item)?;
+    if exact(text) {
+        known(field, text, item, names)?;
+    }
+    Some(text.to_owned())
+}
+
+/// An exact value that can never be there is a slip of the pen, and the alerts meant would go elsewhere.
+fn known(field: &str, text: &str, item: &Item<'_, '_>, names: &Names) -> Option<()> {
+    let unknown = |words: &[&str]| {
+        item.fail(format!("no alert has the {field} {}", quote(text)), format!("allowed: {}", words.join(", ")))
+    };
+    match field {
+        "severity" if text.parse::<Severity>().is_err() => unknown(&Severity::ALL.map(Severity::as_str)),
+        "status" if !statuses().contains(&text) => unknown(&statuses()),
+        "mailbox" => mailbox(text, item, names),
+        "source" => match text.strip_prefix("mailbox:") {
+            Some(name) => mailbox(name, item, names),
+            None if matches!(text, "probe" | "api") => Some(()),
+            None => unknown(&["mailbox:NAME", "probe", "api"]),
+        },
+        _ => Some(()),
+    }
+}
+
+fn mailbox(name: &str, item: &Item<'_, '_>, names: &Names) -> Option<()> {
+    if names.mailboxes.contains_key(name) {
+        return Some(());
+    }
+    item.fail(format!("there is no mailbox {}", quote(name)), one_of("mailbox", &names.mailboxes, name))
+}
+
+/// What a report says, and of what nature it is (CAP's own words).
+fn statuses() -> [&'static str; 9] {
+    use {Nature as N, Status as S};
+    let [firing, update, resolved, recorded] = [S::Firing, S::Update, S::Resolved, S::Recorded].map(S::as_str);
+    let [actual, exercise, system, test, draft] = [N::Actual, N::Exercise, N::System, N::Test, N::Draft].map(N::as_str);
+    [firing, update, resolved, recorded, actual, exercise, system, test, draft]
+}

@@ -1,0 +1,171 @@
+//! Passwords: given in exactly one of three ways, and never readable by others.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::item::Item;
+use super::reader::Section;
+use super::report::quote;
+use crate::model::Secret;
+
+const WAYS: [&str; 3] = ["password", "password_file", "password_env"];
+/// Far above any password; a larger file is not one.
+const MOST: u64 = 4096;
+
+/// Reads `password`, `password_file` or `password_env`. No message holds a part of it.
+pub(super) fn password(section: &Section<'_, '_>) -> Option<Secret> {
+    let given: Vec<_> = WAYS.into_iter().filter_map(|key| Some((key, section.optional(key)?))).collect();
+    if let Some((_, second)) = given.get(1) {
+        return second.fail("is a second way to give the password", format!("keep one of {}", WAYS.join(", ")));
+    }
+    match given.first() {
+        None => {
+            section.missing("password", "password_file = \"FILE\", password_env = \"NAME\" or password = \"…\"");
+            None
+        }
+        Some((_, item)) if item.raw_text().is_none() => item.fail("is no text", "write it in quotes"),
+        Some(("password", item)) => inline(item),
+        Some(("password_env", item)) => variable(item),
+        Some((_, item)) => {
+            let path = item.reader.path(item.some_text()?);
+            match read_file(&path) {
+                Ok(secret) => Some(secret),
+                Err(FileError { wrong, mend }) => item.fail(wrong, mend),
+            }
+        }
+    }
+}
+
+fn inline(item: &Item<'_, '_>) -> Option<Secret> {
+    if let Some(mode) = item.reader.exposed {
+        return item.fail(
+            format!("stands in a file that others can read (mode {mode:04o})"),
+            format!("run: {}", mend(item.reader.file)),
+        );
+    }
+    match usable(item.raw_text()?) {
+        Ok(secret) => Some(secret),
+        Err(wrong) => item.fail(wrong, "write the password, on one line"),
+    }
+}
+
+fn variable(item: &Item<'_, '_>) -> Option<Secret> {
+    let name = item.some_text()?;
+    let wrong = match (item.reader.env)(name).map(OsString::into_string) {
+        None => "is not set",
+        Some(Err(_)) => "is not UTF-8",
+        Some(Ok(text)) => match usable(&Zeroizing::new(text)) {
+            Ok(secret) => return Some(secret),
+            Err(wrong) => wrong,
+        },
+    };
+    item.fail(format!("the environment variable {} {wrong}", quote(name)), "put the password there")
+}
+
+/// Why a secret file cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wrong}; {mend}")]
+pub struct FileError {
+    /// What is wrong.
+    pub wrong: String,
+    /// What mends it.
+    pub mend: String,
+}
+
+/// Reads the first line of a secret file. Refuses a file that others can read, and says what mends it.
+pub fn read_file(path: &Path) -> Result<Secret, FileError> {
+    let name = path.display();
+    let bad = |wrong: String, mend: &str| FileError { wrong, mend: mend.to_owned() };
+    let unreadable =
+        |err: std::io::Error| bad(format!("{name} cannot be read: {err}"), "name a file with the password");
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(bad(format!("{name} is no file"), "name a file with the password"));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if let Some(mode) = exposed(&meta) {
+        return Err(bad(format!("others can read {name} (mode {mode:04o})"), &format!("run: {}", mend(path))));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MOST).read_to_string(&mut text).map_err(unreadable)?;
+    let first = text.lines().next().unwrap_or_default();
+    usable(first).map_err(|wrong| bad(format!("the first line of {name} {wrong}"), "write the password there"))
+}
+
+/// The mode of a file that others than its owner can read or write. A file of root's that a service's own group may read
+/// is the usual way to give a service its config, and is none.
+pub(super) fn exposed(meta: &std::fs::Metadata) -> Option<u32> {
+    let mode = meta.mode() & 0o7777;
+    let for_service = meta.uid() == 0 && meta.gid() != 0;
+    let exposed = mode & 0o006 != 0 || (mode & 0o060 != 0 && !for_service);
+    exposed.then_some(mode)
+}
+
+fn mend(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:".contains(&b));
+    if plain { format!("chmod 600 {path}") } else { format!("chmod 600 '{}'", path.replace('\'', r"'\''")) }
+}
+
+/// A line end inside a password would end the login command early.
+fn usable(text: &str) -> Result<Secret, &'static str> {
+    if text.is_empty() {
+        Err("is empty")
+    } else if text.chars().any(char::is_control) {
+        Err("holds a control character")
+    } else {
+        Ok(Secret::new(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn file(text: &[u8], mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_first_line_counts_and_its_end_does_not() {
+        for text in ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2\nsecond line\n"] {
+            assert_eq!(read_file(file(text.as_bytes(), 0o600).path()).unwrap().expose(), "hunter2");
+        }
+        // Blanks belong to it.
+        assert_eq!(read_file(file(b" a b \n", 0o400).path()).unwrap().expose(), " a b ");
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        for mode in [0o644, 0o604, 0o640, 0o620, 0o602] {
+            let file = file(b"CANARY", mode);
+            let err = read_file(file.path()).unwrap_err();
+            assert_eq!(err.wrong, format!("others can read {} (mode {mode:04o})", file.path().display()));
+            assert_eq!(err.mend, format!("run: chmod 600 {}", file.path().display()));
+        }
+        assert_eq!(mend("/a b/it's".as_ref()), r"chmod 600 '/a b/it'\''s'");
+    }
+
+    #[test]
+    fn what_is_no_password_is_refused() {
+        let wrong = |text: &[u8]| read_file(file(text, 0o600).path()).unwrap_err().wrong;
+        assert!(wrong(b"").ends_with("is empty"));
+        assert!(wrong(b"\nCANARY\n").ends_with("is empty"));
+        assert!(wrong(b"CAN\0ARY\n").ends_with("holds a control character"));
+        assert!(wrong(b"\xff\xfe").contains("UTF-8"));
+        assert!(read_file("/dev/null".as_ref()).unwrap_err().wrong.ends_with("is no file"));
+        let none = read_file("/nowhere/secret".as_ref()).unwrap_err();
+        assert!(none.wrong.starts_with("/nowhere/secret cannot be read: No such file"), "{none}");
+    }
+}

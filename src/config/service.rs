@@ -1,0 +1,152 @@
+//! The tables of the service itself: `[store]`, `[dispatch]`, `[operators]`, `[parse]`, `[serve]`, `[log]`.
+
+use std::time::Duration;
+
+use super::item::{Item, LONG, SHORT};
+use super::names::Names;
+use super::reader::Section;
+use super::report::quote;
+use crate::model::GroupName;
+use crate::{dispatch, parse, queue};
+
+/// `[serve]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serve {
+    /// Longest wait, when the service is told to end, for what is in flight.
+    pub shutdown_grace: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged, as tracing's filter directives: `info`, `info,mailbell::xmpp=debug`.
+    pub filter: String,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(super) fn store(section: &Section<'_, '_>) -> Option<queue::Settings> {
+    let path = section.value("path").and_then(|item| Some(item.reader.path(item.some_text()?)));
+    let raw_for = section.value("raw_for").and_then(|item| item.span(HOUR..=LONG));
+    let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 50));
+    Some(queue::Settings { path: path?, raw_for: raw_for?, reserve: reserve? })
+}
+
+/// `[operators]`: who is told of trouble, and where alerts go that nobody asked for.
+pub(super) struct Operators {
+    pub(super) group: GroupName,
+    pub(super) default_group: Option<GroupName>,
+    command: Vec<String>,
+    command_after: Duration,
+    notice_every: Duration,
+}
+
+pub(super) fn operators(section: &Section<'_, '_>, names: &Names) -> Option<Operators> {
+    let group = section
+        .required("group", "group = \"NAME\": the group that is told of mails and messages in trouble")
+        .and_then(|item| names.group(&item));
+    let default_group = section.optional("default_group").and_then(|item| names.group(&item));
+    let command = section.value("command").and_then(|item| command(&item));
+    let command_after = section.value("command_after").and_then(|item| item.span(SHORT..=24 * HOUR));
+    let notice_every = section.value("notice_every").and_then(|item| item.span(SHORT..=24 * HOUR));
+    Some(Operators {
+        group: group?,
+        default_group,
+        command: command?,
+        command_after: command_after?,
+        notice_every: notice_every?,
+    })
+}
+
+/// A program by its whole path: no shell, and nobody's PATH, stands between.
+fn command(item: &Item<'_, '_>) -> Option<Vec<String>> {
+    let words = item.each(|item| item.text().map(str::to_owned))?;
+    let Some(program) = words.first() else { return Some(words) };
+    if !std::path::Path::new(program).is_absolute() {
+        return item.fail(
+            format!("{} is no absolute path", quote(program)),
+            "write the program with its whole path and each argument as a text of its own: [\"/usr/bin/logger\", \"-p\", \"err\"]",
+        );
+    }
+    Some(words)
+}
+
+/// `[dispatch]` with what the operators are told; `repeat_after` belongs to routing.
+pub(super) fn dispatch(
+    section: &Section<'_, '_>,
+    operators: Option<&Operators>,
+) -> Option<(dispatch::Settings, Duration)> {
+    let repeat_after = section.value("repeat_after").and_then(|item| item.span(SHORT..=LONG));
+    let receipt_timeout = section.value("receipt_timeout").and_then(|item| item.span(SHORT..=24 * HOUR));
+    let max_attempts = section.value("max_attempts").and_then(|item| item.number(1..=1000));
+    let digest_over = section.value("digest_over").and_then(|item| item.number(1..=1000));
+    let settle = section.value("settle").and_then(|item| item.span(Duration::ZERO..=HOUR));
+    // A server may end the stream over a message of some 100,000 bytes.
+    let text_max = section.value("text_max").and_then(|item| item.number(200..=20_000));
+    let operators = operators?;
+    let settings = dispatch::Settings {
+        receipt_timeout: receipt_timeout?,
+        max_attempts: u32::try_from(max_attempts?).ok()?,
+        digest_over: digest_over?,
+        settle: settle?,
+        text_max: text_max?,
+        notice_every: operators.notice_every,
+        command: operators.command.clone(),
+        command_after: operators.command_after,
+    };
+    Some((settings, repeat_after?))
+}
+
+pub(super) fn limits(section: &Section<'_, '_>) -> Option<parse::Limits> {
+    let number = |key, most| section.value(key).and_then(|item| item.number(1..=most));
+    // Bounds of what a parser may be made to do for one mail.
+    let mime_depth = number("mime_depth", 100);
+    let parts = number("parts", 10_000);
+    let xml_depth = number("xml_depth", 1000);
+    let attributes = number("attributes", 10_000);
+    let text = number("text", 1 << 20);
+    let alerts = number("alerts", 10_000);
+    Some(parse::Limits {
+        mime_depth: mime_depth?,
+        parts: parts?,
+        xml_depth: xml_depth?,
+        attributes: attributes?,
+        text: text?,
+        alerts: alerts?,
+    })
+}
+
+pub(super) fn serve(section: &Section<'_, '_>) -> Option<Serve> {
+    let grace = section.value("shutdown_grace").and_then(|item| item.span(Duration::ZERO..=HOUR));
+    Some(Serve { shutdown_grace: grace? })
+}
+
+pub(super) fn log(section: &Section<'_, '_>) -> Option<Log> {
+    let format = section.value("format").and_then(|item| item.choice(&LOG_FORMATS));
+    let filter = section.value("filter").and_then(|item| filter(&item));
+    Some(Log { format: format?, filter: filter? })
+}
+
+fn filter(item: &Item<'_, '_>) -> Option<String> {
+    let text = item.some_text()?;
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Some(text.to_owned()),
+        Err(err) => item.fail(
+            format!("{} is no log filter: {err}", quote(text)),
+            "write error, warn, info or debug, or by module: \"info,mailbell::xmpp=debug\"",
+        ),
+    }
+}

@@ -1,0 +1,232 @@
+//! The example file against the code that reads it, what is shown, and that secrets stay hidden.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn no_env(_: &str) -> Option<OsString> {
+    None
+}
+
+fn read_text(text: &str) -> Result<Config, Errors> {
+    read(text, "a.toml".as_ref(), None, &no_env).0
+}
+
+fn example() -> Config {
+    read_text(&source::uncommented(EXAMPLE)).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Keys with their table as the example file documents them: in force, commented out, or as an alternative in its prose.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
+    let mut table = String::new();
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in EXAMPLE.lines() {
+        let line = line.trim_start_matches('#').trim_start();
+        if let Some(name) = line.strip_prefix('[').map(|rest| rest.trim_matches(['[', ']'])) {
+            table = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            && !table.is_empty()
+        {
+            keys.entry(table.clone()).or_default().insert(key.to_owned());
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_example_file_documents_exactly_the_keys_that_are_read() {
+    let (_, keys) = read(&source::uncommented(EXAMPLE), "a.toml".as_ref(), None, &no_env);
+    let known: BTreeMap<String, BTreeSet<String>> = keys
+        .into_iter()
+        .filter(|(table, _)| !table.is_empty())
+        // Its rows are a table of their own.
+        .map(|(table, keys)| (table, keys.into_iter().filter(|key| *key != "policy").map(str::to_owned).collect()))
+        .collect();
+    assert_eq!(documented(), known);
+}
+
+#[test]
+fn the_example_file_loads_when_its_comments_are_taken_away() {
+    let config = example();
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.mailboxes.len(), 1);
+    assert_eq!(config.route.groups.len(), 3);
+    assert_eq!(config.route.groups[0].policy.len(), 1);
+    assert_eq!(config.route.routes[0].matchers.len(), 2);
+}
+
+#[test]
+fn as_it_is_the_example_file_lacks_only_what_nobody_can_know() {
+    let errors = read_text(EXAMPLE).unwrap_err();
+    let missing: Vec<_> = errors.problems.iter().map(|p| (p.key.as_str(), p.wrong.as_str())).collect();
+    assert_eq!(
+        missing,
+        [("xmpp.jid", "is missing"), ("xmpp.password", "is missing"), ("operators.group", "is missing")]
+    );
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_needs() {
+    let errors = read_text("").unwrap_err().to_string();
+    insta::assert_snapshot!(errors, @r#"
+    a.toml: operators.group: is missing; write group = "NAME": the group that is told of mails and messages in trouble in a table [operators]
+    a.toml: xmpp.jid: is missing; write jid = "NAME@DOMAIN" in a table [xmpp]
+    a.toml: xmpp.password: is missing; write password_file = "FILE", password_env = "NAME" or password = "…" in a table [xmpp]
+    "#);
+}
+
+/// The smallest config: everything else is default.
+const SMALL: &str = r#"
+    [xmpp]
+    jid = "alerts@example.org"
+    password = "CANARY"
+    [operators]
+    group = "ops"
+    default_group = "ops"
+    [[mailbox]]
+    name = "m"
+    server = "mail.example.org"
+    user = "alerts"
+    password = "CANARY"
+    [[recipient]]
+    name = "alice"
+    jid = "alice@example.org"
+    [[group]]
+    name = "ops"
+    members = ["alice"]
+"#;
+
+#[test]
+fn what_is_left_out_is_as_the_example_file_says() {
+    let small = read_text(SMALL).unwrap();
+    let example = example();
+    assert_eq!(small.store, example.store);
+    assert_eq!(small.dispatch, example.dispatch);
+    assert_eq!(small.parse, parse::Limits::default());
+    let (a, b) = (&small.mailboxes[0], &example.mailboxes[0]);
+    assert_eq!(a.mailbox.after, crate::mailbox::After::Keep);
+    assert_eq!((a.mailbox.port, a.mailbox.watch, &a.mailbox.folder), (993, b.mailbox.watch, &b.mailbox.folder));
+    assert_eq!((a.intake.poll, a.intake.batch, a.intake.max_age), (b.intake.poll, b.intake.batch, b.intake.max_age));
+    assert_eq!(small.xmpp.resource, "mailbell");
+    assert_eq!(small.route.repeat_after, std::time::Duration::from_secs(4 * 3600));
+}
+
+#[test]
+fn shows_left_out_of_a_policy_depend_on_the_severity() {
+    use crate::model::{Severity as S, Show, ShowSet};
+    let rows = |row: &str| {
+        let text = format!("{SMALL}\n[[group.policy]]\n{row}\n");
+        read_text(&text).unwrap().route.groups[0].policy.clone()
+    };
+    let all = rows("offline = \"send\"");
+    assert_eq!(
+        all.iter().map(|row| row.severity.clone()).collect::<Vec<_>>(),
+        [vec![S::Critical, S::Major], vec![S::Minor, S::Warning, S::Info]]
+    );
+    assert_eq!(all[0].shows, ShowSet::all());
+    assert!(!all[1].shows.contains(Show::Dnd) && all[1].shows.contains(Show::Xa));
+    assert_eq!(rows("severity = [\"critical\"]").len(), 1);
+    assert_eq!(rows("shows = [\"dnd\"]").len(), 1);
+}
+
+#[test]
+fn what_is_shown_loads_again_to_the_same() {
+    for config in [example(), read_text(SMALL).unwrap(), read_text(&pop3()).unwrap()] {
+        let shown = config.to_string();
+        assert!(toml::from_str::<toml::Table>(&shown).is_ok(), "{shown}");
+        let again = read_text(&shown.replace("# password = (hidden)", "password = \"x\"")).unwrap();
+        assert_eq!(again.to_string(), shown);
+    }
+}
+
+fn pop3() -> String {
+    let mailbox = "user = \"alerts\"\nprotocol = \"pop3\"\npoll = \"never\"\nafter = \"delete\"\nplain = \"alert\"\n";
+    SMALL.replace("user = \"alerts\"\n", mailbox).replace("mail.example.org", "[::1]:1110")
+}
+
+#[test]
+fn the_config_in_force() {
+    insta::assert_snapshot!(example().to_string());
+}
+
+#[test]
+fn no_output_holds_a_password() {
+    let config = read_text(SMALL).unwrap();
+    assert!(!format!("{config} {config:?} {config:#?}").contains("CANARY"));
+    let env = |name: &str| (name == "P").then(|| OsString::from("CAN\nARY-CANARY"));
+    // Wrong in every way in which a password can be: type, place, content, twice, and a file that others can read.
+    for (exposed, password) in [
+        (None, "password = [\"CANARY\"]"),
+        (None, "password = \"CANARY\\n\""),
+        (None, "password = \"CANARY\"\npassword = \"CANARY\""),
+        (None, "password = \"CANARY\"\npassword_file = \"x\""),
+        (None, "password = \"CANARY"),
+        (None, "password = CANARY"),
+        (None, "password = '''\n\nCANARY'''"),
+        (None, "password = { CANARY = 1 CANARY }"),
+        (None, "password_env = \"P\""),
+        (Some(0o644), "password = \"CANARY\""),
+    ] {
+        let text = SMALL.replacen("password = \"CANARY\"", password, 1);
+        let errors = read(&text, "a.toml".as_ref(), exposed, &env).0.unwrap_err();
+        assert!(!format!("{errors} {errors:?}").contains("CANARY"), "{password}: {errors}");
+    }
+}
+
+#[test]
+fn a_password_in_a_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mailbell.toml");
+    std::fs::write(&path, SMALL).unwrap();
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let errors = Config::load(&path, no_env).unwrap_err().to_string();
+    let shown = path.display();
+    assert_eq!(
+        errors,
+        format!(
+            "{shown}:4: xmpp.password: stands in a file that others can read (mode 0644); run: chmod 600 {shown}\n\
+             {shown}:12: mailbox.m.password: stands in a file that others can read (mode 0644); run: chmod 600 {shown}"
+        )
+    );
+    mode(0o600);
+    assert_eq!(Config::load(&path, no_env).unwrap().xmpp.password.expose(), "CANARY");
+}
+
+#[test]
+fn secrets_and_paths_start_at_the_config_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, secret) = (dir.path().join("mailbell.toml"), dir.path().join("secret"));
+    std::fs::write(&config, SMALL.replace("password = \"CANARY\"", "password_file = \"secret\"")).unwrap();
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let loaded = Config::load(&config, no_env).unwrap();
+    assert_eq!(loaded.mailboxes[0].mailbox.password.expose(), "hunter2");
+    assert_eq!(loaded.store.path, dir.path().join("mailbell.db"));
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let errors = Config::load(&config, no_env).unwrap_err().to_string();
+    let shown = secret.display();
+    assert!(errors.contains(&format!("others can read {shown} (mode 0644); run: chmod 600 {shown}")), "{errors}");
+}
+
+#[test]
+fn a_file_that_is_no_config_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.toml");
+    let told = || Config::load(&path, no_env).unwrap_err().to_string();
+    assert!(told().contains("x.toml: cannot be read: No such file"), "{}", told());
+    std::fs::write(&path, b"# ok\n[store]\npath = \"\xff\"\n").unwrap();
+    assert!(told().ends_with("x.toml:3: is not UTF-8; save the file as UTF-8"), "{}", told());
+    std::fs::write(&path, vec![b'#'; 5 << 20]).unwrap();
+    assert!(told().contains("is larger than 4 MiB"), "{}", told());
+}
+
+#[test]
+fn the_file_is_the_one_named_else_the_variable_else_the_default() {
+    let env = |name: &str| (name == PATH_VARIABLE).then(|| OsString::from("/b"));
+    assert_eq!(path(Some("/a".as_ref()), env), Path::new("/a"));
+    assert_eq!(path(None, env), Path::new("/b"));
+    assert_eq!(path(None, no_env), Path::new(DEFAULT_PATH));
+}
