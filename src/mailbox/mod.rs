@@ -1,7 +1,17 @@
 //! The monitored mailbox: a port with one value for each connection, and its adapters for IMAP and POP3.
 
+mod check;
+mod connect;
+mod failure;
+mod imap;
+mod imap_guard;
+mod imap_session;
+mod imap_wire;
+mod imap_words;
+mod imap_work;
 mod port;
 
+pub use check::check;
 pub use port::{Clearing, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark, Woke};
 
 use std::path::PathBuf;
@@ -78,4 +88,25 @@ pub struct Settings {
     pub idle_for: Duration,
     /// Longest wait for the server's next byte.
     pub timeout: Duration,
+}
+
+/// The mailbox of these settings. Nothing is dialled yet: the adapter connects when it is first asked for something, and again
+/// after an error. Fails where the settings cannot work: what [`check`] says, or a `ca_file` that is no PEM.
+pub fn open(settings: Settings) -> Result<Box<dyn Mailbox>, MailboxError> {
+    if let Some(fault) = check(&settings).into_iter().next() {
+        return Err(MailboxError::permanent(fault));
+    }
+    let protocol = settings.protocol;
+    let dialer = connect::Dialer::new(settings)?;
+    Ok(match protocol {
+        Protocol::Imap => Box::new(imap::ImapMailbox::new(dialer)),
+        Protocol::Pop3 => Box::new(imap::ImapMailbox::new(dialer)),
+    })
+}
+
+/// The headers of a mail with the empty line that ends them; all of it where there is none. At most 64 KiB.
+fn headers_of(raw: &[u8]) -> &[u8] {
+    let raw = raw.get(..imap_work::HEADERS as usize).unwrap_or(raw);
+    let end = raw.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+    end.and_then(|end| raw.get(..end)).unwrap_or(raw)
 }

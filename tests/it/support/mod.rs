@@ -2,7 +2,11 @@
 
 pub mod ca;
 pub mod child;
+pub mod dovecot;
+pub mod lmtp;
 pub mod mailbell;
+pub mod proxy;
+pub mod script;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,0 +1,129 @@
+//! Combinations of settings that cannot work.
+
+use super::{After, Protocol, Settings, Watch};
+
+/// What cannot work in these settings, each with its fix; empty: nothing. Nothing is dialled.
+pub fn check(settings: &Settings) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |text: &str| faults.push(text.to_owned());
+    match settings.protocol {
+        Protocol::Pop3 => {
+            match settings.after {
+                After::Seen => {
+                    fault("after = \"seen\": POP3 has no flags; use \"keep\" or \"delete\", or protocol = \"imap\"")
+                }
+                After::Move(_) => {
+                    fault(
+                        "after = \"move:…\": POP3 has no folders; use \"keep\" or \"delete\", or protocol = \"imap\"",
+                    );
+                }
+                After::Keep | After::Delete => {}
+            }
+            if settings.rejected.is_some() {
+                fault("rejected = \"move:…\": POP3 has no folders; leave it out, or use protocol = \"imap\"");
+            }
+            if !settings.folder.eq_ignore_ascii_case("INBOX") {
+                fault("folder: POP3 has no folders; leave it out, or use protocol = \"imap\"");
+            }
+            if settings.watch == Watch::Idle {
+                fault("watch = \"idle\": a POP3 server cannot tell of new mail; use \"poll\", or protocol = \"imap\"");
+            }
+        }
+        Protocol::Imap => check_folders(settings, &mut fault),
+    }
+    if settings.user.is_empty() || unsendable(&settings.user) {
+        fault("user: must not be empty, nor hold a line break or NUL, which no mail protocol can send");
+    }
+    if settings.password.expose().is_empty() || unsendable(settings.password.expose()) {
+        fault(
+            "password: must not be empty, nor hold a line break or NUL, which no mail protocol can send; \
+             is there a stray line break at its end?",
+        );
+    }
+    if settings.timeout.is_zero() || settings.idle_for.is_zero() {
+        fault("timeout and idle_for: must be longer than zero");
+    }
+    faults
+}
+
+fn check_folders(settings: &Settings, fault: &mut impl FnMut(&str)) {
+    let target = match &settings.after {
+        After::Move(target) => Some(target),
+        _ => None,
+    };
+    for (key, name) in [("folder", Some(&settings.folder)), ("after", target), ("rejected", settings.rejected.as_ref())]
+    {
+        let Some(name) = name else { continue };
+        if name.is_empty() || name.chars().any(char::is_control) {
+            fault(&format!("{key}: a folder's name must not be empty, nor hold control characters"));
+        }
+        if key != "folder" && same(name, &settings.folder) {
+            fault(&format!("{key}: moves mails to the folder that is watched; name another one"));
+        }
+    }
+}
+
+/// RFC 3501 §5.1: INBOX alone is the same in any case.
+fn same(a: &str, b: &str) -> bool {
+    a == b || (a.eq_ignore_ascii_case("INBOX") && b.eq_ignore_ascii_case("INBOX"))
+}
+
+fn unsendable(text: &str) -> bool {
+    text.contains(['\r', '\n', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+    use crate::net::TlsMode;
+    use std::time::Duration;
+
+    fn settings(protocol: Protocol) -> Settings {
+        Settings {
+            name: "ops".parse().unwrap(),
+            protocol,
+            host: "mail.example.org".into(),
+            port: 993,
+            tls: TlsMode::Direct,
+            ca_file: None,
+            tls_name: None,
+            allow_plaintext: false,
+            user: "alerts".into(),
+            password: Secret::new("secret".into()),
+            folder: "INBOX".into(),
+            watch: Watch::Poll,
+            after: After::Keep,
+            rejected: None,
+            max_size: 1000,
+            idle_for: Duration::from_secs(300),
+            timeout: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn pop3_has_neither_flags_nor_folders_nor_idle() {
+        assert!(check(&settings(Protocol::Pop3)).is_empty());
+        let mut s = settings(Protocol::Pop3);
+        (s.after, s.rejected) = (After::Seen, Some("Rejected".into()));
+        (s.folder, s.watch) = ("Alerts".into(), Watch::Idle);
+        let faults = check(&s);
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert!(faults.iter().all(|fault| fault.contains("protocol = \"imap\"")), "{faults:?}");
+        s.after = After::Move("Done".into());
+        assert!(check(&s)[0].starts_with("after = \"move:…\": POP3 has no folders"));
+    }
+
+    #[test]
+    fn line_breaks_in_logins_and_loops_between_folders() {
+        let mut s = settings(Protocol::Imap);
+        assert!(check(&s).is_empty());
+        s.password = Secret::new("secret\n".into());
+        assert!(check(&s)[0].contains("stray line break"), "{:?}", check(&s));
+        let mut s = settings(Protocol::Imap);
+        (s.folder, s.after, s.rejected) = ("inbox".into(), After::Move("INBOX".into()), Some("a\u{7}".into()));
+        let faults = check(&s);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].contains("folder that is watched"), "{faults:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The IMAP mailbox: connects lazily, drops the connection after any error, bounds every operation.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::connect::Dialer;
+use super::imap_session::{Session, sleep};
+use super::port::{Clearing, Entry, Failure, Listing, Mailbox, MailboxError, Mark, Woke};
+use super::{After, Settings, Watch};
+use crate::model::{Cursor, NewMessage};
+
+/// Longest good-bye.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(super) struct ImapMailbox {
+    dialer: Dialer,
+    /// Taken out while an operation runs: an error, or a caller who stops waiting, drops the connection.
+    session: Option<Session>,
+}
+
+impl ImapMailbox {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        Self { dialer, session: None }
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.dialer.settings
+    }
+
+    async fn session(&mut self) -> Result<Session, MailboxError> {
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.dialer.bounded(0, Session::open(&self.dialer)).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Mailbox for ImapMailbox {
+    async fn list(&mut self, mark: Option<Mark>) -> Result<Listing, MailboxError> {
+        // A server may have closed a session that was idle for long: no reason to trouble anybody.
+        if let Some(mut old) = self.session.take() {
+            match self.dialer.bounded(0, old.noop()).await {
+                Ok(()) => self.session = Some(old),
+                Err(err) if err.failure == Failure::Transient => {}
+                Err(err) => return Err(err),
+            }
+        }
+        let mut session = self.session().await?;
+        let listing = self.dialer.bounded(0, session.list(mark)).await?;
+        self.session = Some(session);
+        Ok(listing)
+    }
+
+    async fn fetch(&mut self, wanted: &[Entry], max_bytes: u64) -> Result<Vec<NewMessage>, MailboxError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut session = self.session().await?;
+        let max_size = self.settings().max_size;
+        let work = session.fetch(wanted, max_size, max_bytes);
+        let mails = self.dialer.bounded(max_bytes.saturating_add(max_size), work).await?;
+        self.session = Some(session);
+        Ok(mails)
+    }
+
+    async fn clear(&mut self, stored: &[Cursor], how: &After) -> Result<Clearing, MailboxError> {
+        if stored.is_empty() || *how == After::Keep {
+            return Ok(Clearing { done: stored.to_vec(), warning: None });
+        }
+        let mut session = self.session().await?;
+        let clearing = self.dialer.bounded(0, session.clear(stored, how)).await?;
+        self.session = Some(session);
+        Ok(clearing)
+    }
+
+    async fn rest(&mut self) -> Result<(), MailboxError> {
+        Ok(())
+    }
+
+    async fn wait(&mut self, at_most: Option<Duration>, poke: &Notify) -> Result<Woke, MailboxError> {
+        let until = at_most.and_then(|time| Instant::now().checked_add(time));
+        if self.settings().watch == Watch::Poll {
+            return Ok(sleep(until, poke).await);
+        }
+        // Without the session of the last listing nobody can tell what came since: look again.
+        let Some(mut session) = self.session.take() else { return Ok(Woke::Server) };
+        let woke = if session.can_idle(self.settings()) {
+            session.idle(self.settings().idle_for, until, poke).await?
+        } else {
+            sleep(until, poke).await
+        };
+        self.session = Some(session);
+        Ok(woke)
+    }
+
+    async fn close(&mut self) {
+        if let Some(mut session) = self.session.take() {
+            // A BYE or silence: either way it is over.
+            let _ = timeout(FAREWELL, session.wire.run("LOGOUT", |_| ())).await;
+        }
+    }
+}
+
+impl Dialer {
+    /// Bounds an operation that moves about so many bytes: the time-out counts for each next byte, so a server that sends
+    /// one now and then would never meet it.
+    pub(super) async fn bounded<T>(
+        &self,
+        bytes: u64,
+        work: impl Future<Output = Result<T, MailboxError>>,
+    ) -> Result<T, MailboxError> {
+        /// Slowest link that is still of use, bytes a second.
+        const SLOWEST: u64 = 8 * 1024;
+        let limit = self.settings.timeout.saturating_mul(10) + Duration::from_secs(bytes / SLOWEST);
+        timeout(limit, work).await.unwrap_or_else(|_| {
+            let what = format!("{}: not done after {} s; the server is too slow", self.place(), limit.as_secs());
+            Err(MailboxError::transient(what))
+        })
+    }
+}
