@@ -20,6 +20,7 @@ mod show;
 mod source;
 mod xmpp;
 
+pub use connection::{BadServer, parse_server};
 pub use mailbox::MailboxConfig;
 pub use report::{Errors, Problem};
 pub use secret::{FileError, read_file as read_secret};

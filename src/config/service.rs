@@ -40,8 +40,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn store(section: &Section<'_, '_>) -> Option<queue::Settings> {
     let path = section.value("path").and_then(|item| Some(item.reader.path(item.some_text()?)));
-    let raw_for = section.value("raw_for").and_then(|item| item.span(HOUR..=LONG));
-    let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 50));
+    let raw_for = section.value("raw_for").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
+    let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 40));
     Some(queue::Settings { path: path?, raw_for: raw_for?, reserve: reserve? })
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Operators {
 
 pub(super) fn operators(section: &Section<'_, '_>, names: &Names) -> Option<Operators> {
     let group = section
-        .required("group", "group = \"NAME\": the group that is told of mails and messages in trouble")
+        .required("group", "group = \"NAME\" (the group that is told of what goes wrong)")
         .and_then(|item| names.group(&item));
     let default_group = section.optional("default_group").and_then(|item| names.group(&item));
     let command = section.value("command").and_then(|item| command(&item));

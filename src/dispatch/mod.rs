@@ -19,7 +19,7 @@ mod worker;
 pub mod digest;
 pub mod render;
 pub mod retry;
-pub mod text;
+mod text;
 
 pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};

@@ -1,5 +1,7 @@
 //! Bytes of a mail → alerts. Pure: no clock, no I/O; the same bytes give the same alerts.
 
+pub mod native_write;
+
 use jiff::Timestamp;
 
 use crate::model::{Alert, MailDigest, Severity};

@@ -6,4 +6,5 @@
 
 mod mailbox_imap;
 mod mailbox_pop3;
+mod config;
 mod support;
