@@ -10,9 +10,12 @@
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
+mod patience;
 mod port;
+pub mod sqlite;
 mod views;
 
+pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Outbox, Queue};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,

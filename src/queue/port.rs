@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing, QuarantineView,
-    Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
+    AlertRecord, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
+    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -173,17 +173,15 @@ pub trait Outbox: Send + Sync {
     /// Ends holds that are over, and what is of no use any more.
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError>;
 
-    /// Groups of alerts of which is not known yet whether somebody can be told.
-    async fn watches(&self, limit: usize) -> Result<Vec<Watch>, StoreError>;
+    /// One alert.
+    async fn alert(&self, id: AlertId) -> Result<Option<AlertRecord>, StoreError>;
 
-    /// Ends a watch. What it adds is committed with it.
-    async fn end_watch(
-        &self,
-        alert: AlertId,
-        group: &GroupName,
-        end: WatchEnd,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// Groups of alerts of which is not known yet whether somebody can be told, by (alert, group); at most `limit`, and
+    /// only those after `after`.
+    async fn watches(&self, after: Option<(AlertId, GroupName)>, limit: usize) -> Result<Vec<Watch>, StoreError>;
+
+    /// Ends watches, in one commit. What they add is committed with them.
+    async fn end_watches(&self, ends: Vec<(AlertId, GroupName, WatchEnd)>, now: Timestamp) -> Result<(), StoreError>;
 
     /// Notes something that the operators are to be told.
     async fn note(&self, topic: &str, text: &str, now: Timestamp) -> Result<(), StoreError>;
