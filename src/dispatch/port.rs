@@ -32,6 +32,9 @@ pub trait Messenger: Send + Sync {
 
     /// How many more letters would be taken now; 0 without a session.
     fn room(&self) -> usize;
+
+    /// How many letters were taken and are not acknowledged yet.
+    fn in_flight(&self) -> usize;
 }
 
 /// RFC 6120 §8.3.2: what the sender of the refused stanza should do.
