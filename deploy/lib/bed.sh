@@ -283,11 +283,12 @@ lmtp_reply() {
 
 # Starts alice's client, go-sendxmpp: it prints what she gets. Each line goes to alice.log behind the time of its arrival.
 start_alice() {
-    (umask 077 && printf 'username: alice@%s\npassword: %s\njserver: localhost:%s\n' \
+    (umask 077 && printf 'username: alice@%s\npassword: %s\njserver: 127.0.0.1:%s\n' \
         "$bed_domain" "$alice_password" "$xmpp_port" >"$bed/alice.config")
     mkfifo "$bed/alice.pipe"
+    # It opens the pipe for writing as well, and so ends only when it is told to: where the client ends, the client is named.
     # shellcheck disable=SC2016  # the inner shells expand these
-    start_child stamp bash -c 'while IFS= read -r line; do printf "%s %s\n" "$EPOCHREALTIME" "$line"; done <"$0" >"$1"' \
+    start_child stamp bash -c 'while IFS= read -r line; do printf "%s %s\n" "$EPOCHREALTIME" "$line"; done <>"$0" >"$1"' \
         "$bed/alice.pipe" "$bed/alice.log"
     # The one authority that it trusts is ours.
     # shellcheck disable=SC2016
