@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use super::run::Running;
 use crate::config::Config;
-use crate::dispatch::{self, ExpressLane};
+use crate::dispatch::{self, ExpressLane, Messenger};
 use crate::intake::{self, Parser, Rules, Shared, Watcher};
 use crate::model::{BareJid, MailboxName};
 use crate::presence::Tracker;
@@ -56,12 +56,13 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let poke = Arc::new(Notify::new());
     let stored = Arc::new(Notify::new());
     serve_control(&config, &store, &poke, &mut running).await?;
-    let session = xmpp::start(config.xmpp, last_token).map_err(|err| Exit::Config(err.to_string()))?;
+    let (session, events, task) = xmpp::start(config.xmpp, last_token).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
+    let messenger: Arc<dyn Messenger> = Arc::new(session);
     running.xmpp.spawn(async move {
-        // A panic in the session is reported as its end.
-        let _ = session.task.await;
+        // A panic in the session counts as its end.
+        let _ = task.await;
     });
-    let lane = Arc::new(ExpressLane::new(session.handle.clone(), Tracker::new(contacts, config.dispatch.settle)));
+    let lane = Arc::new(ExpressLane::new(messenger.clone(), Tracker::new(contacts, config.dispatch.settle)));
     let reserve = config.mailboxes.iter().map(|m| room_for(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
     let reserve = config.store.reserve.max(reserve);
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
@@ -88,8 +89,8 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     };
     let dispatch = dispatch::Parts {
         queue: store.clone(),
-        messenger: session.handle,
-        events: session.events,
+        messenger,
+        events,
         lane,
         router,
         settings: config.dispatch,

@@ -7,7 +7,7 @@ use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
 use crate::model::GroupName;
-use crate::{dispatch, parse, queue};
+use crate::{dispatch, parse, queue, telemetry};
 
 /// `[serve]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,25 +16,7 @@ pub struct Serve {
     pub shutdown_grace: Duration,
 }
 
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// How a line looks.
-    pub format: LogFormat,
-    /// What is logged, as tracing's filter directives: `info`, `info,mailbell::xmpp=debug`.
-    pub filter: String,
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+pub(super) const LOG_FORMATS: [(&str, telemetry::Format); 2] = [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -134,10 +116,10 @@ pub(super) fn serve(section: &Section<'_, '_>) -> Option<Serve> {
     Some(Serve { shutdown_grace: grace? })
 }
 
-pub(super) fn log(section: &Section<'_, '_>) -> Option<Log> {
+pub(super) fn log(section: &Section<'_, '_>) -> Option<telemetry::Settings> {
     let format = section.value("format").and_then(|item| item.choice(&LOG_FORMATS));
     let filter = section.value("filter").and_then(|item| filter(&item));
-    Some(Log { format: format?, filter: filter? })
+    Some(telemetry::Settings { format: format?, filter: filter? })
 }
 
 fn filter(item: &Item<'_, '_>) -> Option<String> {

@@ -10,7 +10,8 @@ use super::connection::TLS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
-use super::{Config, LogFormat};
+use super::Config;
+use crate::telemetry::Format;
 use crate::mailbox::{After, Protocol};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
@@ -75,7 +76,7 @@ impl Config {
         out.span("shutdown_grace", self.serve.shutdown_grace);
 
         out.table("[log]");
-        out.word("format", &LOG_FORMATS, |format: &LogFormat| *format == self.log.format);
+        out.word("format", &LOG_FORMATS, |format: &Format| *format == self.log.format);
         out.text("filter", &self.log.filter);
     }
 

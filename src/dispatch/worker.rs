@@ -266,7 +266,7 @@ fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
 }
 
 /// The letter of a notification.
-pub(super) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
+pub(crate) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
     let n = &out.notification;
     let body = match &out.content {
         Content::Text(text) => text.clone(),
