@@ -1,5 +1,6 @@
 //! mailbell: an email-to-IM alert gateway.
 
+pub mod cli;
 pub mod dispatch;
 pub mod intake;
 pub mod mailbox;
