@@ -1,3 +1,5 @@
 //! The `mailbell` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    mailbell::cli::run()
+}

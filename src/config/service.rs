@@ -16,7 +16,8 @@ pub struct Serve {
     pub shutdown_grace: Duration,
 }
 
-pub(super) const LOG_FORMATS: [(&str, telemetry::Format); 2] = [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
+pub(super) const LOG_FORMATS: [(&str, telemetry::Format); 2] =
+    [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
 
 const HOUR: Duration = Duration::from_secs(3600);
 

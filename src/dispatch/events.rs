@@ -35,7 +35,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 if granted {
                     return self.on_return(&who).await;
                 }
-                let text = format!("{who} has not granted the presence subscription: alerts that are not critical are held");
+                let text =
+                    format!("{who} has not granted the presence subscription: alerts that are not critical are held");
                 self.note(&format!("subscription:{who}"), &text).await
             }
             Event::Presence { who, state } => {

@@ -88,7 +88,9 @@ async fn command(program: String, arguments: Vec<String>, input: String) {
             tracing::info!(program, ms = started.elapsed().as_millis(), "the operators' command ran");
         }
         Ok(Ok(status)) => tracing::error!(program, %status, "the operators' command failed"),
-        Ok(Err(err)) => tracing::error!(program, %err, "the operators' command cannot be run; correct [operators] command"),
+        Ok(Err(err)) => {
+            tracing::error!(program, %err, "the operators' command cannot be run; correct [operators] command")
+        }
         Err(_) => tracing::error!(program, "the operators' command did not end within 60 s and was killed"),
     }
 }

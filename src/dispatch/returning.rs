@@ -32,8 +32,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 let n = &out.notification;
                 decide(&n.delivery, n.severity, presence, n.forced) == Decision::Deliver
             };
-            let (critical, others): (Vec<&Outgoing>, Vec<&Outgoing>) =
-                returning.held.iter().filter(deliverable).partition(|out| out.notification.severity == Severity::Critical);
+            let (critical, others): (Vec<&Outgoing>, Vec<&Outgoing>) = returning
+                .held
+                .iter()
+                .filter(deliverable)
+                .partition(|out| out.notification.severity == Severity::Critical);
             if critical.is_empty() && others.is_empty() {
                 return Ok(());
             }

@@ -41,7 +41,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let members: Vec<Member> = watch
             .members
             .iter()
-            .map(|m| Member { state: m.state, delivery: m.delivery, presence: self.lane.presence(&m.jid), forced: m.forced })
+            .map(|m| Member {
+                state: m.state,
+                delivery: m.delivery,
+                presence: self.lane.presence(&m.jid),
+                forced: m.forced,
+            })
             .collect();
         let when = watch.fallback.as_ref().map(|(_, when)| *when);
         Ok(match judge(watch.severity, when, &members) {
@@ -75,7 +80,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                         "nobody of the group can be reached; its fallback is added");
                 }
                 WatchEnd::Forced => {
-                    let text = format!("critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway");
+                    let text = format!(
+                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway"
+                    );
                     tracing::warn!(%alert, %group, "nobody of the group can be reached, and it has no fallback; sent anyway");
                     self.note(&format!("unreachable:{group}"), &text).await?;
                 }

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::Settings;
 use super::backoff::Backoff;
 use super::disk::Disk;
 use super::verdict::Rules;
-use super::Settings;
 use crate::mailbox::{self, After, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark};
 use crate::model::{Cursor, MailboxName, MessageId};
 use crate::parse;
@@ -150,8 +150,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         if listing.generation == Generation::None && listing.complete {
             patiently("retire UIDLs", || self.shared.queue.retire_absent(&self.name, &cursors)).await?;
         }
-        let unknown: HashSet<Cursor> =
-            self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
+        let unknown: HashSet<Cursor> = self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
         let new: Vec<Entry> = listing.entries.iter().filter(|e| unknown.contains(&e.cursor)).cloned().collect();
         let whole = self.store(&new, &listing).await?;
         if self.uncleared {
