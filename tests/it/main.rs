@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod config;
+mod flow;
+mod layering;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod support;
