@@ -2,6 +2,8 @@
 
 pub mod ca;
 pub mod child;
+pub mod client;
+pub mod prosody;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
