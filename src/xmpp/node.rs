@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_big_costs_only_itself() {
-        let deep = format!("<message id='deep'>{}{}</message>", "<a>".repeat(100_000), "</a>".repeat(100_000));
+        let deep = format!("<message id='deep'>{}{}</message>", "<a>".repeat(10_000), "</a>".repeat(10_000));
         let wide = format!("<message id='wide'>{}</message>", "<a/>".repeat(MAX_ELEMENTS));
         let long = format!("<message id='long'><body>{}</body></message>", "x".repeat(MAX_BYTES));
         let items = read(format!("{deep}{wide}{long}<message id='next'><body>x</body></message>")).await;

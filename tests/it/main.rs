@@ -10,3 +10,4 @@ mod layering;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod support;
+mod xmpp_session;
