@@ -59,7 +59,7 @@ settle = "300ms"
     /// `[[mailbox]]` for an account of that name, over IMAP with TLS; `more` are further keys.
     pub fn imap(&self, user: &str, more: &str) -> String {
         format!(
-            "[[mailbox]]\nname = \"{user}\"\nprotocol = \"imap\"\nserver = \"localhost:{}\"\ntls = \"direct\"\n\
+            "[[mailbox]]\nname = \"{user}\"\nprotocol = \"imap\"\nserver = \"127.0.0.1:{}\"\ntls = \"direct\"\n\
              ca_file = \"{}\"\nuser = \"{user}\"\npassword = \"pw-{user}\"\n{more}\n",
             self.dovecot.imaps,
             self.ca.ca().display()
@@ -69,7 +69,7 @@ settle = "300ms"
     /// The same over POP3, polled every 200 ms.
     pub fn pop3(&self, user: &str, more: &str) -> String {
         format!(
-            "[[mailbox]]\nname = \"{user}\"\nprotocol = \"pop3\"\nserver = \"localhost:{}\"\ntls = \"direct\"\npoll = \"1s\"\n\
+            "[[mailbox]]\nname = \"{user}\"\nprotocol = \"pop3\"\nserver = \"127.0.0.1:{}\"\ntls = \"direct\"\npoll = \"1s\"\n\
              ca_file = \"{}\"\nuser = \"{user}\"\npassword = \"pw-{user}\"\n{more}\n",
             self.dovecot.pop3s,
             self.ca.ca().display()
