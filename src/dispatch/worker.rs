@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
+use super::notices::Bursts;
 use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
@@ -22,6 +23,10 @@ const CLAIM: usize = 256;
 const CLAIM_EACH: usize = 64;
 /// Without a timer or an event the worker still looks after this: a lost wake-up costs seconds, not an outage.
 const LOOK: Duration = Duration::from_secs(10);
+/// Least time between two sweeps.
+const SWEEP: Duration = Duration::from_secs(1);
+/// At the end the messenger tells what it still knows within this.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// What the worker is made of.
 pub struct Parts<Q: Outbox + ?Sized> {
@@ -41,6 +46,8 @@ pub struct Parts<Q: Outbox + ?Sized> {
     pub own: BareJid,
     /// Notified when there may be something to do: after D2, after an operator's retry.
     pub poke: Arc<Notify>,
+    /// Ends the messenger's session, once nothing of ours is on its way any more.
+    pub farewell: CancellationToken,
 }
 
 /// Owns the way from the queue to the messenger.
@@ -59,6 +66,9 @@ pub struct Worker<Q: Outbox + ?Sized> {
     pub(super) watched_to: Option<(AlertId, GroupName)>,
     drift: Drift,
     swept: Option<Instant>,
+    /// Something happened since the last sweep, too soon after it for another.
+    sweep_owed: bool,
+    pub(super) bursts: Bursts,
 }
 
 /// The XMPP session as the worker sees it.
@@ -78,7 +88,7 @@ pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken, grace: Duration)
 where
     Q: Outbox + ?Sized + 'static,
 {
-    let Parts { queue, messenger, mut events, lane, router, settings, own, poke } = parts;
+    let Parts { queue, messenger, mut events, lane, router, settings, own, poke, farewell } = parts;
     let (records, recorder) = recorder(queue.clone());
     let recorder = tokio::spawn(recorder);
     let mut worker = Worker {
@@ -99,9 +109,15 @@ where
         answered: HashMap::new(),
         drift: Drift::new(Timestamp::now(), Instant::now()),
         swept: None,
+        sweep_owed: false,
+        bursts: Bursts::default(),
         watched_to: None,
     };
-    let served = worker.serve(&mut events, &poke, &cancel, grace).await;
+    let served = worker.serve(&mut events, &poke, &cancel).await;
+    let served = match served {
+        Ok(()) => worker.drain(&mut events, grace, &farewell).await,
+        broken => broken,
+    };
     // Without the worker's sender the recorder writes what it has, and ends.
     drop(worker);
     let recorded = recorder.await.unwrap_or_else(|err| {
@@ -116,21 +132,19 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         events: &mut Events,
         poke: &Notify,
         cancel: &CancellationToken,
-        grace: Duration,
     ) -> Result<(), StoreError> {
         let mut told = Vec::new();
         loop {
             let sleep = self.until_next().await?;
             tokio::select! {
-                () = cancel.cancelled() => break,
+                () = cancel.cancelled() => return Ok(()),
                 () = poke.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
-                n = events.recv_many(&mut told, CLAIM) => if n == 0 { break },
+                n = events.recv_many(&mut told, CLAIM) => if n == 0 { return Ok(()) },
             }
             self.take(told.drain(..)).await?;
             self.round().await?;
         }
-        self.drain(events, grace).await
     }
 
     /// One round: what is over ends, groups without anybody reachable fall back, and what is due is sent.
@@ -212,10 +226,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if let Some(jump) = self.drift.look(Timestamp::now(), mono) {
             tracing::warn!(seconds = jump.as_secs(), "the clock jumped; nothing expires for 5 minutes");
         }
-        if self.swept.is_some_and(|last| mono.duration_since(last) < Duration::from_secs(1)) {
+        if self.swept.is_some_and(|last| mono.duration_since(last) < SWEEP) {
+            self.sweep_owed = true;
             return Ok(false);
         }
         self.swept = Some(mono);
+        self.sweep_owed = false;
         let now = Timestamp::now();
         if self.drift.may_expire(mono) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
@@ -235,13 +251,20 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let settled = self.lane.tracker(|t| t.settled_at()).map(|at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
-        Ok(timer.max(floor).min(LOOK).min(settled.filter(|d| !d.is_zero()).unwrap_or(LOOK)))
+        let look = if self.sweep_owed || self.bursts.waiting() { SWEEP } else { LOOK };
+        Ok(timer.max(floor).min(look).min(settled.filter(|d| !d.is_zero()).unwrap_or(LOOK)))
     }
 
-    /// Waits for what is in flight: at shutdown nothing new is sent.
-    async fn drain(&mut self, events: &mut Events, grace: Duration) -> Result<(), StoreError> {
-        let deadline = tokio::time::Instant::now() + grace;
+    /// At shutdown nothing new is sent: waits for what is in flight, at most `grace`, then ends the session and hears it out.
+    /// Only the end of its events says that nothing it knows is left untold; what is not recorded is sent once more.
+    async fn drain(
+        &mut self,
+        events: &mut Events,
+        grace: Duration,
+        farewell: &CancellationToken,
+    ) -> Result<(), StoreError> {
         self.lane.set_epoch(None);
+        let deadline = tokio::time::Instant::now() + grace;
         let mut told = Vec::new();
         while self.session.up && self.messenger.in_flight() > 0 {
             tokio::select! {
@@ -252,6 +275,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 }
                 n = events.recv_many(&mut told, CLAIM) => if n == 0 { break },
             }
+            self.take(told.drain(..)).await?;
+        }
+        farewell.cancel();
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        while let Ok(1..) = tokio::time::timeout_at(until, events.recv_many(&mut told, CLAIM)).await {
             self.take(told.drain(..)).await?;
         }
         Ok(())

@@ -127,7 +127,7 @@ pub trait Outbox: Send + Sync {
     /// The notification that this stanza carries.
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError>;
 
-    /// sending or accepted → queued, not before then: the server refused it for now.
+    /// sending, accepted or unconfirmed → queued, not before then: it was refused for now.
     async fn retry(
         &self,
         stanza: &StanzaId,
@@ -136,7 +136,7 @@ pub trait Outbox: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// sending or accepted → dead.
+    /// sending, accepted or unconfirmed → dead.
     async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// queued → held until then, with the reason.
