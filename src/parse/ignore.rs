@@ -65,8 +65,12 @@ const AUTO_REPLY_SUBJECTS: [&str; 36] = [
     "自動回覆",
 ];
 
+/// What mail systems call themselves.
+const SYSTEM_NAMES: [&str; 6] =
+    ["mail deliver", "mail administrator", "mail system", "mailer-daemon", "postmaster", "system administrator"];
+
 /// How subjects of bounces begin.
-const BOUNCE_SUBJECTS: [&str; 33] = [
+const BOUNCE_SUBJECTS: [&str; 46] = [
     "undeliver",
     "undelivered mail",
     "non-deliver",
@@ -100,10 +104,23 @@ const BOUNCE_SUBJECTS: [&str; 33] = [
     "unzustellbar",
     "non remis",
     "mail error",
+    "warning: message ",
+    "warning: could not send",
+    "delivery_failure",
+    "delivery unsuccessful",
+    "message status",
+    "mensaje no entregado",
+    "no se puede entregar",
+    "échec de la remise",
+    "não entregue",
+    "mancato recapito",
+    "niet bestelbaar",
+    "nie można dostarczyć",
+    "недоставлен",
 ];
 
 /// What bounces say.
-const BOUNCE_PHRASES: [&str; 33] = [
+const BOUNCE_PHRASES: [&str; 44] = [
     "could not be delivered",
     "couldn't be delivered",
     "cannot be delivered",
@@ -137,6 +154,17 @@ const BOUNCE_PHRASES: [&str; 33] = [
     "mailbox unavailable",
     "returned to sender",
     "transcript of session",
+    "did not reach the following",
+    "did not reach some or all",
+    "could not be reached",
+    "address(es) failed",
+    "addresses failed",
+    "sorry to have to inform you",
+    "recipient address rejected",
+    "recipient rejected",
+    "host unknown",
+    "could not be sent to",
+    "did not deliver",
 ];
 
 /// Why the header alone says that this is no alert, whatever the mail holds.
@@ -149,8 +177,11 @@ pub(crate) fn by_header(header: &Fields<'_>) -> Option<String> {
 
 fn auto_reply(header: &Fields<'_>) -> Option<String> {
     let submitted = header.token("Auto-Submitted").unwrap_or_default();
-    if submitted.starts_with("auto-replied") {
+    if submitted.starts_with("auto-replied") || ["vacation", "reply"].iter().any(|word| submitted.contains(word)) {
         return Some("an auto-reply (Auto-Submitted: auto-replied)".to_owned());
+    }
+    if header.token("X-Apple-Action").is_some_and(|action| action == "vacation") {
+        return Some("an auto-reply (X-Apple-Action: vacation)".to_owned());
     }
     let precedence = header.token("Precedence").unwrap_or_default();
     if matches!(precedence.as_str(), "auto_reply" | "auto-reply" | "autoreply") {
@@ -235,8 +266,15 @@ pub(crate) fn by_content(header: &Fields<'_>, tree: &Tree<'_>, has_xml: bool) ->
 
 fn auto_reply_subject(header: &Fields<'_>) -> Option<String> {
     let subject = header.text("Subject")?.to_lowercase();
-    let known = AUTO_REPLY_SUBJECTS.into_iter().find(|start| subject.starts_with(start))?;
-    Some(format!("an auto-reply (its subject starts with {known:?})"))
+    let automatic = header.token("Auto-Submitted").is_some_and(|value| value.starts_with("auto-"));
+    let quiet =
+        automatic || header.has("X-Auto-Response-Suppress") || return_path(header).is_some_and(|p| p.is_empty());
+    let known = AUTO_REPLY_SUBJECTS.into_iter().find(|start| subject.starts_with(start));
+    if let Some(known) = known.or_else(|| Some("auto:").filter(|start| quiet && subject.starts_with(start))) {
+        return Some(format!("an auto-reply (its subject starts with {known:?})"));
+    }
+    let reply = automatic && header.has("In-Reply-To") && (subject.starts_with("re:") || subject.starts_with("aw:"));
+    reply.then(|| "an auto-reply (it is a reply, and Auto-Submitted)".to_owned())
 }
 
 /// What speaks for a bounce, none of it enough alone.
@@ -319,11 +357,11 @@ fn return_path(header: &Fields<'_>) -> Option<String> {
 fn is_system(name: &str, address: &str) -> bool {
     let local = address.split('@').next().unwrap_or_default().to_ascii_lowercase();
     let name = name.to_lowercase();
-    matches!(local.as_str(), "postmaster" | "double-bounce" | "bounce" | "mmdf" | "mail-system" | "mailsystem")
-        || local.starts_with("microsoftexchange")
-        || name.contains("mail delivery s")
-        || name.contains("mail deliver system")
-        || name.contains("mail administrator")
+    matches!(
+        local.as_str(),
+        "postmaster" | "post_master" | "mdaemon" | "double-bounce" | "bounce" | "mmdf" | "mail-system" | "mailsystem"
+    ) || local.starts_with("microsoftexchange")
+        || SYSTEM_NAMES.iter().any(|known| name.contains(known))
 }
 
 fn is_list_robot(address: &str) -> bool {
