@@ -400,6 +400,7 @@ fn bounces_that_quote_an_alert_are_no_alert() {
         |from: &str, body: &str| format!("From: {from}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{body}");
     ignored(from("MAILER-DAEMON@x", &quote));
     ignored(from("postmaster@x", &quote));
+    ignored(format!("Return-Path: <>\r\n{}", from("robot@x", &quote)));
     // The same quote in a mail of a person is an alert that was forwarded …
     assert_eq!(alerts(from("op@x", &quote), Plain::Quarantine).0.len(), 1);
     // … unless what was forwarded is a bounce itself.
