@@ -62,8 +62,8 @@ impl Mailbox for ImapMailbox {
         }
         let mut session = self.session().await?;
         let max_size = self.settings().max_size;
-        let work = session.fetch(wanted, max_size, max_bytes);
-        let mails = self.dialer.bounded(max_bytes.saturating_add(max_size), work).await?;
+        let expected = super::expected(wanted, max_size, max_bytes);
+        let mails = self.dialer.bounded(expected, session.fetch(wanted, max_size, max_bytes)).await?;
         self.session = Some(session);
         Ok(mails)
     }

@@ -9,6 +9,9 @@ mod imap_session;
 mod imap_wire;
 mod imap_words;
 mod imap_work;
+mod pop3;
+mod pop3_session;
+mod pop3_wire;
 mod port;
 
 pub use check::check;
@@ -100,7 +103,7 @@ pub fn open(settings: Settings) -> Result<Box<dyn Mailbox>, MailboxError> {
     let dialer = connect::Dialer::new(settings)?;
     Ok(match protocol {
         Protocol::Imap => Box::new(imap::ImapMailbox::new(dialer)),
-        Protocol::Pop3 => Box::new(imap::ImapMailbox::new(dialer)),
+        Protocol::Pop3 => Box::new(pop3::Pop3Mailbox::new(dialer)),
     })
 }
 
@@ -109,4 +112,10 @@ fn headers_of(raw: &[u8]) -> &[u8] {
     let raw = raw.get(..imap_work::HEADERS as usize).unwrap_or(raw);
     let end = raw.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
     end.and_then(|end| raw.get(..end)).unwrap_or(raw)
+}
+
+/// How many bytes a fetch of these is about to bring.
+fn expected(wanted: &[Entry], max_size: u64, max_bytes: u64) -> u64 {
+    let size = |entry: &Entry| entry.size.unwrap_or(max_size).min(max_size);
+    wanted.iter().map(size).fold(0, u64::saturating_add).min(max_bytes.saturating_add(max_size))
 }
