@@ -1,6 +1,7 @@
 //! The monitored mailbox: a port with one value for each connection, and its adapters for IMAP and POP3.
 
 mod check;
+mod common;
 mod connect;
 mod failure;
 mod imap;
@@ -105,17 +106,4 @@ pub fn open(settings: Settings) -> Result<Box<dyn Mailbox>, MailboxError> {
         Protocol::Imap => Box::new(imap::ImapMailbox::new(dialer)),
         Protocol::Pop3 => Box::new(pop3::Pop3Mailbox::new(dialer)),
     })
-}
-
-/// The headers of a mail with the empty line that ends them; all of it where there is none. At most 64 KiB.
-fn headers_of(raw: &[u8]) -> &[u8] {
-    let raw = raw.get(..imap_work::HEADERS as usize).unwrap_or(raw);
-    let end = raw.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-    end.and_then(|end| raw.get(..end)).unwrap_or(raw)
-}
-
-/// How many bytes a fetch of these is about to bring.
-fn expected(wanted: &[Entry], max_size: u64, max_bytes: u64) -> u64 {
-    let size = |entry: &Entry| entry.size.unwrap_or(max_size).min(max_size);
-    wanted.iter().map(size).fold(0, u64::saturating_add).min(max_bytes.saturating_add(max_size))
 }

@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::After;
+use super::common::{expected, sleep};
 use super::connect::Dialer;
-use super::imap_session::sleep;
 use super::pop3_session::Session;
 use super::port::{Clearing, Entry, Generation, Listing, Mailbox, MailboxError, Mark, Woke};
 use crate::model::{Cursor, NewMessage};
@@ -55,7 +55,7 @@ impl Mailbox for Pop3Mailbox {
         }
         let mut session = self.session().await?;
         let max_size = self.dialer.settings.max_size;
-        let expected = super::expected(wanted, max_size, max_bytes);
+        let expected = expected(wanted, max_size, max_bytes);
         let mails = self.dialer.bounded(expected, session.fetch(wanted, max_size, max_bytes)).await?;
         self.session = Some(session);
         Ok(mails)

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use super::Settings;
+use super::common::{HEADERS, base64, headers_of};
 use super::connect::Dialer;
 use super::failure::quote_login;
-use super::imap_words::base64;
 use super::pop3_wire::{Reply, Wire};
 use super::port::{Entry, Failure, MailboxError};
 use crate::model::{Cursor, NewMessage};
@@ -20,8 +20,6 @@ use crate::net::TlsMode;
 
 /// Most commands sent ahead of their replies (RFC 2449 §6.6): little enough to fit into any send buffer.
 const AHEAD: usize = 100;
-/// Most header bytes of a mail that is too large.
-const HEADERS: u64 = super::imap_work::HEADERS;
 /// Most bytes of a listing: a million mails.
 const LISTING: u64 = 100 * 1024 * 1024;
 /// Longest UIDL, bytes; RFC 1939 §7 says 70.
@@ -272,7 +270,7 @@ fn message(entry: &Entry, mut raw: Vec<u8>, total: u64, max_size: u64) -> NewMes
     let largest = entry.size.unwrap_or(0).max(total);
     let oversize = (largest > max_size).then_some(largest);
     if oversize.is_some() {
-        raw.truncate(super::headers_of(&raw).len());
+        raw.truncate(headers_of(&raw).len());
     }
     NewMessage { cursor: entry.cursor.clone(), raw, internal_date: None, oversize }
 }
