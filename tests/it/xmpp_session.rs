@@ -123,7 +123,7 @@ impl Bot {
 
     fn send(&self, letter: Letter) -> StanzaId {
         let id = letter.stanza_id.clone();
-        self.handle.send(letter).unwrap();
+        assert!(self.handle.send(letter).is_ok(), "no room; seen: {:#?}", self.seen);
         id
     }
 
@@ -284,9 +284,7 @@ async fn subscriptions_grow_from_empty_rosters_with_contacts_only() {
     }
     let mallory = Client::login(prosody.c2s, "mallory").await;
     mallory.raw("<presence type='subscribe' to='alerts@example.test'/>").await;
-    let answer =
-        mallory.wait("a denial", SOON, |s| s.element.name() == "presence" && s.from() == "alerts@example.test").await;
-    assert_eq!(answer.attr("type"), Some("unsubscribed"));
+    mallory.wait("a denial", SOON, |s| s.attr("type") == Some("unsubscribed")).await;
     alice.raw("<presence type='unsubscribed' to='alerts@example.test'/>").await;
     bot.wait("the withdrawal", |e| *e == Event::Subscription { who: jid("alice"), granted: false }).await;
     assert!(!format!("{:?}", bot.seen).contains("mallory"), "{:?}", bot.seen);
@@ -471,7 +469,6 @@ async fn a_cut_connection_is_resumed_without_a_second_copy() {
     let forwarder = Forwarder::start(prosody.c2s).await;
     let mut bot = Bot::up(settings(forwarder.port, &ca, &["alice"])).await;
     let alice = Client::login(prosody.c2s, "alice").await;
-    let mut sent = Vec::new();
     for round in 0..3 {
         for n in 0..40 {
             if n == 20 {
@@ -487,10 +484,8 @@ async fn a_cut_connection_is_resumed_without_a_second_copy() {
         assert_eq!(bot.handle.room(), 0, "nothing is taken while the session is down");
         bot.wait("the resumption", |e| matches!(e, Event::Up { .. })).await;
         assert_eq!(bot.seen.last(), Some(&Event::Up { resumed: true }));
-        sent.push(bot.send(letter("alice", &format!("after {round}"))));
-    }
-    for id in &sent {
-        bot.wait_accepted(id).await;
+        let id = bot.send(letter("alice", &format!("after {round}")));
+        bot.wait_accepted(&id).await;
     }
     assert_eq!(bot.handle.in_flight(), 0);
     alice.wait_message(|m| m.body().as_deref() == Some("after 2"), SOON).await;
