@@ -1,5 +1,7 @@
 //! mailbell: an email-to-IM alert gateway.
 
+pub mod cli;
+pub mod control;
 pub mod dispatch;
 pub mod intake;
 pub mod mailbox;
