@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+<<<<<<< HEAD
 pub mod config;
 pub mod parse;
 pub mod send;
@@ -37,3 +38,8 @@ pub fn run() -> ExitCode {
         Command::Send(args) => send::run(&args),
     }
 }
+=======
+pub mod quarantine;
+pub mod queue;
+mod table;
+>>>>>>> store
