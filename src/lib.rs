@@ -17,7 +17,6 @@
 //!   argument.
 //! - Imports go downward only; `tests/it/layering.rs` checks it.
 
-<<<<<<< HEAD
 // How it is run.
 pub mod app;
 pub mod cli;
@@ -30,11 +29,7 @@ pub mod presence;
 pub mod route;
 
 // Ports, and the loops over them.
-// pub mod control;
-=======
-pub mod cli;
 pub mod control;
->>>>>>> store
 pub mod dispatch;
 pub mod intake;
 pub mod mailbox;

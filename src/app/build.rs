@@ -18,7 +18,7 @@ use crate::presence::Tracker;
 use crate::queue;
 use crate::queue::sqlite::Sqlite;
 use crate::route::Router;
-use crate::{mailbox, xmpp};
+use crate::{control, mailbox, xmpp};
 
 /// Built, not yet running.
 pub struct Parts {
@@ -56,6 +56,9 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let contacts: Vec<BareJid> = config.xmpp.contacts.clone();
     let poke = Arc::new(Notify::new());
     let stored = Arc::new(Notify::new());
+    let socket = control::Socket::bind(&control::socket_path(&config.store.path))
+        .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
+    running.control.spawn(control::serve(socket, store.clone(), poke.clone(), last_token.clone()));
     let (session, events, task) =
         xmpp::start(config.xmpp, last_token.clone()).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
     let messenger: Arc<dyn Messenger> = Arc::new(session);

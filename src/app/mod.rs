@@ -1,11 +1,13 @@
 //! Build → run → stop: the only place that names concrete adapters.
 
 mod build;
+mod desk;
 mod exit;
 mod run;
 mod stop;
 mod systemd;
 
+pub use desk::desk;
 pub use exit::Exit;
 
 use crate::config::Config;
