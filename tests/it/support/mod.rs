@@ -10,6 +10,7 @@ pub mod mailbell;
 pub mod prosody;
 pub mod proxy;
 pub mod script;
+pub mod store;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
