@@ -1,6 +1,7 @@
 //! The test bed: servers as child processes, certificates, waiting.
 
 pub mod ca;
+pub mod cap;
 pub mod child;
 pub mod client;
 pub mod dovecot;
