@@ -12,6 +12,8 @@ mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod notices;
 mod presence;
+mod routing;
 mod support;
 mod xmpp_session;

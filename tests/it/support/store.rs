@@ -62,6 +62,12 @@ impl Mailbell {
         rows.iter().map(|r| (r.get(0), r.get(1))).collect()
     }
 
+    /// What the operators were told once, until it is over.
+    pub async fn marks(&self) -> Vec<String> {
+        let rows = self.rows("SELECT topic FROM notice WHERE topic LIKE '%:%@%' AND count = 0").await;
+        rows.iter().map(|r| r.get(0)).collect()
+    }
+
     /// Waits until an alert with this title is there, and returns it.
     pub async fn alert(&self, title: &str) -> AlertRow {
         wait_for(&format!("the alert `{title}` in the store"), SOON, async || {
