@@ -4,4 +4,5 @@
 // Tests say what must hold by failing: the lints that forbid that are for the product's own code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod store;
 mod support;
