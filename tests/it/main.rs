@@ -11,5 +11,6 @@ mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod store;
 mod support;
 mod xmpp_session;
