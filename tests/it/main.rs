@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod config;
+mod crash;
 mod flow;
 mod layering;
 mod mailbox_hostile;
