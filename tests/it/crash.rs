@@ -133,8 +133,7 @@ async fn killed_at_random_moments_under_load_it_loses_nothing() {
     }
     all_in_state(&mailbell, "Load ", MAILS, SENT).await;
     marker_comes(&mailbell, &lab, "inbox", &alice).await;
-    let copies: Vec<usize> =
-        (0..MAILS).map(|n| came_with_one_id(&alice, &format!("Load {n:02}"), 1 + KILLS)).collect();
+    let copies: Vec<usize> = (0..MAILS).map(|n| came_with_one_id(&alice, &format!("Load {n:02}"), 1 + KILLS)).collect();
     let extra: usize = copies.iter().map(|n| n - 1).sum();
     println!("{KILLS} kills, {MAILS} mails: {extra} copies too many");
 }

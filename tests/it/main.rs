@@ -7,6 +7,7 @@
 mod config;
 mod crash;
 mod flow;
+mod intake_flow;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
