@@ -6,7 +6,9 @@
 
 mod commands;
 mod config;
+mod crash;
 mod flow;
+mod intake_flow;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
