@@ -108,6 +108,10 @@ impl Express for Closed {
     }
 
     fn release(&self, _: usize) {}
+
+    fn hand_over(&self, _: Option<Epoch>, _: Vec<Outgoing>, _: jiff::Timestamp) -> Vec<mailbell::model::StanzaId> {
+        Vec::new()
+    }
 }
 
 fn message(id: MessageId, verdict: Verdict) -> D2Message {
