@@ -36,7 +36,6 @@ pub(super) async fn commit(
     let case = Case { message, alert, id: AlertId(work.alert), scope };
     work.alert += 1;
     let after = known::after(work, &case, duplicate_of, &known, &plan);
-    write(conn, work, &case, &plan, &after).await?;
     let recipients = notify::one_each(&plan.notifications);
     if !views.is_empty() {
         notify::settle_earlier(conn, work.now, &case, &views, &plan, &recipients).await?;
@@ -48,7 +47,8 @@ pub(super) async fn commit(
         received: message.received,
         resolves: plan.resolves,
     });
-    notify::write(conn, work, &record, (&views, &after), &plan, recipients, outcome).await?;
+    let rows = notify::rows(conn, work, &record, &views, &plan, recipients, outcome).await?;
+    write(conn, work, &case, &plan, &after, &rows).await?;
     if plan.state == AlertState::Unsubscribed {
         outcome.unsubscribed.push((case.id, alert.title.clone()));
         outcome
@@ -69,13 +69,14 @@ fn guarded<T>(decide: impl FnOnce() -> T) -> Result<T, Fault> {
     })
 }
 
-/// The alert, its conditions as they are now, and what belongs together.
+/// The alert, its conditions as they are now, its notifications and watches: one trip for all of them.
 async fn write(
     conn: &mut SqliteConnection,
     work: &Work<'_>,
     case: &Case<'_>,
     plan: &Plan,
     conditions: &[Known],
+    rows: &notify::Rows,
 ) -> Result<(), Fault> {
     let Case { message, alert, id, scope } = case;
     let lines: Vec<_> = conditions
@@ -99,7 +100,14 @@ async fn write(
              severity = excluded.severity, last_sent = excluded.last_sent, last_paged = excluded.last_paged, \
              opened_by = excluded.opened_by, opened_at = excluded.opened_at, said_title = excluded.said_title, \
              said_text = excluded.said_text; \
-         INSERT INTO alert_condition (alert, condition, paged) SELECT $1, value ->> 0, $20 FROM json_each($19)",
+         INSERT INTO alert_condition (alert, condition, paged) SELECT $1, value ->> 0, $20 FROM json_each($19); \
+         INSERT INTO notification (id, kind, alert, condition, several, recipient, jid, lang, groups, delivery, \
+           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent) \
+           SELECT value ->> 0, 'alert', $1, $22, $23, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+             value ->> 6, value ->> 7, $9, $24, value ->> 8, (value ->> 8) IS NOT NULL, $16, value ->> 9, value ->> 10, \
+             CASE WHEN (value ->> 8) IS NULL THEN NULL ELSE $16 END FROM json_each($21); \
+         INSERT INTO watch (alert, name, fallback, fallback_when) SELECT $1, value ->> 0, value ->> 1, value ->> 2 \
+           FROM json_each($25) WHERE true ON CONFLICT DO NOTHING",
     )
     .bind(id.0)
     .bind(message.id.0)
@@ -121,6 +129,11 @@ async fn write(
     .bind(open_for.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)))
     .bind(json(&lines)?)
     .bind(i64::from(plan.paged || !plan.notifications.is_empty()))
+    .bind(&rows.notifications)
+    .bind(conditions.first().map(|c| c.view.id.0))
+    .bind(i64::from(conditions.len() > 1))
+    .bind(i64::from(alert.severity.rank()))
+    .bind(&rows.watches)
     .execute(conn)
     .await;
     mine(done, "writing an alert (D2)").map(drop)
