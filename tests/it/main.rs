@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod commands;
+mod conditions;
 mod config;
 mod crash;
 mod flow;
@@ -14,5 +15,8 @@ mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod store;
+mod notices;
+mod presence;
+mod routing;
 mod support;
 mod xmpp_session;
