@@ -10,6 +10,7 @@ mod config;
 mod crash;
 mod flow;
 mod intake_flow;
+mod intake_trouble;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
