@@ -164,11 +164,12 @@ protocol lmtp {{
             std::fs::remove_file(std::fs::read_dir(maildir.join("new")).unwrap().next().unwrap().unwrap().path())
                 .unwrap();
         }
+        let root = id("-u") == 0;
         for mail in mails {
             let name = format!("1700000000.M{}P1.test", NUMBER.fetch_add(1, Ordering::Relaxed));
             let path = maildir.join("tmp").join(&name);
             std::fs::write(&path, mail).unwrap();
-            if id("-u") == 0 {
+            if root {
                 std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
             }
             std::fs::rename(path, maildir.join("new").join(name)).unwrap();
