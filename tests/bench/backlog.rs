@@ -8,6 +8,7 @@ use super::lab::{BACKLOG, Lab, memory};
 use super::mails::{self, Ticket, find};
 use super::post::Post;
 use super::scale::Scale;
+use super::support::prosody::BOT;
 use super::table::{Figure, Table, Target, median};
 use super::xmpp::{Sender, message};
 
@@ -89,7 +90,7 @@ async fn raw_fetch(lab: &Lab, scale: &Scale) -> f64 {
 
 async fn raw_send(lab: &Lab, scale: &Scale, to: &str, post: &Post) -> f64 {
     let stanzas: Vec<String> = (0..scale.backlog).map(|ticket| message(to, ticket)).collect();
-    let mut sender = Sender::open(lab.prosody.c2s, "bot").await;
+    let mut sender = Sender::open(lab.prosody.c2s, BOT).await;
     let mut rates = Vec::new();
     for _ in 0..scale.runs {
         post.clear();

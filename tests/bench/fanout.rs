@@ -7,6 +7,7 @@ use super::lab::{FANOUT, Lab, memory};
 use super::mails::{self, Ticket};
 use super::post::Post;
 use super::scale::Scale;
+use super::support::prosody::BOT;
 use super::table::{Figure, Table, Target, median};
 use super::xmpp::{Sender, message};
 
@@ -75,7 +76,7 @@ async fn own(lab: &Lab, scale: &Scale, post: &Post, table: &mut Table) -> Own {
 async fn raw(lab: &Lab, scale: &Scale, post: &Post) -> f64 {
     let each = |ticket| lab.people.iter().map(move |person| message(person, ticket));
     let stanzas: Vec<String> = (0..scale.fanned).flat_map(each).collect();
-    let mut sender = Sender::open(lab.prosody.c2s, "bot").await;
+    let mut sender = Sender::open(lab.prosody.c2s, BOT).await;
     let mut rates = Vec::new();
     for round in 0..=scale.runs {
         post.clear();

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::scale::Scale;
+use super::support::DOMAIN;
 use super::support::ca::Ca;
 use super::support::dovecot::Dovecot;
 use super::support::mailbell::Mailbell;
-use super::tmp_prosody::Prosody;
-use super::support::DOMAIN;
+use super::support::prosody::{BOT, Options, Prosody};
 
 /// Dovecot and Prosody, running.
 pub struct Lab {
@@ -32,14 +32,15 @@ impl Lab {
         let mut users: Vec<&str> = singles.iter().map(String::as_str).collect();
         users.extend([BACKLOG, FANOUT]);
         let dovecot = Dovecot::start(&ca, &users);
-        let prosody = Prosody::start(&ca, &people);
+        let names: Vec<&str> = people.iter().map(String::as_str).collect();
+        let prosody = Prosody::start(&ca, &names, Options::default());
         Self { dovecot, prosody, singles, people, _ca: ca }
     }
 
     /// The gateway, not started: it reads these mailboxes and tells these people.
     pub fn gateway(&self, imap: u16, xmpp: u16, mailboxes: &[String], people: &[String], watch: &str) -> Mailbell {
         let mut config = format!(
-            "[xmpp]\njid = \"bot@{DOMAIN}\"\npassword = \"pw-bot\"\nservers = [\"127.0.0.1:{xmpp}\"]\ntls = \"none\"\n\
+            "[xmpp]\njid = \"{BOT}@{DOMAIN}\"\npassword = \"pw-{BOT}\"\nservers = [\"127.0.0.1:{xmpp}\"]\ntls = \"none\"\n\
              [operators]\ngroup = \"ops\"\ndefault_group = \"ops\"\n"
         );
         for mailbox in mailboxes {

@@ -17,6 +17,7 @@ use super::mails::{self, Ticket};
 use super::post::Post;
 use super::scale::Scale;
 use super::support::{DOMAIN, lmtp};
+use super::support::prosody::BOT;
 use super::table::{Figure, Sample, Table, Target};
 use super::tap::{Notes, Tap};
 use super::xmpp::{Sender, message};
@@ -113,7 +114,7 @@ async fn raw(lab: &Lab, scale: &Scale, person: &[String], table: &mut Table) -> 
     let post = Arc::new(Post::open(lab.prosody.c2s, person, true).await);
     let (stanzas, mut written) = mpsc::unbounded_channel::<Ticket>();
     let mut relay = JoinSet::new();
-    let mut sender = Sender::open(lab.prosody.c2s, "bot").await;
+    let mut sender = Sender::open(lab.prosody.c2s, BOT).await;
     let (to, seen) = (person[0].clone(), notes.clone());
     relay.spawn(async move {
         while let Some(ticket) = written.recv().await {

@@ -22,7 +22,6 @@ mod scale;
 mod support;
 mod table;
 mod tap;
-mod tmp_prosody;
 mod xmpp;
 
 use std::process::ExitCode;
