@@ -24,7 +24,9 @@ pub enum Format {
 
 /// Why the filter cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{filter}` is no log filter ({why}); write a level (error, warn, info, debug), or levels by module: \"info,mailbell::xmpp=debug\"")]
+#[error(
+    "`{filter}` is no log filter ({why}); write a level (error, warn, info, debug), or levels by module: \"info,mailbell::xmpp=debug\""
+)]
 pub struct BadFilter {
     filter: String,
     why: String,

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use super::run::Running;
 use crate::config::Config;
-use crate::dispatch::{self, ExpressLane};
+use crate::dispatch::{self, ExpressLane, Messenger};
 use crate::intake::{self, Parser, Rules, Shared, Watcher};
 use crate::model::{BareJid, MailboxName};
 use crate::presence::Tracker;
+use crate::queue;
 use crate::queue::sqlite::Sqlite;
-use crate::queue::{self, Desk};
 use crate::route::Router;
-use crate::{control, mailbox, xmpp};
+use crate::{mailbox, xmpp};
 
 /// Built, not yet running.
 pub struct Parts {
@@ -37,9 +37,10 @@ pub struct Parts {
 /// Opens the store, then everything else.
 pub async fn build(config: Config) -> Result<Parts, Exit> {
     let store = Sqlite::open(&config.store).await?;
-    let router = Arc::new(Router::new(&config.route).map_err(|errors| {
-        Exit::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?);
+    let router = Arc::new(
+        Router::new(&config.route)
+            .map_err(|errors| Exit::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?,
+    );
     let intake_token = CancellationToken::new();
     let last_token = CancellationToken::new();
     let mut running = Running {
@@ -55,13 +56,14 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let contacts: Vec<BareJid> = config.xmpp.contacts.clone();
     let poke = Arc::new(Notify::new());
     let stored = Arc::new(Notify::new());
-    serve_control(&config, &store, &poke, &mut running).await?;
-    let session = xmpp::start(config.xmpp, last_token).map_err(|err| Exit::Config(err.to_string()))?;
+    let (session, events, task) =
+        xmpp::start(config.xmpp, last_token).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
+    let messenger: Arc<dyn Messenger> = Arc::new(session);
     running.xmpp.spawn(async move {
-        // A panic in the session is reported as its end.
-        let _ = session.task.await;
+        // A panic in the session counts as its end.
+        let _ = task.await;
     });
-    let lane = Arc::new(ExpressLane::new(session.handle.clone(), Tracker::new(contacts, config.dispatch.settle)));
+    let lane = Arc::new(ExpressLane::new(messenger.clone(), Tracker::new(contacts, config.dispatch.settle)));
     let reserve = config.mailboxes.iter().map(|m| room_for(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
     let reserve = config.store.reserve.max(reserve);
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
@@ -70,7 +72,8 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let mut pokes = Vec::new();
     let mut rules: HashMap<MailboxName, Rules> = HashMap::new();
     for m in config.mailboxes {
-        let open = mailbox::open(m.mailbox.clone()).map_err(|err| Exit::Config(format!("mailbox {}: {err}", m.mailbox.name)))?;
+        let open = mailbox::open(m.mailbox.clone())
+            .map_err(|err| Exit::Config(format!("mailbox {}: {err}", m.mailbox.name)))?;
         rules.insert(m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size));
         let look_now = Arc::new(Notify::new());
         pokes.push(look_now.clone());
@@ -86,16 +89,8 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         stored,
         poke: poke.clone(),
     };
-    let dispatch = dispatch::Parts {
-        queue: store.clone(),
-        messenger: session.handle,
-        events: session.events,
-        lane,
-        router,
-        settings: config.dispatch,
-        own,
-        poke,
-    };
+    let dispatch =
+        dispatch::Parts { queue: store.clone(), messenger, events, lane, router, settings: config.dispatch, own, poke };
     let raw_for = config.store.raw_for;
     let grace = config.serve.shutdown_grace;
     Ok(Parts { store, grace, pokes, running, watchers, disk_task: Box::pin(disk_task), raw_for, parser, dispatch })

@@ -121,3 +121,66 @@ fn count(n: usize, what: &str) -> String {
 fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(file: &str, json: bool) -> (bool, String, String) {
+        let path = Path::new(file);
+        let env = |name: &str| (name == "PASSWORD").then(|| "CANARY".into());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let ok = check(path, Config::load(path, env), json, &mut out, &mut err).unwrap();
+        (ok, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_good_file_is_one_line() {
+        let (ok, out, err) = checked("tests/fixtures/config/good.toml", false);
+        assert!(ok);
+        assert_eq!(out, "tests/fixtures/config/good.toml: ok: 1 mailbox, 1 recipient, 1 group, 0 routes, 0 warnings\n");
+        assert_eq!(err, "");
+    }
+
+    #[test]
+    fn warnings_are_printed_and_do_no_harm() {
+        let (ok, out, err) = checked("tests/fixtures/config/warn-reserve.toml", false);
+        assert!(ok);
+        assert!(out.ends_with("1 warning\n"), "{out}");
+        assert!(err.starts_with("warning: tests/fixtures/config/warn-reserve.toml:10: mailbox.ops: "), "{err}");
+    }
+
+    #[test]
+    fn every_error_is_printed_with_its_place() {
+        let file = "tests/fixtures/config/many.toml";
+        let (ok, out, err) = checked(file, false);
+        assert!(!ok);
+        assert_eq!(out, "");
+        assert_eq!(err.lines().count(), 12);
+        assert!(err.contains(&format!("{file}:25: mailbox.ops.poll: `3x` is no duration; write ")), "{err}");
+        assert!(err.ends_with(&format!("{file}: 11 errors\n")), "{err}");
+    }
+
+    #[test]
+    fn scripts_get_one_object() {
+        let (ok, out, err) = checked("tests/fixtures/config/duration.toml", true);
+        assert!(!ok);
+        assert_eq!((out.lines().count(), err.as_str()), (1, ""));
+        let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+        insta::assert_json_snapshot!(told, @r#"
+        {
+          "errors": [
+            {
+              "allowed": "write a whole number and a unit: ms, s, m, h, d (\"30s\", \"8h\")",
+              "key": "mailbox.ops.poll",
+              "line": 15,
+              "wrong": "`3x` is no duration"
+            }
+          ],
+          "file": "tests/fixtures/config/duration.toml",
+          "ok": false,
+          "warnings": []
+        }
+        "#);
+    }
+}

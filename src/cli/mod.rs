@@ -1,4 +1,39 @@
 //! The commands, one file each.
 
 pub mod config;
+pub mod parse;
 pub mod send;
+pub mod serve;
+mod smtp;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Email-to-IM alert gateway: mails with alerts come in over IMAP or POP3, instant messages go out over XMPP.
+#[derive(Debug, Parser)]
+#[command(name = "mailbell", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    /// Check a config file, or show the config in force
+    #[command(subcommand)]
+    Config(config::Command),
+    Parse(parse::Args),
+    Send(Box<send::Args>),
+}
+
+/// Parses the arguments and runs the command.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Parse(args) => parse::run(&args),
+        Command::Send(args) => send::run(&args),
+    }
+}

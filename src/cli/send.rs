@@ -1,1 +1,278 @@
-//! `mailbell send`.
+//! `mailbell send`: mails one alert as native XML, from a script or a terminal.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use jiff::Timestamp;
+use lettre::Message;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Mailbox, MessageBuilder};
+
+pub use super::smtp::Failure;
+
+use super::smtp;
+use crate::config::parse_server;
+use crate::model::{Severity, Span, Status};
+use crate::net::TlsMode;
+use crate::parse::native_write::{self, NativeAlert};
+
+/// EX_DATAERR, EX_NOINPUT, EX_IOERR of sysexits.h.
+const EX_DATAERR: u8 = 65;
+const EX_NOINPUT: u8 = 66;
+const EX_IOERR: u8 = 74;
+/// Longest text that is read from stdin, bytes.
+const MOST: u64 = 1 << 20;
+/// Longest subject, characters; the whole title is in the alert.
+const SUBJECT: usize = 200;
+
+/// Mail one alert to a monitored mailbox, as XML
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Exit codes: 0 sent, 2 wrong usage, 69 the server refuses for good, 75 try again later.\n\
+    Example: mailbell send --to alerts@example.org --smtp mail.example.org --severity critical --key ups/7 --title 'UPS 7 on battery'")]
+pub struct Args {
+    /// Address of the monitored mailbox; may be repeated
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    pub to: Vec<Mailbox>,
+    /// Mail server; without a port: 587, with direct TLS 465, without TLS 25
+    #[arg(long, value_name = "SERVER[:PORT]", value_parser = parse_server, required_unless_present = "dry_run")]
+    pub smtp: Option<(String, Option<u16>)>,
+    /// Sender [default: mailbell@ this machine's name]
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<Mailbox>,
+    /// How the connection is protected [default: direct on port 465, else starttls]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub tls: Option<Tls>,
+    /// Allow --tls none to other machines: alert and password go over the network in the clear
+    #[arg(long)]
+    pub allow_plaintext: bool,
+    /// Trust anchors beside those of the system, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Login name
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// File whose first line is the password; only its owner may read it
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// What happened, in one line
+    #[arg(long, value_name = "TEXT", value_parser = some_text)]
+    pub title: String,
+    /// More about it; - reads it from stdin
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub text: String,
+    /// critical, major, minor, warning or info
+    #[arg(long, default_value = "warning")]
+    pub severity: Severity,
+    /// What the alert says about its condition; update and resolved need --key
+    #[arg(long, value_enum, default_value = "firing")]
+    pub status: Said,
+    /// Names the condition, so that firing, update and resolved meet; never the title
+    #[arg(long, value_name = "KEY", value_parser = some_text, required_if_eq_any = [("status", "update"), ("status", "resolved")])]
+    pub key: Option<String>,
+    /// Identifier of this report [default: the mail's Message-ID]
+    #[arg(long, value_name = "ID", value_parser = some_text)]
+    pub id: Option<String>,
+    /// Group asked for; may be repeated
+    #[arg(long = "group", value_name = "NAME", value_parser = some_text)]
+    pub groups: Vec<String>,
+    /// Label for routes and text; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// http, https or xmpp link; may be repeated
+    #[arg(long = "link", value_name = "URL", value_parser = link)]
+    pub links: Vec<String>,
+    /// Of no use after this: a time such as 2026-11-21T20:42:00Z, or a duration from now such as 2h
+    #[arg(long, value_name = "TIME", value_parser = end)]
+    pub expires: Option<End>,
+    /// Print the mail and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// Upgraded, or not used
+    Starttls,
+    /// From the first byte
+    Direct,
+    /// In the clear; to this machine only
+    None,
+}
+
+/// What a sender can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Said {
+    /// It holds
+    Firing,
+    /// It holds, and there is something new to say
+    Update,
+    /// It is over
+    Resolved,
+}
+
+/// When an alert expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At that time.
+    At(Timestamp),
+    /// After that long.
+    After(Duration),
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| Failure { code: EX_IOERR, what: format!("cannot start: {err}") })
+        .and_then(|runtime| runtime.block_on(send(args, Timestamp::now(), &mut io::stdin(), &mut io::stdout())));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("mailbell send: {}", failure.what);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Builds the mail and sends it, or prints it. On success one line says what was sent.
+pub async fn send(args: &Args, now: Timestamp, input: &mut dyn Read, out: &mut dyn Write) -> Result<(), Failure> {
+    let host = smtp::hostname();
+    let text = text(args, input)?;
+    let id = format!("{}.{:016x}@{host}", now.as_millisecond(), rand::random::<u64>());
+    let mail = mail(args, &text, &id, &host, now)?;
+    let unwritable = |err: io::Error| Failure { code: EX_IOERR, what: format!("cannot print: {err}") };
+    let Some((server, port)) = args.smtp.as_ref().filter(|_| !args.dry_run) else {
+        return out.write_all(&mail.formatted()).map_err(unwritable);
+    };
+    let mode = match (args.tls, port) {
+        (Some(Tls::Direct), _) | (None, Some(465)) => TlsMode::Direct,
+        (Some(Tls::None), _) => TlsMode::None,
+        _ => TlsMode::StartTls,
+    };
+    let login = match (&args.user, &args.password_file) {
+        (Some(user), Some(file)) => {
+            let password = crate::config::read_secret(file)
+                .map_err(|err| Failure { code: EX_NOINPUT, what: format!("--password-file: {err}") })?;
+            Some((user.clone(), password))
+        }
+        _ => None,
+    };
+    let server = smtp::Server {
+        host: server.clone(),
+        port: *port,
+        tls: mode,
+        allow_plaintext: args.allow_plaintext,
+        ca_file: args.ca_file.clone(),
+        login,
+        hello: host,
+    };
+    server.send(&mail).await?;
+    let to: Vec<String> = args.to.iter().map(|to| to.email.to_string()).collect();
+    writeln!(out, "sent <{id}> to {} by {}:{}", to.join(", "), server.host, server.port()).map_err(unwritable)
+}
+
+fn text(args: &Args, input: &mut dyn Read) -> Result<String, Failure> {
+    if args.text != "-" {
+        return Ok(args.text.clone());
+    }
+    let mut bytes = Vec::new();
+    let unreadable =
+        |what: String| Failure { code: EX_NOINPUT, what: format!("cannot read the text from stdin: {what}") };
+    input.take(MOST + 1).read_to_end(&mut bytes).map_err(|err| unreadable(err.to_string()))?;
+    if bytes.len() as u64 > MOST {
+        return Err(unreadable("it is longer than 1 MiB".into()));
+    }
+    // A log excerpt may hold anything; the alert counts more than one odd byte in it.
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+fn mail(args: &Args, text: &str, id: &str, host: &str, now: Timestamp) -> Result<Message, Failure> {
+    let status = match args.status {
+        Said::Firing => Status::Firing,
+        Said::Update => Status::Update,
+        Said::Resolved => Status::Resolved,
+    };
+    let expires = match args.expires {
+        None => None,
+        Some(End::At(time)) => Some(time),
+        Some(End::After(span)) => Some(now.checked_add(span).map_err(wrong("--expires"))?),
+    };
+    let xml = native_write::write(&[NativeAlert {
+        id: args.id.as_deref(),
+        key: args.key.as_deref(),
+        status: Some(status),
+        severity: Some(args.severity),
+        sent: Some(now),
+        title: &args.title,
+        text,
+        groups: &args.groups,
+        labels: &args.labels,
+        links: &args.links,
+        expires,
+    }]);
+    let from = match &args.from {
+        Some(from) => from.clone(),
+        None => format!("mailbell@{host}").parse().map_err(wrong("--from"))?,
+    };
+    let builder = Message::builder()
+        .from(from)
+        .date(now.into())
+        .message_id(Some(format!("<{id}>")))
+        .subject(subject(status, args.severity, &args.title))
+        // RFC 3834 §5: nobody's vacation program answers it.
+        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".into()));
+    let builder = args.to.iter().cloned().fold(builder, MessageBuilder::to);
+    let kind = ContentType::parse("application/xml; charset=utf-8").map_err(wrong("content type"))?;
+    builder.header(MIME_VERSION_1_0).header(kind).body(xml).map_err(wrong("the mail"))
+}
+
+fn wrong<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Failure {
+    move |err| Failure { code: EX_DATAERR, what: format!("{what}: {err}") }
+}
+
+/// For whoever looks into the mailbox: `[critical] UPS 7 on battery`.
+fn subject(status: Status, severity: Severity, title: &str) -> String {
+    let tag = match status {
+        Status::Firing => severity.as_str().to_owned(),
+        Status::Update => format!("{severity}, update"),
+        other => other.as_str().to_owned(),
+    };
+    let line = title.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
+    let line = line.collect::<Vec<_>>().join(" ");
+    format!("[{tag}] {line}").chars().take(SUBJECT).collect()
+}
+
+fn some_text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty".into()) } else { Ok(text.to_owned()) }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+fn link(text: &str) -> Result<String, String> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("http" | "https" | "xmpp") => Ok(text.to_owned()),
+        _ => Err("a link starts with https:, http: or xmpp:".into()),
+    }
+}
+
+fn end(text: &str) -> Result<End, String> {
+    match (text.parse(), text.parse()) {
+        (Ok(Span(span)), _) => Ok(End::After(span)),
+        (_, Ok(time)) => Ok(End::At(time)),
+        _ => Err("write a time such as 2026-11-21T20:42:00Z, or a duration such as 2h".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

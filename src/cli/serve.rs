@@ -3,21 +3,24 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::app;
-use crate::config::Config;
-use crate::telemetry;
+use crate::config::{self, Config};
+use crate::{app, telemetry};
 
-/// Run the gateway in the foreground, until SIGTERM or Ctrl-C. SIGUSR1 polls all mailboxes now.
+/// Run the gateway in the foreground
+///
+/// It runs until SIGTERM or Ctrl-C. SIGUSR1 polls all mailboxes now. Exit codes: 0 stopped cleanly, 78 config, 74 storage,
+/// 70 a fault of mailbell.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Config file.
-    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH, env = "MAILBELL_CONFIG")]
-    config: PathBuf,
+    /// Config file [default: $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
-/// Runs it. Exit codes: 0 stopped cleanly, 78 config, 74 storage, 70 a fault of mailbell.
+/// Runs it.
 pub fn run(args: &Args) -> ExitCode {
-    let config = match Config::load(&args.config) {
+    let env = |name: &str| std::env::var_os(name);
+    let config = match Config::load(&config::path(args.config.as_deref(), env), env) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -28,18 +31,18 @@ pub fn run(args: &Args) -> ExitCode {
         eprintln!("{err}");
         return ExitCode::from(78);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
-        Ok(runtime) => runtime,
+    // Parsing runs beside; two threads are plenty for sockets and timers.
+    match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+        Ok(runtime) => match runtime.block_on(app::serve(config)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(exit) => {
+                eprintln!("mailbell: {exit}");
+                exit.code()
+            }
+        },
         Err(err) => {
-            eprintln!("cannot start: {err}");
-            return ExitCode::from(70);
-        }
-    };
-    match runtime.block_on(app::serve(config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => {
-            eprintln!("mailbell: {exit}");
-            exit.code()
+            eprintln!("mailbell: cannot start: {err}");
+            ExitCode::from(70)
         }
     }
 }

@@ -55,19 +55,46 @@ fn ca_file(item: &Item<'_, '_>) -> Option<PathBuf> {
     }
 }
 
-/// Host and port of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+/// Host and port of a server; `default_port` where none is written.
 pub(super) fn server(item: &Item<'_, '_>, default_port: u16) -> Option<(String, u16)> {
-    const ALLOWED: &str = "write \"HOST\" or \"HOST:PORT\", such as \"mail.example.org:993\" or \"[::1]:993\"";
-    let text = item.some_text()?;
+    match parse_server(item.some_text()?) {
+        Ok((host, port)) => Some((host, port.unwrap_or(default_port))),
+        Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
+    }
+}
+
+/// A host name or IPv4 address.
+fn host(item: &Item<'_, '_>, text: &str) -> Option<String> {
+    match check_host(text) {
+        Ok(()) => Some(text.to_owned()),
+        Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
+    }
+}
+
+/// The text names no server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{wrong}; {allowed}")]
+pub struct BadServer {
+    wrong: String,
+    allowed: &'static str,
+}
+
+/// Host, and port if there is one, of `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+pub fn parse_server(text: &str) -> Result<(String, Option<u16>), BadServer> {
     let Some((name, port)) = split(text) else {
-        return item.fail(format!("{} is no server", quote(text)), ALLOWED);
+        let allowed = "write \"HOST\" or \"HOST:PORT\", such as \"mail.example.org:993\" or \"[::1]:993\"";
+        return Err(BadServer { wrong: format!("{} is no server", quote(text)), allowed });
     };
     if name.parse::<Ipv6Addr>().is_err() {
-        host(item, name)?;
+        check_host(name)?;
     }
-    match port.map_or(Ok(default_port), str::parse) {
-        Ok(port) if port > 0 => Some((name.to_owned(), port)),
-        _ => item.fail(format!("{} has no valid port", quote(text)), "write a number from 1 to 65535 after the colon"),
+    match port.map(str::parse) {
+        None => Ok((name.to_owned(), None)),
+        Some(Ok(port)) if port > 0 => Ok((name.to_owned(), Some(port))),
+        Some(_) => Err(BadServer {
+            wrong: format!("{} has no valid port", quote(text)),
+            allowed: "write a number from 1 to 65535 after the colon",
+        }),
     }
 }
 
@@ -85,8 +112,7 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-/// A host name or IPv4 address.
-pub(super) fn host(item: &Item<'_, '_>, text: &str) -> Option<String> {
+fn check_host(text: &str) -> Result<(), BadServer> {
     let part = |part: &str| {
         let ends = part.starts_with('-') || part.ends_with('-');
         (1..=63).contains(&part.len())
@@ -95,10 +121,45 @@ pub(super) fn host(item: &Item<'_, '_>, text: &str) -> Option<String> {
     };
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.len() <= 253 && name.split('.').all(part) {
-        return Some(text.to_owned());
+        return Ok(());
     }
-    item.fail(
-        format!("{} is no host name", quote(text)),
-        "write letters, digits, - and dots; names in other scripts in their ASCII form (xn--…)",
-    )
+    Err(BadServer {
+        wrong: format!("{} is no host name", quote(text)),
+        allowed: "write letters, digits, - and dots; names in other scripts in their ASCII form (xn--…)",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_told_from_what_is_none() {
+        let read = |text| parse_server(text).unwrap();
+        assert_eq!(read("mail.example.org"), ("mail.example.org".into(), None));
+        assert_eq!(read("mail.example.org:993"), ("mail.example.org".into(), Some(993)));
+        assert_eq!(read("[::1]:993"), ("::1".into(), Some(993)));
+        assert_eq!(read("[::1]"), ("::1".into(), None));
+        assert_eq!(read("127.0.0.1:1"), ("127.0.0.1".into(), Some(1)));
+        for bad in [
+            "",
+            "a b",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:x",
+            "::1",
+            "[::1",
+            "[a]:1",
+            "[::1]1",
+            "imap://a",
+            "a/b",
+            "a..b",
+            "-a",
+            "ü.example",
+            ":1",
+        ] {
+            assert!(parse_server(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl<'r, 'a> Item<'r, 'a> {
     /// Text that says something.
     pub(super) fn some_text(&self) -> Option<&'r str> {
         let text = self.text()?;
-        if text.trim().is_empty() { self.fail("is empty", "write a text, or leave the key out") } else { Some(text) }
+        if text.trim().is_empty() { self.fail("is empty", "write a text") } else { Some(text) }
     }
 
     pub(super) fn yes(&self) -> Option<bool> {

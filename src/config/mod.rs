@@ -20,10 +20,11 @@ mod show;
 mod source;
 mod xmpp;
 
+pub use connection::{BadServer, parse_server};
 pub use mailbox::MailboxConfig;
 pub use report::{Errors, Problem};
 pub use secret::{FileError, read_file as read_secret};
-pub use service::{Log, LogFormat, Serve};
+pub use service::Serve;
 pub use source::EXAMPLE;
 
 use std::ffi::OsString;
@@ -60,7 +61,7 @@ pub struct Config {
     /// `[serve]`.
     pub serve: Serve,
     /// `[log]`.
-    pub log: Log,
+    pub log: crate::telemetry::Settings,
     /// What is allowed and yet looks like a mistake, by line.
     pub warnings: Vec<Problem>,
 }

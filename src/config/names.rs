@@ -16,8 +16,11 @@ pub(super) struct Names {
     pub(super) groups: BTreeMap<String, Option<usize>>,
     pub(super) mailboxes: BTreeMap<String, Option<usize>>,
     jids: RefCell<BTreeMap<BareJid, Option<usize>>>,
-    accounts: RefCell<BTreeMap<(String, u16, String, String), Option<usize>>>,
+    accounts: RefCell<BTreeMap<Account, Option<usize>>>,
 }
+
+/// Host, port, user and folder.
+type Account = (String, u16, String, String);
 
 /// Reads the `name` of every table, and finds those that are there twice.
 pub(super) fn names_of<T>(

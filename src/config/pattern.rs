@@ -10,7 +10,9 @@ pub(super) fn pattern<'r>(item: &Item<'r, '_>) -> Option<&'r str> {
         return item.fail("is an empty pattern", "write a value, a pattern with * and ?, or \"~REGEX\"");
     }
     let Some(expression) = text.strip_prefix('~') else { return Some(text) };
-    match regex::Regex::new(&format!("^(?:{expression})$")) {
+    // Alone first: `a)|(b` would be well-formed inside the group.
+    let compiled = regex::Regex::new(expression).and_then(|_| regex::Regex::new(&format!("^(?:{expression})$")));
+    match compiled {
         Ok(_) => Some(text),
         Err(err) => item.fail(
             format!("{} is no regular expression: {}", quote(text), reason(&err)),
@@ -57,7 +59,8 @@ mod tests {
 
     #[test]
     fn the_reason_of_a_bad_expression_is_one_line() {
-        let err = regex::Regex::new("^(?:db[)$").unwrap_err();
+        let bad = String::from("db[");
+        let err = regex::Regex::new(&bad).unwrap_err();
         assert_eq!(reason(&err), "unclosed character class");
     }
 

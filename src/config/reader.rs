@@ -107,7 +107,9 @@ impl<'r, 'a> Section<'r, 'a> {
             DeValue::Table(table) => Some((table, value)),
             other => {
                 let line = self.line_of(value);
-                self.reader.error(line, &self.key(key), format!("is {}", kind(other)), format!("write [{key}]"));
+                let inside = !self.path.is_empty();
+                let how = if inside { format!("{key} = {{ KEY = \"VALUE\" }}") } else { format!("[{key}]") };
+                self.reader.error(line, &self.key(key), format!("is {}", kind(other)), format!("write {how}"));
                 None
             }
         });
@@ -272,7 +274,8 @@ fn name_of<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
 
 /// `did you mean …?`, else the list of what there is.
 pub(super) fn suggestion(wrong: &str, all: &[&str]) -> String {
-    let near = all.iter().map(|key| (distance(wrong, key), *key)).min();
+    let steps = |key: &str| if swapped(wrong, key) { 1 } else { distance(wrong, key) };
+    let near = all.iter().map(|key| (steps(key), *key)).min();
     match near {
         Some((steps, key)) if steps <= (wrong.len() / 3).max(1) => format!("did you mean `{key}`?"),
         _ => {
@@ -281,6 +284,13 @@ pub(super) fn suggestion(wrong: &str, all: &[&str]) -> String {
             format!("allowed: {}", all.join(", "))
         }
     }
+}
+
+/// Do the texts differ by two neighbours that changed places, the commonest slip?
+fn swapped(a: &str, b: &str) -> bool {
+    let differ: Vec<_> = a.char_indices().zip(b.chars()).filter(|((_, from), to)| from != to).collect();
+    let [((at, x), y), ((next, z), w)] = &differ[..] else { return false };
+    a.len() == b.len() && *next == at + x.len_utf8() && x == w && z == y
 }
 
 /// Edits (insert, remove, replace a character) from one text to the other.
@@ -309,6 +319,8 @@ mod tests {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(suggestion("pasword", &["password", "poll"]), "did you mean `password`?");
+        assert_eq!(suggestion("plol", &["poll"]), "did you mean `poll`?");
+        assert!(!swapped("plol", "ploly") && !swapped("abc", "cba") && !swapped("ab", "ab"));
         assert_eq!(suggestion("zzz", &["poll", "after"]), "allowed: after, poll");
     }
 

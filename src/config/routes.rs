@@ -30,8 +30,12 @@ fn matcher(field: &str, item: &Item<'_, '_>, names: &Names) -> Option<(String, V
     let is_label = field.strip_prefix(LABEL).is_some_and(|name| !name.is_empty());
     if !is_label && !FIELDS.contains(&field) {
         let hint = match field {
-            "label" => "a label is written \"label.NAME\" = \"VALUE\", with the quotes".into(),
-            _ => suggestion(field, &[&FIELDS[..], &["label.NAME"]].concat()),
+            "label" | LABEL => "a label is written \"label.NAME\" = \"VALUE\", with the quotes".into(),
+            _ => {
+                let near = suggestion(field, &FIELDS);
+                let label = format!("; a label is written \"label.{field}\"");
+                if near.ends_with('?') { near } else { near + &label }
+            }
         };
         return item.fail("there is no such field", hint);
     }

@@ -7,7 +7,7 @@ use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
 use crate::model::GroupName;
-use crate::{dispatch, parse, queue};
+use crate::{dispatch, parse, queue, telemetry};
 
 /// `[serve]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,32 +16,15 @@ pub struct Serve {
     pub shutdown_grace: Duration,
 }
 
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// How a line looks.
-    pub format: LogFormat,
-    /// What is logged, as tracing's filter directives: `info`, `info,mailbell::xmpp=debug`.
-    pub filter: String,
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+pub(super) const LOG_FORMATS: [(&str, telemetry::Format); 2] =
+    [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn store(section: &Section<'_, '_>) -> Option<queue::Settings> {
     let path = section.value("path").and_then(|item| Some(item.reader.path(item.some_text()?)));
-    let raw_for = section.value("raw_for").and_then(|item| item.span(HOUR..=LONG));
-    let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 50));
+    let raw_for = section.value("raw_for").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
+    let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 40));
     Some(queue::Settings { path: path?, raw_for: raw_for?, reserve: reserve? })
 }
 
@@ -56,7 +39,7 @@ pub(super) struct Operators {
 
 pub(super) fn operators(section: &Section<'_, '_>, names: &Names) -> Option<Operators> {
     let group = section
-        .required("group", "group = \"NAME\": the group that is told of mails and messages in trouble")
+        .required("group", "group = \"NAME\" (the group that is told of what goes wrong)")
         .and_then(|item| names.group(&item));
     let default_group = section.optional("default_group").and_then(|item| names.group(&item));
     let command = section.value("command").and_then(|item| command(&item));
@@ -134,10 +117,10 @@ pub(super) fn serve(section: &Section<'_, '_>) -> Option<Serve> {
     Some(Serve { shutdown_grace: grace? })
 }
 
-pub(super) fn log(section: &Section<'_, '_>) -> Option<Log> {
+pub(super) fn log(section: &Section<'_, '_>) -> Option<telemetry::Settings> {
     let format = section.value("format").and_then(|item| item.choice(&LOG_FORMATS));
     let filter = section.value("filter").and_then(|item| filter(&item));
-    Some(Log { format: format?, filter: filter? })
+    Some(telemetry::Settings { format: format?, filter: filter? })
 }
 
 fn filter(item: &Item<'_, '_>) -> Option<String> {

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::Config;
 use super::connection::TLS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
-use super::{Config, LogFormat};
 use crate::mailbox::{After, Protocol};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
 use crate::route::{Group, Member, Route};
+use crate::telemetry::Format;
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
 impl Display for Config {
@@ -75,7 +76,7 @@ impl Config {
         out.span("shutdown_grace", self.serve.shutdown_grace);
 
         out.table("[log]");
-        out.word("format", &LOG_FORMATS, |format: &LogFormat| *format == self.log.format);
+        out.word("format", &LOG_FORMATS, |format: &Format| *format == self.log.format);
         out.text("filter", &self.log.filter);
     }
 

@@ -71,7 +71,7 @@ fn as_it_is_the_example_file_lacks_only_what_nobody_can_know() {
 fn an_empty_file_is_told_what_it_needs() {
     let errors = read_text("").unwrap_err().to_string();
     insta::assert_snapshot!(errors, @r#"
-    a.toml: operators.group: is missing; write group = "NAME": the group that is told of mails and messages in trouble in a table [operators]
+    a.toml: operators.group: is missing; write group = "NAME" (the group that is told of what goes wrong) in a table [operators]
     a.toml: xmpp.jid: is missing; write jid = "NAME@DOMAIN" in a table [xmpp]
     a.toml: xmpp.password: is missing; write password_file = "FILE", password_env = "NAME" or password = "…" in a table [xmpp]
     "#);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::record::Record;
-use super::retry::{self, Next, Verdict};
+use super::retry::{self, Failure, Next, Verdict};
 use super::worker::Worker;
 use super::{Bounce, Event, Letter};
 use crate::model::{Jid, StanzaId};
@@ -35,7 +35,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 if granted {
                     return self.on_return(&who).await;
                 }
-                let text = format!("{who} has not granted the presence subscription: alerts that are not critical are held");
+                let text =
+                    format!("{who} has not granted the presence subscription: alerts that are not critical are held");
                 self.note(&format!("subscription:{who}"), &text).await
             }
             Event::Presence { who, state } => {
@@ -107,16 +108,16 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         };
         let n = out.notification;
         let now = Timestamp::now();
-        let why = format!("{}{}", bounce.condition, bounce.text.as_deref().map(|t| format!(" ({t})")).unwrap_or_default());
+        let why = retry::describe(&bounce);
+        let again = |failure| retry::next(n.attempts, failure, now, rand::random(), self.settings.max_attempts);
         let next = match retry::classify(&bounce, &self.own, &n.jid, n.state) {
             Verdict::Ignore(reason) => {
                 tracing::info!(notification = %n.id, condition = %bounce.condition.escape_debug(), reason, "ignored an error");
                 return Ok(());
             }
-            Verdict::Dead => Next::Dead(why.clone()),
-            Verdict::Retry(pace) => {
-                retry::next(n.attempts, pace, now, rand::random::<f64>(), self.settings.max_attempts, &why)
-            }
+            Verdict::Dead(reason) => Next::Dead(reason),
+            Verdict::Retry => again(Failure::Later),
+            Verdict::RetryLimited => again(Failure::Refused),
         };
         match next {
             Next::At(at) => {

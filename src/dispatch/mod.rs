@@ -19,6 +19,7 @@ mod worker;
 pub mod digest;
 pub mod render;
 pub mod retry;
+mod text;
 
 pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::digest;
 use super::worker::Worker;
-use crate::queue::{Ended, NoticeDue, Outbox, StoreError, patiently};
+use crate::queue::{Ended, Outbox, StoreError, patiently};
 
 /// The operators' command is ended after this.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -24,7 +25,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
         let operators = self.router.operators();
         for notice in due {
-            let text = words(&notice);
+            let text = digest::notice(&notice);
             tracing::warn!(topic = %notice.topic, count = notice.count, text = %text.escape_debug(), "told the operators");
             patiently("queue a notice", || self.queue.notice(&notice.topic, &text, &operators, now)).await?;
         }
@@ -65,13 +66,6 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     }
 }
 
-fn words(notice: &NoticeDue) -> String {
-    match notice.count {
-        0 | 1 => format!("mailbell: {}", notice.text),
-        n => format!("mailbell: {} (and {} more like it since the last notice)", notice.text, n - 1),
-    }
-}
-
 /// Runs the command with `input` on stdin. Its failure is logged: there is nobody else to tell.
 async fn command(program: String, arguments: Vec<String>, input: String) {
     let started = Instant::now();
@@ -94,19 +88,9 @@ async fn command(program: String, arguments: Vec<String>, input: String) {
             tracing::info!(program, ms = started.elapsed().as_millis(), "the operators' command ran");
         }
         Ok(Ok(status)) => tracing::error!(program, %status, "the operators' command failed"),
-        Ok(Err(err)) => tracing::error!(program, %err, "the operators' command cannot be run; correct [operators] command"),
+        Ok(Err(err)) => {
+            tracing::error!(program, %err, "the operators' command cannot be run; correct [operators] command")
+        }
         Err(_) => tracing::error!(program, "the operators' command did not end within 60 s and was killed"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_notice_counts_what_it_stands_for() {
-        let notice = |count| words(&NoticeDue { topic: "quarantine".into(), text: "m.eml: line 3".into(), count });
-        assert_eq!(notice(1), "mailbell: m.eml: line 3");
-        assert_eq!(notice(12), "mailbell: m.eml: line 3 (and 11 more like it since the last notice)");
     }
 }

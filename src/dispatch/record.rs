@@ -46,8 +46,7 @@ async fn run<Q: Outbox + ?Sized>(queue: Arc<Q>, mut rx: mpsc::Receiver<Record>) 
             patiently("record what the server accepted", || queue.d4_accepted(&accepted, now)).await?;
         }
         if !receipts.is_empty() {
-            let strange =
-                patiently("record receipts", || queue.d5_delivered(&receipts, now)).await?;
+            let strange = patiently("record receipts", || queue.d5_delivered(&receipts, now)).await?;
             for receipt in strange {
                 tracing::info!(from = %receipt.from, stanza = %receipt.stanza_id.0.escape_debug(),
                     "ignored a receipt: it is for nothing that was sent to this sender");

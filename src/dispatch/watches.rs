@@ -23,40 +23,45 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let Some(last) = watches.last() else { return Ok(()) };
             after = Some((last.alert, last.group.clone()));
             self.watched_to = self.watched_to.take().max(after.clone());
+            let now = Timestamp::now();
             let mut ends = Vec::new();
             for watch in &watches {
-                if let Some(end) = self.judge(watch).await? {
+                if let Some(end) = self.judge(watch, now).await? {
                     ends.push((watch.alert, watch.group.clone(), end));
                 }
             }
             if !ends.is_empty() {
                 self.tell_of(&watches, &ends).await?;
-                let now = Timestamp::now();
                 patiently("settle groups", || self.queue.end_watches(ends.clone(), now)).await?;
             }
         }
     }
 
-    async fn judge(&self, watch: &Watch) -> Result<Option<WatchEnd>, StoreError> {
+    async fn judge(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
         let members: Vec<Member> = watch
             .members
             .iter()
-            .map(|m| Member { state: m.state, delivery: m.delivery, presence: self.lane.presence(&m.jid), forced: m.forced })
+            .map(|m| Member {
+                state: m.state,
+                delivery: m.delivery,
+                presence: self.lane.presence(&m.jid),
+                forced: m.forced,
+            })
             .collect();
         let when = watch.fallback.as_ref().map(|(_, when)| *when);
         Ok(match judge(watch.severity, when, &members) {
             Judgement::Undecided => None,
             Judgement::Reached => Some(WatchEnd::Reached),
-            Judgement::AddFallback => self.fallback(watch).await?,
+            Judgement::AddFallback => self.fallback(watch, now).await?,
             Judgement::Force => Some(WatchEnd::Forced),
             Judgement::Give => Some(WatchEnd::Given),
         })
     }
 
-    async fn fallback(&self, watch: &Watch) -> Result<Option<WatchEnd>, StoreError> {
+    async fn fallback(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
         let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
         let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
-        let (notifications, next) = self.router.fallback(&record.alert, group);
+        let (notifications, next) = self.router.fallback(&record.alert, group, now);
         Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications }))
     }
 
@@ -75,7 +80,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                         "nobody of the group can be reached; its fallback is added");
                 }
                 WatchEnd::Forced => {
-                    let text = format!("critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway");
+                    let text = format!(
+                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway"
+                    );
                     tracing::warn!(%alert, %group, "nobody of the group can be reached, and it has no fallback; sent anyway");
                     self.note(&format!("unreachable:{group}"), &text).await?;
                 }

@@ -89,7 +89,13 @@ where
         settings,
         own,
         records,
-        session: Session { epoch: None, up: false, down_since: Instant::now(), why: "connecting".into(), commanded: false },
+        session: Session {
+            epoch: None,
+            up: false,
+            down_since: Instant::now(),
+            why: "connecting".into(),
+            commanded: false,
+        },
         answered: HashMap::new(),
         drift: Drift::new(Timestamp::now(), Instant::now()),
         swept: None,
@@ -191,8 +197,10 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let Err(full) = self.messenger.send(letter) else { continue };
             // The session went away between the look at the window and now: it was not written.
             let stanza = full.0.stanza_id;
-            patiently("queue again", || self.queue.retry(&stanza, now, "the session went down before it was written", now))
-                .await?;
+            patiently("queue again", || {
+                self.queue.retry(&stanza, now, "the session went down before it was written", now)
+            })
+            .await?;
         }
         Ok(())
     }
@@ -266,7 +274,7 @@ fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
 }
 
 /// The letter of a notification.
-pub(super) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
+pub(crate) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
     let n = &out.notification;
     let body = match &out.content {
         Content::Text(text) => text.clone(),

@@ -69,7 +69,11 @@ async fn tell<Q: Outbox + ?Sized>(queue: &Q, room: bool, free: u64, reserve: u64
     }
     tracing::error!(free = %Size(free), reserve = %Size(reserve),
         "disk space is below the reserve; no mail is fetched until there is room");
-    let text = format!("only {} of disk space are free, the reserve is {}: no mail is fetched until there is room", Size(free), Size(reserve));
+    let text = format!(
+        "only {} of disk space are free, the reserve is {}: no mail is fetched until there is room",
+        Size(free),
+        Size(reserve)
+    );
     if let Err(err) = queue.note("disk", &text, Timestamp::now()).await {
         tracing::warn!(%err, "cannot note the lack of disk space for the operators");
     }

@@ -11,6 +11,7 @@ mod watcher;
 
 pub use disk::{Disk, watch_disk};
 pub use parser::{Parser, purge};
+pub use verdict::Rules;
 pub use watcher::{Shared, Watcher};
 
 use std::time::Duration;

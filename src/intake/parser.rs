@@ -73,10 +73,8 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         log_ends(&batch);
         let now = Timestamp::now();
         let epoch = self.lane.epoch();
-        let report = patiently("commit alerts", || {
-            self.queue.d2_commit(batch.clone(), &*self.router, &*self.lane, now)
-        })
-        .await?;
+        let report =
+            patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*self.router, &*self.lane, now)).await?;
         self.hand_over(epoch, report, now).await?;
         self.poke.notify_one();
         Ok(true)

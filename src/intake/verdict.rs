@@ -22,7 +22,7 @@ impl Rules {
     /// From the settings; patterns were checked with the config, and one that is none matches nobody.
     pub fn new(settings: &Settings, max_size: u64) -> Self {
         Self {
-            senders: settings.senders.iter().filter_map(|p| Pattern::parse(&p.to_lowercase()).ok()).collect(),
+            senders: settings.senders.iter().filter_map(|p| Pattern::parse_caseless(p).ok()).collect(),
             plain: settings.plain,
             may_choose_group: settings.sender_may_choose_group,
             max_age: SignedDuration::try_from(settings.max_age).unwrap_or(SignedDuration::MAX),
@@ -87,11 +87,8 @@ impl Rules {
             return Verdict::Ends(MessageState::Stale, format!("received {received}, older than max_age"));
         }
         if let Some(size) = stored.oversize {
-            let reason = format!(
-                "{} bytes, over max_size ({}); only its headers were fetched",
-                size,
-                Size(self.max_size)
-            );
+            let reason =
+                format!("{} bytes, over max_size ({}); only its headers were fetched", size, Size(self.max_size));
             return Verdict::Ends(MessageState::Quarantined, reason);
         }
         match outcome {
@@ -101,9 +98,7 @@ impl Rules {
                 }
                 Verdict::Alerts { alerts, bad }
             }
-            Outcome::Quarantined(reason) | Outcome::Ignored(reason) => {
-                Verdict::Ends(MessageState::Quarantined, reason)
-            }
+            Outcome::Quarantined(reason) | Outcome::Ignored(reason) => Verdict::Ends(MessageState::Quarantined, reason),
         }
     }
 }

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::Settings;
 use super::backoff::Backoff;
 use super::disk::Disk;
 use super::verdict::Rules;
-use super::Settings;
 use crate::mailbox::{self, After, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark};
 use crate::model::{Cursor, MailboxName, MessageId};
 use crate::parse;
@@ -150,8 +150,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         if listing.generation == Generation::None && listing.complete {
             patiently("retire UIDLs", || self.shared.queue.retire_absent(&self.name, &cursors)).await?;
         }
-        let unknown: HashSet<Cursor> =
-            self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
+        let unknown: HashSet<Cursor> = self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
         let new: Vec<Entry> = listing.entries.iter().filter(|e| unknown.contains(&e.cursor)).cloned().collect();
         let whole = self.store(&new, &listing).await?;
         if self.uncleared {
@@ -184,7 +183,8 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             }
             let now = Timestamp::now();
             let refused = self.refused(&mails);
-            let turn = self.shared.turn.acquire().await;
+            let shared = self.shared.clone();
+            let turn = shared.turn.acquire().await;
             let ids = patiently("store mails", || self.shared.queue.d1_store(&self.name, mails.clone(), now)).await?;
             self.mark_rejected(&refused).await?;
             drop(turn);
@@ -197,7 +197,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     }
 
     /// Bounds what is stored and not parsed: the mailbox is the better place for a backlog.
-    async fn let_parser_catch_up(&self) -> Result<(), StoreError> {
+    async fn let_parser_catch_up(&mut self) -> Result<(), StoreError> {
         let most = u64::try_from(self.settings.batch.saturating_mul(AHEAD)).unwrap_or(u64::MAX);
         while self.shared.queue.waiting(&self.name).await? > most {
             self.shared.stored.notify_one();
@@ -218,7 +218,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     }
 
     /// Durable, so that they are cleared as `rejected` says after a restart too.
-    async fn mark_rejected(&self, refused: &HashSet<Cursor>) -> Result<(), StoreError> {
+    async fn mark_rejected(&mut self, refused: &HashSet<Cursor>) -> Result<(), StoreError> {
         if refused.is_empty() {
             return Ok(());
         }
@@ -255,7 +255,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         if self.warned.insert(err.what.clone()) {
             tracing::error!(%err, "stored mails cannot be cleared from the mailbox; tried again");
             let text = format!("mailbox {}: stored mails cannot be cleared from it: {err}", self.name);
-            patiently("note", || self.shared.queue.note(&format!("clear:{}", self.name), &text, Timestamp::now())).await?;
+            self.note(&format!("clear:{}", self.name), &text).await?;
         }
         // A lost connection is for the caller: it must list again before it waits.
         if err.failure == Failure::Transient { Err(err.into()) } else { Ok(()) }
@@ -299,7 +299,12 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
         self.told = true;
         let text = format!("mailbox {} cannot be read: {err}", self.name);
-        patiently("note", || self.shared.queue.note(&format!("mailbox:{}", self.name), &text, Timestamp::now())).await
+        self.note(&format!("mailbox:{}", self.name), &text).await
+    }
+
+    async fn note(&mut self, topic: &str, text: &str) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        patiently("note for the operators", || self.shared.queue.note(topic, text, now)).await
     }
 }
 

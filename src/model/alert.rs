@@ -134,9 +134,10 @@ impl Labels {
                 if values.all().contains(&value) {
                     return;
                 }
-                let mut many = values.all().to_vec();
-                many.push(value);
-                *values = Values::Many(many);
+                match values {
+                    Values::Many(many) => many.push(value),
+                    Values::One(first) => *values = Values::Many(vec![std::mem::take(first), value]),
+                }
             }
         }
     }

@@ -47,7 +47,7 @@ impl std::fmt::Display for Span {
         let ms = self.0.as_millis();
         let (n, unit) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
             .into_iter()
-            .find(|(unit, _)| ms > 0 && ms % unit == 0)
+            .find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit))
             .map_or((ms, "ms"), |(unit, name)| (ms / unit, name));
         write!(f, "{n}{unit}")
     }

@@ -1,8 +1,62 @@
 //! Bytes of a mail → alerts. Pure: no clock, no I/O; the same bytes give the same alerts.
+//!
+//! `fields` splits headers, `mime` finds the parts, `ignore` knows bounces and auto-replies, `document` finds the XML among the
+//! parts, `decode` and `xml` read it strictly, `native` and `cap` make alerts of it, `unique` drops copies, `plain` reads a
+//! mail without XML. `read` is the order in which that happens. Nothing here recurses on input, looks at a byte more often
+//! than [`Limits`] allow, or panics by design; [`mail_caught`] turns the panic that should not be into a quarantined mail.
+
+mod cap;
+mod decode;
+mod document;
+mod draft;
+mod fields;
+mod html;
+mod ignore;
+mod mime;
+mod native;
+mod plain;
+mod read;
+mod time;
+mod unique;
+mod xml;
+
+pub mod native_write;
 
 use jiff::Timestamp;
 
 use crate::model::{Alert, MailDigest, Severity};
+
+pub use time::adjust_clock;
+
+/// Reads a mail. The time that it takes grows with its size, times at most [`Limits::mime_depth`].
+pub fn mail(raw: &[u8], plain: Plain, limits: &Limits) -> Mail {
+    read::mail(raw, plain, limits)
+}
+
+/// Reads only the header: who sent it, when, under which Message-ID.
+pub fn header(raw: &[u8]) -> Header {
+    read::header(&fields::split(raw).0)
+}
+
+/// As [`mail`]; a panic, which would be a mistake of ours, quarantines this one mail instead of stopping the gateway.
+pub fn mail_caught(raw: &[u8], plain: Plain, limits: &Limits) -> Mail {
+    std::panic::catch_unwind(|| mail(raw, plain, limits)).unwrap_or_else(|panic| failed(raw, &*panic))
+}
+
+/// As [`header`]; a panic leaves it empty.
+pub fn header_caught(raw: &[u8]) -> Header {
+    std::panic::catch_unwind(|| header(raw)).unwrap_or_default()
+}
+
+/// The mail whose parsing panicked.
+fn failed(raw: &[u8], panic: &(dyn std::any::Any + Send)) -> Mail {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let header = header_caught(raw);
+    let digest =
+        MailDigest { message_id: header.message_id.clone(), date: header.date, body_sha256: read::body_sha256(raw) };
+    let reason = format!("the parser failed on it: {}", xml::shown(said.unwrap_or("no reason given")));
+    Mail { header, digest, outcome: Outcome::Quarantined(reason) }
+}
 
 /// What a mail without XML becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,3 +133,6 @@ pub enum Outcome {
     /// Could not be parsed, with the reason, naming line and element.
     Quarantined(String),
 }
+
+#[cfg(test)]
+mod tests;

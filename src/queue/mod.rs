@@ -12,6 +12,7 @@
 
 mod patience;
 mod port;
+pub mod sqlite;
 mod views;
 
 pub use patience::patiently;

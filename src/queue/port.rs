@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    AlertRecord, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing, QuarantineView,
-    Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
+    AlertRecord, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
+    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,

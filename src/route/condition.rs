@@ -9,8 +9,11 @@ use crate::model::{
 
 use super::clock::{Timing, apart, out_of_order};
 use super::router::Router;
-use super::select::{Choice, Selection, names};
+use super::select::{Choice, Selection, names, quoted};
 use super::{KeyScope, recipients::Brought};
+
+/// Longest title or sender that a word to the operators repeats, in characters.
+const TITLE: usize = 120;
 
 /// Most reasons for leaving somebody out that a plan's reason lists.
 const LISTED: usize = 10;
@@ -33,9 +36,13 @@ impl Planner for Router {
 
     fn plan(&self, seen: &Seen<'_>) -> Plan {
         let mut plan = self.judge(seen);
-        if seen.alert.tell_operators && seen.duplicate_of.is_none() && !plan.paged && plan.tell_operators.is_none() {
-            plan.tell_operators = Some("its sender reports an error; nobody is paged for it".into());
+        let alert = seen.alert;
+        if alert.tell_operators && seen.duplicate_of.is_none() && !plan.paged && plan.tell_operators.is_none() {
+            plan.tell_operators = Some("it reports an error, and nobody is paged for it".into());
         }
+        plan.tell_operators = plan
+            .tell_operators
+            .map(|text| format!("`{}` from {}: {text}", quoted(&alert.title, TITLE), quoted(&alert.sender, TITLE)));
         plan
     }
 }
@@ -107,8 +114,12 @@ impl Router {
 
     fn page_groups(&self, seen: &Seen<'_>, groups: &[GroupName], mut reason: String, warn: Option<String>) -> Plan {
         let Brought { notifications, groups: watched, left_out } = self.bring(seen.alert, groups, seen.now);
-        if Timing::of(seen.alert, seen.now).far_ahead {
+        let timing = Timing::of(seen.alert, seen.now);
+        if timing.far_ahead {
             reason.push_str("; effective more than 24 h ahead: told now");
+        }
+        if let Some(at) = timing.not_before {
+            reason.push_str(&format!("; not before {at}, when it takes effect"));
         }
         for text in left_out.iter().take(LISTED) {
             reason.push_str("; left out ");

@@ -133,14 +133,22 @@ struct Asked {
 
 /// Repeats names from outside: escaped and bounded.
 fn unknown_groups(names: &[String]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(LISTED)
-        .map(|name| format!("`{}`", name.chars().take(SHOWN).collect::<String>().escape_debug()))
-        .collect();
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{}`", quoted(name, SHOWN))).collect();
     let more = if names.len() > LISTED { format!(" and {} more", names.len() - LISTED) } else { String::new() };
     let verb = if names.len() == 1 { "which does not exist" } else { "which do not exist" };
     format!("{}{more}, {verb}", shown.join(", "))
+}
+
+/// Text from outside, fit for a reason: escaped, and at most `max` characters of it.
+pub(super) fn quoted(text: &str, max: usize) -> String {
+    let mut quoted = String::new();
+    for c in text.chars().take(max) {
+        match c {
+            '\'' | '"' => quoted.push(c),
+            c => quoted.extend(c.escape_debug()),
+        }
+    }
+    quoted
 }
 
 /// `ops, dba`.

@@ -1,10 +1,82 @@
 //! The XMPP session: an adapter of dispatch's [`Messenger`](crate::dispatch::Messenger) port on tokio-xmpp's stream layer.
+//!
+//! ```text
+//! Handle ── letters ──► actor: establish ─► session ─► wait ─► again         (actor.rs)
+//!                         │        │           │
+//!                         │        │           └ wire, stanza, inbound, answers, roster
+//!                         │        └ targets, connect, login, bind
+//!                         └ core: what outlives a stream: ledger (sm.rs), window (handle.rs), outbox
+//! ```
+//! One task owns the stream. It never ends before it is cancelled, never blocks the sender, and keeps the stream alive while
+//! dispatch is slow. Letters in flight are told of as accepted or as lost, each exactly once.
+
+mod actor;
+mod answers;
+mod bind;
+mod connect;
+mod core;
+mod establish;
+mod failure;
+mod handle;
+mod inbound;
+mod login;
+mod node;
+mod outbox;
+mod receive;
+mod roster;
+mod session;
+mod sm;
+mod stanza;
+mod targets;
+mod wire;
+mod xml;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Events;
 use crate::model::{BareJid, Secret, Show};
-use crate::net::TlsMode;
+use crate::net::{self, TlsError, TlsMode};
+
+pub use handle::Handle;
+
+/// Events that the channel to dispatch holds; more wait in the session.
+const EVENTS: usize = 1024;
+
+/// The settings cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address has no user part.
+    #[error("[xmpp] jid = \"{0}\" has no user; it looks like alerts@example.org")]
+    NoUser(BareJid),
+    /// The resource cannot be one.
+    #[error("[xmpp] resource = \"{0}\" cannot be a resource (RFC 7622)")]
+    Resource(String),
+    /// The CA file cannot be used, or TLS cannot be set up.
+    #[error("[xmpp] {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// Starts the session keeper: the sending side, the telling side, and the task, which ends about a second after `cancel`.
+pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, Events, JoinHandle<()>), StartError> {
+    if settings.jid.node().is_none() {
+        return Err(StartError::NoUser(settings.jid));
+    }
+    if settings.jid.with_resource_str(&settings.resource).is_err() {
+        return Err(StartError::Resource(settings.resource));
+    }
+    let tls = net::client_config(settings.ca_file.as_deref())?;
+    let (handle, gate) = handle::window(settings.window);
+    let (sender, events) = mpsc::channel(EVENTS);
+    let core = core::Core::new(Arc::new(settings), gate, outbox::Outbox::new(sender));
+    let task = tokio::spawn(actor::Actor::new(core, tls, cancel).run());
+    Ok((handle, events, task))
+}
 
 /// `[xmpp]` of the config, and who the recipients are.
 #[derive(Debug, Clone)]

@@ -4,6 +4,10 @@
 // Tests say what must hold by failing: the lints that forbid that are for the product's own code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod config;
+mod flow;
+mod layering;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod support;
+mod xmpp_session;

@@ -49,7 +49,10 @@ fn duplicates_and_reports_about_nothing_are_kept_without_a_trace_in_the_conditio
     assert_eq!(plan(&a, &open, "2026-11-21T12:00:00Z"), recorded("says nothing about a condition".into()));
     a.tell_operators = true;
     let told = plan(&a, &open, "2026-11-21T12:00:00Z").tell_operators;
-    assert_eq!(told.as_deref(), Some("its sender reports an error; nobody is paged for it"));
+    assert_eq!(
+        told.as_deref(),
+        Some("`UPS 7 on battery` from ups7@example.org: it reports an error, and nobody is paged for it")
+    );
 }
 
 #[test]
@@ -185,6 +188,7 @@ fn the_future_is_held_until_then_unless_it_is_too_far() {
     a.expires = Some(at("2026-11-21T20:00:00Z"));
     let held = plan(&a, &[], "2026-11-21T12:00:00Z");
     assert!(held.notifications.iter().all(|n| n.not_before == a.effective && n.expires == a.expires));
+    assert_eq!(held.reason, "default group → ops; not before 2026-11-21T18:00:00Z, when it takes effect");
     a.effective = Some(at("2027-11-21T18:00:00Z"));
     let far = plan(&a, &[], "2026-11-21T12:00:00Z");
     assert!(far.notifications.iter().all(|n| n.not_before.is_none()));
@@ -218,7 +222,10 @@ fn who_may_not_be_told_is_left_out_and_a_page_to_nobody_is_said() {
     a.audience = Audience::Private(vec!["carol".into()]);
     let nobody = plan(&a, &[], "2026-11-21T12:00:00Z");
     assert_eq!((nobody.state, nobody.paged), (AlertState::Recorded, false));
-    assert_eq!(nobody.tell_operators.as_deref(), Some("nobody is told: ops has nobody who may be"));
+    assert_eq!(
+        nobody.tell_operators.as_deref(),
+        Some("`UPS 7 on battery` from ups7@example.org: nobody is told: ops has nobody who may be")
+    );
 }
 
 #[test]

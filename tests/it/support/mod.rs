@@ -2,9 +2,12 @@
 
 pub mod ca;
 pub mod child;
+pub mod client;
 pub mod dovecot;
+pub mod lab;
 pub mod lmtp;
 pub mod mailbell;
+pub mod prosody;
 pub mod proxy;
 pub mod script;
 

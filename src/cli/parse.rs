@@ -1,0 +1,148 @@
+//! `mailbell parse`: what would become of these mails? Needs no config and changes nothing.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::model::{Alert, Labels, Severity};
+use crate::parse::{Limits, Outcome, Plain, mail_caught};
+
+/// Larger files are not read: no mailbox takes such a mail by its default limits.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// Shows what mails become: prints one JSON object a line for each FILE.
+///
+/// `outcome` is `alerts` (then `alerts` lists them), `ignored` (a bounce, an auto-reply, a report) or `quarantined` (it could
+/// not be parsed); `reason` says why. What a mail holds never makes the command fail; the exit code is 1 if a file could not
+/// be read.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Raw mails (RFC 5322); `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What a mail without alert XML becomes, as `plain` of a mailbox says
+    #[arg(long, value_enum, default_value_t = WhenPlain::Quarantine)]
+    plain: WhenPlain,
+    /// Severity of a mail without alert XML: critical, major, minor, warning or info
+    #[arg(long, value_name = "SEVERITY", default_value_t = Severity::Warning)]
+    plain_severity: Severity,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum WhenPlain {
+    /// An alert
+    Alert,
+    /// Quarantined
+    Quarantine,
+}
+
+/// One line of output.
+#[derive(Serialize)]
+struct Line<'a> {
+    file: &'a str,
+    outcome: &'static str,
+    reason: Option<String>,
+    alerts: Vec<AlertLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct AlertLine<'a> {
+    id: &'a str,
+    key: &'a str,
+    status: &'static str,
+    severity: &'static str,
+    title: &'a str,
+    text: &'a str,
+    sender: &'a str,
+    sent: Option<String>,
+    expires: Option<String>,
+    groups: &'a [String],
+    labels: &'a Labels,
+    warnings: &'a [String],
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let plain = match args.plain {
+        WhenPlain::Alert => Plain::Alert(args.plain_severity),
+        WhenPlain::Quarantine => Plain::Quarantine,
+    };
+    match all(&args.files, plain, &mut std::io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // The reader has seen enough (`| head`).
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => {
+            complain(&format!("cannot write the output: {e}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Handles the files in turn. `Ok(false)`: some could not be read.
+fn all(files: &[PathBuf], plain: Plain, out: &mut impl Write) -> std::io::Result<bool> {
+    let mut readable = true;
+    for path in files {
+        match read(path) {
+            Ok(raw) => {
+                let line = line(&path.to_string_lossy(), raw.as_deref(), plain)?;
+                out.write_all(line.as_bytes())?;
+                out.flush()?;
+            }
+            Err(e) => {
+                readable = false;
+                complain(&format!("cannot read {}: {e}", path.display()));
+            }
+        }
+    }
+    Ok(readable)
+}
+
+/// The bytes of a file; `None`: there are too many.
+fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut raw = Vec::new();
+    let source: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(std::io::stdin().lock()) } else { Box::new(File::open(path)?) };
+    source.take(MAX_SIZE + 1).read_to_end(&mut raw)?;
+    Ok((raw.len() as u64 <= MAX_SIZE).then_some(raw))
+}
+
+/// What becomes of one mail, as a line of JSON.
+fn line(file: &str, raw: Option<&[u8]>, plain: Plain) -> std::io::Result<String> {
+    let outcome = match raw {
+        Some(raw) => mail_caught(raw, plain, &Limits::default()).outcome,
+        None => Outcome::Quarantined(format!("it is larger than {} MiB", MAX_SIZE >> 20)),
+    };
+    let (name, reason, alerts) = match &outcome {
+        Outcome::Alerts { alerts, bad } => ("alerts", (!bad.is_empty()).then(|| bad.join("; ")), alerts.as_slice()),
+        Outcome::Ignored(reason) => ("ignored", Some(reason.clone()), [].as_slice()),
+        Outcome::Quarantined(reason) => ("quarantined", Some(reason.clone()), [].as_slice()),
+    };
+    let line = Line { file, outcome: name, reason, alerts: alerts.iter().map(alert_line).collect() };
+    Ok(serde_json::to_string(&line)? + "\n")
+}
+
+fn alert_line(alert: &Alert) -> AlertLine<'_> {
+    AlertLine {
+        id: &alert.id,
+        key: &alert.key.0,
+        status: alert.status.as_str(),
+        severity: alert.severity.as_str(),
+        title: &alert.title,
+        text: &alert.text,
+        sender: &alert.sender,
+        sent: alert.sent.map(|t| t.to_string()),
+        expires: alert.expires.map(|t| t.to_string()),
+        groups: &alert.groups,
+        labels: &alert.labels,
+        warnings: &alert.warnings,
+    }
+}
+
+/// A message for the person at the terminal. Nobody is left to tell where that fails.
+fn complain(what: &str) {
+    let _ = writeln!(std::io::stderr(), "mailbell parse: {what}");
+}

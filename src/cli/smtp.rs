@@ -1,0 +1,176 @@
+//! One mail to one SMTP server, by lettre, with errors that say what to do.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use crate::model::Secret;
+use crate::net::TlsMode;
+
+/// EX_UNAVAILABLE of sysexits.h: trying again does not help.
+const EX_UNAVAILABLE: u8 = 69;
+/// EX_NOINPUT.
+const EX_NOINPUT: u8 = 66;
+/// EX_TEMPFAIL: try again later.
+const EX_TEMPFAIL: u8 = 75;
+/// Longest wait for each answer of the server, and for the whole of it.
+const ANSWER: Duration = Duration::from_secs(30);
+const WHOLE: Duration = Duration::from_secs(120);
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Failure {
+    /// Exit code, as in sysexits.h.
+    pub code: u8,
+    /// What happened, and what mends it.
+    pub what: String,
+}
+
+/// The server that takes the mail.
+pub(super) struct Server {
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) tls: TlsMode,
+    pub(super) allow_plaintext: bool,
+    pub(super) ca_file: Option<PathBuf>,
+    /// User and password.
+    pub(super) login: Option<(String, Secret)>,
+    /// Name that we give in EHLO.
+    pub(super) hello: String,
+}
+
+impl Server {
+    /// The port given, else the usual one (RFC 8314 §7.3, RFC 6409 §3.1, RFC 5321 §4.5.4.2).
+    pub(super) fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            TlsMode::Direct => 465,
+            TlsMode::StartTls => 587,
+            TlsMode::None => 25,
+        })
+    }
+
+    /// Sends it: when this returns `Ok`, the server took it for all its addressees.
+    pub(super) async fn send(&self, mail: &Message) -> Result<(), Failure> {
+        let transport = self.transport().await?;
+        match timeout(WHOLE, transport.send(mail.clone())).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(err)) => Err(self.explain(&err)),
+            Err(_) => Err(self.failure(EX_TEMPFAIL, "no answer within 120 s")),
+        }
+    }
+
+    async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
+        let (host, tls) = match self.tls {
+            // The very address that was looked at is dialled: the name could stand for another one the next moment.
+            TlsMode::None => (self.address_in_the_clear().await?, Tls::None),
+            TlsMode::Direct => (self.host.clone(), Tls::Wrapper(self.tls_parameters()?)),
+            TlsMode::StartTls => (self.host.clone(), Tls::Required(self.tls_parameters()?)),
+        };
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+            .port(self.port())
+            .tls(tls)
+            .hello_name(ClientId::Domain(self.hello.clone()))
+            .timeout(Some(ANSWER));
+        if let Some((user, password)) = &self.login {
+            builder = builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
+        }
+        Ok(builder.build())
+    }
+
+    async fn address_in_the_clear(&self) -> Result<String, Failure> {
+        let found = timeout(ANSWER, lookup_host((self.host.as_str(), self.port()))).await;
+        let addresses: Vec<SocketAddr> = match found {
+            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(err)) => return Err(self.failure(EX_TEMPFAIL, &format!("cannot resolve the name: {err}"))),
+            Err(_) => return Err(self.failure(EX_TEMPFAIL, "cannot resolve the name: no answer")),
+        };
+        let Some(address) = addresses.first() else {
+            return Err(self.failure(EX_TEMPFAIL, "the name has no address"));
+        };
+        if !self.allow_plaintext && !address.ip().is_loopback() {
+            let ip = address.ip();
+            let why = format!("{ip} is not on this machine; use --tls starttls or direct, or add --allow-plaintext");
+            return Err(self.failure(EX_UNAVAILABLE, &why));
+        }
+        Ok(address.ip().to_string())
+    }
+
+    fn tls_parameters(&self) -> Result<TlsParameters, Failure> {
+        let mut builder = TlsParameters::builder(self.host.clone());
+        if let Some(path) = &self.ca_file {
+            let unusable = |why: String| Failure {
+                code: EX_NOINPUT,
+                what: format!("--ca-file {}: {why}; name a file with certificates in PEM form", path.display()),
+            };
+            // Says what is wrong with the file better than lettre does, and an empty one is an error.
+            crate::net::client_config(Some(path)).map_err(|err| unusable(err.to_string()))?;
+            let pem = std::fs::read(path).map_err(|err| unusable(err.to_string()))?;
+            builder =
+                builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|err| unusable(err.to_string()))?);
+        }
+        builder.build_rustls().map_err(|err| self.failure(EX_UNAVAILABLE, &err.to_string()))
+    }
+
+    fn explain(&self, err: &lettre::transport::smtp::Error) -> Failure {
+        if let Some(why) = certificate_refused(err) {
+            return self.failure(EX_UNAVAILABLE, &format!("its certificate was refused: {why}"));
+        }
+        let text = err.to_string();
+        let login = self.login.is_some() && err.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535));
+        let hint = match () {
+            () if login => "; check --user and --password-file",
+            () if text.contains("STARTTLS") => "; use --tls direct, or --tls none to this machine",
+            () => "",
+        };
+        let code = if err.is_permanent() || err.is_client() || err.is_tls() { EX_UNAVAILABLE } else { EX_TEMPFAIL };
+        self.failure(code, &format!("{text}{hint}"))
+    }
+
+    fn failure(&self, code: u8, why: &str) -> Failure {
+        // A server's answer is data from outside.
+        let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        Failure { code, what: format!("{}:{}: {why}", self.host, self.port()) }
+    }
+}
+
+fn certificate_refused(err: &lettre::transport::smtp::Error) -> Option<String> {
+    use rustls::CertificateError as C;
+    let mut source = err.source();
+    while let Some(err) = source {
+        let inner = err.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let refused = inner.and_then(|err| err.downcast_ref()).or_else(|| err.downcast_ref());
+        if let Some(rustls::Error::InvalidCertificate(why)) = refused {
+            return Some(match why {
+                C::UnknownIssuer => {
+                    "its authority is not trusted here; give the authority's certificate as --ca-file".into()
+                }
+                C::NotValidForName | C::NotValidForNameContext { .. } => {
+                    "it is for another name; give --smtp the name in the certificate".into()
+                }
+                C::Expired | C::ExpiredContext { .. } => "it has expired; renew it on the server".into(),
+                other => other.to_string(),
+            });
+        }
+        source = err.source();
+    }
+    None
+}
+
+/// This machine's name, as far as it can stand in a mail address.
+pub(super) fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    match crate::config::parse_server(name) {
+        Ok((host, None)) if host.parse::<std::net::IpAddr>().is_err() => host,
+        _ => "localhost".into(),
+    }
+}

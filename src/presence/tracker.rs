@@ -1,0 +1,351 @@
+//! Resources → one presence for each recipient.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::model::{BareJid, Jid, Presence, Show};
+
+/// Most resources that are kept of one recipient: more than anybody has, so that nobody can fill our memory.
+const MAX_RESOURCES: usize = 64;
+
+/// What is known of the recipients' presence.
+///
+/// *Offline* is believed only when the session is up, the roster is loaded and the server had the time to tell who is
+/// there: `settle` after [`up`](Self::up). A recipient who was seen online is online at once. When the session goes down all
+/// is unknown; what a resumed session had known (XEP-0198) is known again.
+#[derive(Debug)]
+pub struct Tracker {
+    settle: Duration,
+    session: Session,
+    /// Number of the session that presence is of: one that comes in between two sessions belongs to the next.
+    generation: u64,
+    contacts: HashMap<BareJid, Contact>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Session {
+    Up {
+        settled_at: Instant,
+    },
+    /// `settled`: a resumption need not settle again.
+    Down {
+        settled: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Contact {
+    /// `None`: the roster has not said yet.
+    granted: Option<bool>,
+    resources: BTreeMap<String, Resource>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Resource {
+    show: Show,
+    priority: i8,
+    generation: u64,
+}
+
+impl Tracker {
+    /// Nothing is known yet. Presence of anybody else than `contacts` is ignored.
+    pub fn new(contacts: impl IntoIterator<Item = BareJid>, settle: Duration) -> Self {
+        let contacts = contacts.into_iter().map(|jid| (jid, Contact::default())).collect();
+        Self { settle, session: Session::Down { settled: false }, generation: 0, contacts }
+    }
+
+    /// A session is up. Resumed: all is as before. Otherwise only what was told since the last one ended counts.
+    pub fn up(&mut self, resumed: bool, now: Instant) {
+        self.down(now);
+        if !resumed {
+            self.forget_older();
+        }
+        let settled = matches!(self.session, Session::Down { settled: true });
+        let settled_at = if resumed && settled { now } else { now + self.settle };
+        self.session = Session::Up { settled_at };
+    }
+
+    /// The session is down: all is unknown, until it is resumed or a new one has settled.
+    pub fn down(&mut self, now: Instant) {
+        if let Session::Up { settled_at } = self.session {
+            self.session = Session::Down { settled: settled_at <= now };
+            self.generation += 1;
+        }
+    }
+
+    /// The session cannot be resumed: what was told is forgotten.
+    pub fn lost(&mut self) {
+        self.session = Session::Down { settled: false };
+        for contact in self.contacts.values_mut() {
+            contact.resources.clear();
+        }
+    }
+
+    /// A recipient's roster state: do we get their presence?
+    pub fn subscription(&mut self, who: &BareJid, granted: bool) {
+        if let Some(contact) = self.contacts.get_mut(who) {
+            contact.granted = Some(granted);
+        }
+    }
+
+    /// Presence of one resource, with its priority; `None`: it is gone. With a bare JID `None` means all of them.
+    pub fn presence(&mut self, who: &Jid, state: Option<(Show, i8)>) {
+        let generation = self.generation;
+        let Some(contact) = self.contacts.get_mut(&who.to_bare()) else { return };
+        let resource = who.resource().map(|r| r.as_str().to_owned());
+        match (state, resource) {
+            (Some((show, priority)), resource) => {
+                let name = resource.unwrap_or_default();
+                let room = contact.resources.len() < MAX_RESOURCES || contact.resources.contains_key(&name);
+                if room {
+                    contact.resources.insert(name, Resource { show, priority, generation });
+                }
+            }
+            (None, Some(name)) => {
+                contact.resources.remove(&name);
+            }
+            (None, None) => contact.resources.clear(),
+        }
+    }
+
+    /// Presence of a recipient. Of somebody who is no contact nothing is known once the rest is.
+    pub fn get(&self, who: &BareJid, now: Instant) -> Presence {
+        let Session::Up { settled_at } = self.session else { return Presence::Unknown };
+        let contact = self.contacts.get(who);
+        if let Some(show) = contact.and_then(Contact::best) {
+            return Presence::Online(show);
+        }
+        if now < settled_at {
+            return Presence::Unknown;
+        }
+        match contact.and_then(|c| c.granted) {
+            Some(true) => Presence::Offline,
+            // The roster is loaded by now: who is not in it does not share.
+            Some(false) | None => Presence::NotShared,
+        }
+    }
+
+    /// When offline is believed: a time to look again at what waits. `None` while the session is down.
+    pub fn settled_at(&self) -> Option<Instant> {
+        match self.session {
+            Session::Up { settled_at } => Some(settled_at),
+            Session::Down { .. } => None,
+        }
+    }
+
+    fn forget_older(&mut self) {
+        for contact in self.contacts.values_mut() {
+            contact.resources.retain(|_, resource| resource.generation == self.generation);
+        }
+    }
+}
+
+impl Contact {
+    /// RFC 6121 §8.5.2.1.1: messages to the bare JID go to resources of non-negative priority.
+    fn best(&self) -> Option<Show> {
+        self.resources.values().filter(|r| r.priority >= 0).map(|r| r.show).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(5);
+
+    fn alice() -> BareJid {
+        "alice@example.org".parse().unwrap()
+    }
+
+    fn jid(text: &str) -> Jid {
+        text.parse().unwrap()
+    }
+
+    /// A session that is up since `now`, with alice's presence granted.
+    fn up(now: Instant) -> Tracker {
+        let mut tracker = Tracker::new([alice()], SETTLE);
+        tracker.up(false, now);
+        tracker.subscription(&alice(), true);
+        tracker
+    }
+
+    #[test]
+    fn offline_is_believed_only_after_settling() {
+        let now = Instant::now();
+        let tracker = Tracker::new([alice()], SETTLE);
+        assert_eq!((tracker.get(&alice(), now + SETTLE), tracker.settled_at()), (Presence::Unknown, None));
+        let tracker = up(now);
+        assert_eq!(tracker.settled_at(), Some(now + SETTLE));
+        assert_eq!(tracker.get(&alice(), now + SETTLE - Duration::from_millis(1)), Presence::Unknown);
+        assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Offline);
+    }
+
+    #[test]
+    fn who_is_seen_is_online_at_once() {
+        let now = Instant::now();
+        let mut tracker = up(now);
+        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Away, 0)));
+        assert_eq!(tracker.get(&alice(), now), Presence::Online(Show::Away));
+        tracker.presence(&jid("alice@example.org/phone"), None);
+        assert_eq!(tracker.get(&alice(), now), Presence::Unknown, "another device may show up yet");
+    }
+
+    #[test]
+    fn the_best_resource_counts_and_negative_priority_does_not() {
+        let now = Instant::now();
+        let mut tracker = up(now);
+        let later = now + SETTLE;
+        tracker.presence(&jid("alice@example.org/bot"), Some((Show::Chat, -1)));
+        assert_eq!(tracker.get(&alice(), later), Presence::Offline);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Dnd, 5)));
+        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Xa, 0)));
+        assert_eq!(
+            tracker.get(&alice(), later),
+            Presence::Online(Show::Xa),
+            "the most available, not the highest priority"
+        );
+        tracker.presence(&jid("alice@example.org/phone"), None);
+        assert_eq!(tracker.get(&alice(), later), Presence::Online(Show::Dnd));
+        tracker.presence(&jid("alice@example.org"), None);
+        assert_eq!(tracker.get(&alice(), later), Presence::Offline);
+    }
+
+    #[test]
+    fn who_does_not_share_is_not_offline() {
+        let now = Instant::now();
+        let mut tracker = Tracker::new([alice()], SETTLE);
+        tracker.up(false, now);
+        assert_eq!(tracker.get(&alice(), now), Presence::Unknown);
+        assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::NotShared, "not in the roster");
+        tracker.subscription(&alice(), false);
+        assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::NotShared);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
+        assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Online(Show::Available), "seen is seen");
+    }
+
+    #[test]
+    fn a_resumed_session_knows_what_it_knew() {
+        let now = Instant::now();
+        let mut tracker = up(now);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)));
+        tracker.down(now + SETTLE);
+        assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Unknown);
+        tracker.up(true, now + 2 * SETTLE);
+        assert_eq!(tracker.get(&alice(), now + 2 * SETTLE), Presence::Online(Show::Chat));
+        tracker.presence(&jid("alice@example.org/pc"), None);
+        assert_eq!(tracker.get(&alice(), now + 2 * SETTLE), Presence::Offline, "it had settled");
+    }
+
+    #[test]
+    fn a_resumption_before_settling_settles_anew() {
+        let now = Instant::now();
+        let mut tracker = up(now);
+        tracker.down(now + SETTLE / 2);
+        let back = now + 10 * SETTLE;
+        tracker.up(true, back);
+        assert_eq!(tracker.get(&alice(), back), Presence::Unknown);
+        assert_eq!(tracker.get(&alice(), back + SETTLE), Presence::Offline);
+    }
+
+    #[test]
+    fn a_new_session_starts_anew_but_keeps_what_was_told_on_the_way_up() {
+        let now = Instant::now();
+        let mut tracker = up(now);
+        tracker.presence(&jid("alice@example.org/old"), Some((Show::Chat, 0)));
+        tracker.down(now + SETTLE);
+        tracker.lost();
+        tracker.presence(&jid("alice@example.org/new"), Some((Show::Away, 0)));
+        let back = now + 10 * SETTLE;
+        tracker.up(false, back);
+        assert_eq!(tracker.get(&alice(), back), Presence::Online(Show::Away));
+        tracker.up(false, back);
+        assert_eq!(
+            tracker.get(&alice(), back),
+            Presence::Unknown,
+            "a session that ended without a word is not the new one"
+        );
+        tracker.lost();
+        assert_eq!(tracker.get(&alice(), back + SETTLE), Presence::Unknown);
+    }
+
+    #[test]
+    fn strangers_and_floods_of_resources_take_no_room() {
+        let now = Instant::now();
+        let mut tracker = up(now);
+        tracker.presence(&jid("mallory@example.org/x"), Some((Show::Chat, 0)));
+        assert_eq!(tracker.contacts.len(), 1);
+        for n in 0..1000 {
+            tracker.presence(&jid(&format!("alice@example.org/{n}")), Some((Show::Xa, 0)));
+        }
+        tracker.presence(&jid("alice@example.org/7"), Some((Show::Chat, 0)));
+        let kept = &tracker.contacts[&alice()].resources;
+        assert_eq!((kept.len(), tracker.get(&alice(), now)), (MAX_RESOURCES, Presence::Online(Show::Chat)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Up(bool),
+        Down,
+        Lost,
+        Granted(bool),
+        Presence(Option<u8>, Option<(Show, i8)>),
+        Pass(u64),
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let state = prop::option::of((prop::sample::select(Show::ALL.to_vec()), -1..2_i8));
+        let event = prop_oneof![
+            2 => any::<bool>().prop_map(Event::Up),
+            1 => Just(Event::Down),
+            1 => Just(Event::Lost),
+            1 => any::<bool>().prop_map(Event::Granted),
+            4 => (prop::option::weighted(0.9, 0..3_u8), state).prop_map(|(r, s)| Event::Presence(r, s)),
+            3 => (0..8000_u64).prop_map(Event::Pass),
+        ];
+        prop::collection::vec(event, 0..40)
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: down is unknown, nobody is offline before the session settled, and nobody
+        /// online whom this session (or the one it resumed) has not shown.
+        #[test]
+        fn offline_is_never_claimed_early_and_online_never_made_up(events in events()) {
+            let mut now = Instant::now();
+            let mut tracker = Tracker::new([alice()], SETTLE);
+            let (mut session, mut shown): (Option<Instant>, BTreeMap<String, (Show, i8)>) = (None, BTreeMap::new());
+            for event in events {
+                match event {
+                    Event::Up(resumed) => {
+                        tracker.up(resumed, now);
+                        session = Some(now);
+                        prop_assert!(tracker.settled_at().is_some_and(|at| at == now || at == now + SETTLE));
+                    }
+                    Event::Down => { tracker.down(now); session = None; }
+                    Event::Lost => { tracker.lost(); session = None; shown.clear(); }
+                    Event::Granted(granted) => tracker.subscription(&alice(), granted),
+                    Event::Presence(resource, state) => {
+                        let name = resource.map(|r| format!("r{r}"));
+                        let who = name.as_ref().map_or(alice().into(), |r| jid(&format!("alice@example.org/{r}")));
+                        tracker.presence(&who, state);
+                        match (name, state) {
+                            (name, Some(state)) => { shown.insert(name.unwrap_or_default(), state); }
+                            (Some(name), None) => { shown.remove(&name); }
+                            (None, None) => shown.clear(),
+                        }
+                    }
+                    Event::Pass(ms) => now += Duration::from_millis(ms),
+                }
+                let presence = tracker.get(&alice(), now);
+                prop_assert_eq!(presence == Presence::Unknown && session.is_none(), session.is_none());
+                if matches!(presence, Presence::Offline | Presence::NotShared) {
+                    prop_assert!(tracker.settled_at().is_some_and(|at| at <= now));
+                }
+                if let Presence::Online(show) = presence {
+                    prop_assert!(shown.values().any(|(s, priority)| *s == show && *priority >= 0));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The recipient is back: what is held, and one digest instead of many messages.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+
+use super::Sqlite;
+use super::conn::{Columns, Doing, json, us};
+use super::inbox::next_id;
+use super::rows::{self, notification_columns};
+use super::timeline::event;
+use crate::model::{BareJid, Delivery, NotificationId, Recipient, Severity, StanzaId};
+use crate::queue::{Returning, StoreError};
+
+const HELD: &str = concat!(
+    "SELECT * FROM (SELECT ",
+    notification_columns!(),
+    " FROM notification n WHERE n.jid = ?1 AND n.state = 'held' AND n.severity = 'critical' ORDER BY n.id LIMIT ?2) \
+     UNION ALL SELECT * FROM (SELECT ",
+    notification_columns!(),
+    " FROM notification n WHERE n.jid = ?1 AND n.state = 'held' AND n.severity <> 'critical' ORDER BY n.id LIMIT ?2)"
+);
+
+pub(super) async fn returning(store: &Sqlite, recipient: &BareJid, limit: usize) -> Result<Returning, StoreError> {
+    let mut lease = store.reader().await?;
+    let held = sqlx::query(HELD)
+        .bind(recipient.as_str())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut lease.conn)
+        .await
+        .doing("reading what is held")?;
+    let held = rows::outgoing(&mut lease.conn, &held).await?;
+    let found = sqlx::query(
+        "SELECT severity AS what, count(*) AS n FROM notification WHERE jid = ?1 AND state = 'held' GROUP BY severity \
+         UNION ALL SELECT state, count(*) FROM notification WHERE jid = ?1 AND unsaid = 1 GROUP BY state",
+    )
+    .bind(recipient.as_str())
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("counting what is held")?;
+    lease.keep();
+    let mut returning = Returning { held, ..Returning::default() };
+    for row in &found {
+        let n = row.count("n")?;
+        match row.text("what")?.as_str() {
+            "superseded" => returning.superseded = n,
+            "expired" => returning.expired = n,
+            severity => returning.counts.extend(severity.parse::<Severity>().ok().map(|s| (s, n))),
+        }
+    }
+    returning.counts.sort_by_key(|(severity, _)| severity.rank());
+    Ok(returning)
+}
+
+pub(super) async fn digest(
+    store: &Sqlite,
+    recipient: &Recipient,
+    covers: &[NotificationId],
+    text: &str,
+    now: Timestamp,
+) -> Result<Option<NotificationId>, StoreError> {
+    let mut lease = store.begin().await?;
+    let held = sqlx::query(
+        "SELECT id, severity, delivery FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND jid = ?2 \
+         AND +state = 'held' AND severity <> 'critical'",
+    )
+    .bind(json(covers)?)
+    .bind(recipient.jid.as_str())
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("reading what a digest covers")?;
+    let Some((severity, delivery)) = merged(&held)? else {
+        lease.commit().await?;
+        return Ok(None);
+    };
+    let id = next_id(&mut lease.conn, "notification").await?;
+    let ids = json(&rows::notification_ids(&held)?)?;
+    sqlx::query(
+        "INSERT INTO notification (id, kind, recipient, jid, lang, groups, delivery, stanza_id, state, severity, rank, \
+           text, created) VALUES (?1, 'digest', ?2, ?3, ?4, '[]', ?5, ?6, 'queued', ?7, ?8, ?9, ?10); \
+         UPDATE notification SET state = 'queued', carrier = ?1, held_until = NULL, reason = '' \
+           WHERE id IN (SELECT value FROM json_each(?11)); \
+         UPDATE notification SET unsaid = 0 WHERE jid = ?3 AND unsaid = 1",
+    )
+    .bind(id)
+    .bind(recipient.name.as_str())
+    .bind(recipient.jid.as_str())
+    .bind(recipient.lang.as_deref())
+    .bind(json(&delivery)?)
+    .bind(StanzaId::random().0)
+    .bind(severity.as_str())
+    .bind(i64::from(severity.rank()))
+    .bind(text)
+    .bind(us(now))
+    .bind(&ids)
+    .execute(&mut lease.conn)
+    .await
+    .doing("writing a digest")?;
+    event(&mut lease.conn, &ids, now, "in a digest", &format!("notification {id}")).await?;
+    lease.commit().await?;
+    Ok(Some(NotificationId(id)))
+}
+
+/// The worst severity, and the most generous delivery.
+fn merged(held: &[SqliteRow]) -> Result<Option<(Severity, Delivery)>, StoreError> {
+    let mut all: Option<(Severity, Delivery)> = None;
+    for row in held {
+        let one: (Severity, Delivery) = (row.word("severity")?, row.json("delivery")?);
+        all = Some(all.map_or(one, |(severity, delivery)| (severity.max(one.0), delivery.merge(one.1))));
+    }
+    Ok(all)
+}

@@ -1,0 +1,144 @@
+//! The queue on embedded SQLite: WAL, `synchronous=FULL`, one connection that writes, one process.
+//!
+//! * Every commit is one transaction on the writing connection. A connection on which anything failed, or whose caller went
+//!   away in the middle, is closed (which rolls back) and opened anew.
+//! * After a failure that leaves open what is on disk nothing is written any more: each later call fails as well.
+//! * Statements work on whole batches (`json_each`), since each one is a trip to the connection's thread.
+//! * A notification that a digest carries (`carrier`) is queued with it and follows its way; it is never due by itself,
+//!   counts as told, and is not superseded.
+
+mod conn;
+mod d2;
+mod d2_write;
+mod desk;
+mod digest;
+mod ends;
+mod inbox;
+mod notices;
+mod open;
+mod outbox;
+mod rows;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod watch;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::Mutex;
+
+use self::conn::{Lease, broken};
+use super::{Settings, StoreError, StoreFault};
+
+/// The store. Dropped or closed, it gives its lock back.
+pub struct Sqlite {
+    path: PathBuf,
+    writing: SqliteConnectOptions,
+    reading: SqliteConnectOptions,
+    writer: Mutex<Option<SqliteConnection>>,
+    /// For the loops.
+    reader: Mutex<Option<SqliteConnection>>,
+    /// For people, whose questions may take longer.
+    desk: Mutex<Option<SqliteConnection>>,
+    broken: AtomicBool,
+    /// How many of each topic the notice that is being written speaks of: what is noted meanwhile stays for the next.
+    offered: std::sync::Mutex<HashMap<String, u64>>,
+    // Last: given back after the connections are closed.
+    _lock: open::Lock,
+}
+
+impl Sqlite {
+    /// Opens the store, creating it (0600) where there is none.
+    ///
+    /// # Errors
+    /// `Refused`: another process holds it; the error names its pid. `Full`: no space to begin with. `Broken`: not a store,
+    /// a newer schema (nothing is touched), not writable, or a setting that the promise depends on did not take.
+    pub async fn open(settings: &Settings) -> Result<Arc<Self>, StoreError> {
+        let path = std::path::absolute(&settings.path)
+            .map_err(|err| broken(format!("{} is no path: {err}", settings.path.display())))?;
+        open::prepare_directory(&path)?;
+        let lock = open::Lock::take(&path)?;
+        open::prepare_file(&path)?;
+        let (writing, reading) = (open::writing(&path), open::reading(&path));
+        let mut conn = open::connect(&writing).await?;
+        open::migrate(&mut conn, &path).await?;
+        Ok(Arc::new(Self {
+            path,
+            writing,
+            reading,
+            writer: Mutex::new(Some(conn)),
+            reader: Mutex::default(),
+            desk: Mutex::default(),
+            broken: AtomicBool::new(false),
+            offered: std::sync::Mutex::default(),
+            _lock: lock,
+        }))
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes the connections, so that the log is folded into the file. Calls that come later open them again.
+    pub async fn close(&self) {
+        for slot in [&self.reader, &self.desk, &self.writer] {
+            if let Some(conn) = slot.lock().await.take()
+                && let Err(err) = conn.close().await
+            {
+                tracing::warn!(%err, "the store did not close cleanly; it is recovered at the next start");
+            }
+        }
+    }
+
+    /// The connection that writes, with nothing begun.
+    async fn writer(&self) -> Result<Lease<'_>, StoreError> {
+        let mut slot = self.writer.lock().await;
+        if self.broken.load(Ordering::Acquire) {
+            return Err(broken("an earlier write failed: what is on disk is unknown, nothing more is written"));
+        }
+        let conn = match slot.take() {
+            Some(conn) => conn,
+            None => open::connect(&self.writing).await?,
+        };
+        Ok(Lease::new(slot, conn))
+    }
+
+    /// The connection that writes, in a transaction.
+    async fn begin(&self) -> Result<Lease<'_>, StoreError> {
+        let mut lease = self.writer().await?;
+        lease.begin().await?;
+        Ok(lease)
+    }
+
+    async fn reader(&self) -> Result<Lease<'_>, StoreError> {
+        self.lend(&self.reader).await
+    }
+
+    async fn desk(&self) -> Result<Lease<'_>, StoreError> {
+        self.lend(&self.desk).await
+    }
+
+    async fn lend<'a>(&'a self, slot: &'a Mutex<Option<SqliteConnection>>) -> Result<Lease<'a>, StoreError> {
+        let mut slot = slot.lock().await;
+        let conn = match slot.take() {
+            Some(conn) => conn,
+            None => open::connect(&self.reading).await?,
+        };
+        Ok(Lease::new(slot, conn))
+    }
+
+    /// Remembers that a write left open what is on disk.
+    fn written<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError { fault: StoreFault::Broken, .. }) = &result {
+            self.broken.store(true, Ordering::Release);
+        }
+        result
+    }
+}

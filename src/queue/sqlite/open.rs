@@ -1,0 +1,249 @@
+//! Opening: the lock, the file, the settings, the schema.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use super::conn::{Doing, broken};
+use crate::queue::{StoreError, StoreFault};
+
+/// Schema scripts in order; `user_version` says how many have run.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_first.sql")];
+
+/// `mbel`: what SQLite files call the program that they belong to.
+const APPLICATION_ID: i64 = 0x6d62_656c;
+
+/// The first SQLite without the WAL-reset fault.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// Longest wait for another process (a person with the sqlite3 shell) to end its transaction.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Held as long as the store is open, by the kernel: it ends with the process, however that ends.
+pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
+
+impl Lock {
+    /// Takes `PATH.lock` and writes the pid into it.
+    pub(super) fn take(store: &Path) -> Result<Self, StoreError> {
+        let path = beside(store, "lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|err| cannot("open", &path, &err))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                let _ = file.read_to_string(&mut pid);
+                let pid = pid.trim();
+                let holder = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
+                return Err(StoreError {
+                    what: format!("{} is in use by {holder}, which holds {}", store.display(), path.display()),
+                    fault: StoreFault::Refused,
+                });
+            }
+            Err(err) => return Err(cannot("lock", &path, &err.into())),
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(pid.as_bytes()))
+            .map_err(|err| cannot("write", &path, &err))?;
+        Ok(Self(file))
+    }
+}
+
+/// `PATH.WHAT`.
+pub(super) fn beside(store: &Path, what: &str) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(".");
+    name.push(what);
+    name.into()
+}
+
+fn cannot(what: &str, path: &Path, err: &std::io::Error) -> StoreError {
+    let fix = match err.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "; the user that runs mailbell must be able to write to this file and its directory"
+        }
+        ErrorKind::NotFound => "; create its directory first",
+        _ => "",
+    };
+    let fault = match err.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreFault::Full,
+        _ => StoreFault::Broken,
+    };
+    StoreError { what: format!("cannot {what} {}: {err}{fix}", path.display()), fault }
+}
+
+/// Creates the file with its directory, readable by nobody else, or makes sure that it is ours and not newer than us.
+/// Looks into the file itself, so that a file that is not ours is not touched.
+pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        // The new name has to outlive a power cut as well.
+        Ok(_) => match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) => File::open(dir).and_then(|dir| dir.sync_all()).map_err(|err| cannot("sync", dir, &err)),
+            None => Ok(()),
+        },
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => check_file(path),
+        Err(err) => Err(cannot("create", path, &err)),
+    }
+}
+
+/// Creates the store's directory where it is missing, 0700.
+pub(super) fn prepare_directory(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        Some(dir) => {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|err| cannot("create", dir, &err))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(|err| cannot("open", path, &err))?;
+    let mut header = Vec::new();
+    Read::by_ref(&mut file).take(100).read_to_end(&mut header).map_err(|err| cannot("read", path, &err))?;
+    if !header.is_empty() {
+        // https://www.sqlite.org/fileformat2.html#the_database_header
+        let number = |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        if !header.starts_with(b"SQLite format 3\0") {
+            return Err(broken(format!("{} is no SQLite database; nothing was changed", path.display())));
+        }
+        check_version(path, number(68).unwrap_or(0).into(), number(60).unwrap_or(0).into())?;
+    }
+    let mode = file.metadata().map_err(|err| cannot("read", path, &err))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), "the store was readable by others; it is 0600 now");
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(|err| cannot("protect", path, &err))?;
+    }
+    Ok(())
+}
+
+fn check_version(path: &Path, application: i64, version: i64) -> Result<(), StoreError> {
+    let path = path.display();
+    let known = MIGRATIONS.len() as i64;
+    if application != APPLICATION_ID && (application, version) != (0, 0) {
+        return Err(broken(format!("{path} belongs to another program; nothing was changed")));
+    }
+    if version > known {
+        return Err(broken(format!(
+            "{path} has schema {version}, this mailbell knows up to {known}: it was written by a newer mailbell; \
+             nothing was changed. Start the newer one, or restore a backup from before the upgrade"
+        )));
+    }
+    Ok(())
+}
+
+/// Options of the one connection that writes.
+pub(super) fn writing(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        // After a burst the log file shrinks to this again.
+        .pragma("journal_size_limit", "67108864")
+        .thread_name(|n| format!("store-{n}"))
+        .log_statements(log::LevelFilter::Off)
+        .log_slow_statements(log::LevelFilter::Warn, Duration::from_secs(1))
+}
+
+/// Options of a connection that only reads: it neither blocks the writer nor waits for it.
+pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
+    writing(path).pragma("query_only", "1").pragma("cache_size", "-512")
+}
+
+/// Connects and makes sure that the settings took: a store that only believes to be durable is worse than none.
+pub(super) async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+    let path = options.get_filename().display();
+    let mut conn = SqliteConnection::connect_with(options).await.doing(&format!("opening {path}"))?;
+    let row = sqlx::query(
+        "SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), \
+         (SELECT synchronous FROM pragma_synchronous), (SELECT foreign_keys FROM pragma_foreign_keys)",
+    )
+    .fetch_one(&mut conn)
+    .await
+    .doing(&format!("reading the settings of {path}"))?;
+    let text = |i: usize| row.try_get::<String, _>(i).doing("reading the settings");
+    let int = |i: usize| row.try_get::<i64, _>(i).doing("reading the settings");
+    let version = text(0)?;
+    if !version_at_least(&version, OLDEST_SQLITE) {
+        return Err(broken(format!(
+            "SQLite {version} can corrupt its log when it is reset; 3.51.3 is the oldest that does not"
+        )));
+    }
+    for (setting, got, wanted) in [
+        ("journal_mode", text(1)?, "wal"),
+        ("synchronous", int(2)?.to_string(), "2"),
+        ("foreign_keys", int(3)?.to_string(), "1"),
+    ] {
+        if got != wanted {
+            return Err(broken(format!(
+                "{path}: {setting} is {got} although {wanted} was asked for; the file system may not support it"
+            )));
+        }
+    }
+    Ok(conn)
+}
+
+fn version_at_least(version: &str, oldest: (u32, u32, u32)) -> bool {
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next()) >= oldest
+}
+
+/// Brings the schema up to date, each step in a transaction.
+pub(super) async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id)",
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .doing("reading the schema's version")?;
+    let version: i64 = row.try_get(0).doing("reading the schema's version")?;
+    check_version(path, row.try_get(1).doing("reading the application id")?, version)?;
+    let done = usize::try_from(version).unwrap_or(0);
+    for (n, script) in MIGRATIONS.into_iter().enumerate().skip(done) {
+        let what = format!("migrating {} to schema {}", path.display(), n + 1);
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *conn).await.doing(&what)?;
+        sqlx::raw_sql(script).execute(&mut *conn).await.doing(&what)?;
+        let stamp = sqlx::AssertSqlSafe(format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}; COMMIT",
+            n + 1
+        ));
+        sqlx::raw_sql(stamp).execute(&mut *conn).await.doing(&what)?;
+        tracing::info!(path = %path.display(), schema = n + 1, "schema is up to date");
+    }
+    if done < MIGRATIONS.len() {
+        // Into the file itself: an older mailbell looks there before it opens anything.
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await.doing("checkpointing")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        for (version, fine) in
+            [("3.51.3", true), ("3.51.2", false), ("3.9.9", false), ("3.100.0", true), ("4.0.0", true)]
+        {
+            assert_eq!(version_at_least(version, OLDEST_SQLITE), fine, "{version}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The steps of a notification that was sent: D3, D4, D5, and the ways back.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use sqlx::Row;
+
+use super::Sqlite;
+use super::conn::{Columns, Doing, json, us};
+use super::timeline::event;
+use crate::model::{Epoch, NotificationId, StanzaId};
+use crate::queue::{Receipt, StoreError};
+
+/// What a digest covers follows it: state and times are copied for the digests `d` that the condition names.
+macro_rules! mirror {
+    ($which:literal) => {
+        concat!(
+            "UPDATE notification SET state = d.state, in_doubt = d.in_doubt, epoch = d.epoch, \
+             first_intent = d.first_intent, attempts = d.attempts, accepted = d.accepted, delivered = d.delivered, \
+             ended = d.ended, not_before = d.not_before, reason = d.reason \
+             FROM notification d WHERE d.kind = 'digest' AND notification.carrier = d.id AND ",
+            $which
+        )
+    };
+}
+pub(super) use mirror;
+
+pub(super) async fn next_epoch(store: &Sqlite) -> Result<Epoch, StoreError> {
+    let mut lease = store.writer().await?;
+    let row = sqlx::query(
+        "INSERT INTO counter (name, value) VALUES ('epoch', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 \
+         RETURNING value",
+    )
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("counting the start")?;
+    lease.keep();
+    let epoch = row.first().map(|row| row.int("value")).transpose()?;
+    Ok(Epoch(epoch.unwrap_or(1)))
+}
+
+pub(super) async fn in_doubt(store: &Sqlite, now: Timestamp) -> Result<u64, StoreError> {
+    let mut lease = store.begin().await?;
+    let found = sqlx::query(
+        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?1, 'in doubt', '' \
+           FROM notification WHERE state = 'sending' AND in_doubt = 0 AND alert IS NOT NULL; \
+         SELECT count(*) AS n FROM notification WHERE state = 'sending' AND in_doubt = 0 AND carrier IS NULL; \
+         UPDATE notification SET in_doubt = 1 WHERE state = 'sending' AND in_doubt = 0",
+    )
+    .bind(us(now))
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("marking what is in doubt")?;
+    lease.commit().await?;
+    found.first().map_or(Ok(0), |row| row.count("n"))
+}
+
+pub(super) async fn d3_intend(
+    store: &Sqlite,
+    ids: &[NotificationId],
+    epoch: Epoch,
+    now: Timestamp,
+) -> Result<Vec<NotificationId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut lease = store.writer().await?;
+    fail::fail_point!("before_d3");
+    let found = sqlx::query(concat!(
+        "BEGIN IMMEDIATE; \
+         INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?3, 'sent again', reason \
+           FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND attempts > 0 AND alert IS NOT NULL \
+           AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1); \
+         UPDATE notification SET state = 'sending', in_doubt = 0, epoch = ?2, attempts = attempts + 1, \
+           first_intent = coalesce(first_intent, ?3), not_before = NULL, reason = '' \
+           WHERE id IN (SELECT value FROM json_each(?1)) AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1) \
+           RETURNING id; ",
+        mirror!("d.state = 'sending' AND d.id IN (SELECT value FROM json_each(?1))"),
+        "; COMMIT"
+    ))
+    .bind(json(ids)?)
+    .bind(epoch.0)
+    .bind(us(now))
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("writing the intent (D3)")?;
+    fail::fail_point!("after_d3");
+    lease.keep();
+    let taken: HashSet<i64> = found.iter().map(|row| row.int("id")).collect::<Result<_, _>>()?;
+    Ok(ids.iter().copied().filter(|id| taken.contains(&id.0)).collect())
+}
+
+pub(super) async fn d4_accepted(store: &Sqlite, stanzas: &[StanzaId], now: Timestamp) -> Result<(), StoreError> {
+    if stanzas.is_empty() {
+        return Ok(());
+    }
+    let mut lease = store.writer().await?;
+    fail::fail_point!("before_d4");
+    sqlx::query(concat!(
+        "BEGIN IMMEDIATE; \
+         UPDATE notification SET state = 'accepted', accepted = ?2, in_doubt = 0 \
+           WHERE stanza_id IN (SELECT value FROM json_each(?1)) AND +state = 'sending'; ",
+        mirror!("d.state = 'accepted' AND d.stanza_id IN (SELECT value FROM json_each(?1))"),
+        "; COMMIT"
+    ))
+    .bind(json(stanzas)?)
+    .bind(us(now))
+    .execute(&mut lease.conn)
+    .await
+    .doing("writing acceptance (D4)")?;
+    fail::fail_point!("after_d4");
+    lease.keep();
+    Ok(())
+}
+
+pub(super) async fn d5_delivered(
+    store: &Sqlite,
+    receipts: &[Receipt],
+    now: Timestamp,
+) -> Result<Vec<Receipt>, StoreError> {
+    if receipts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pairs: Vec<(&str, &str)> = receipts.iter().map(|r| (r.stanza_id.0.as_str(), r.from.as_str())).collect();
+    let mut lease = store.writer().await?;
+    fail::fail_point!("before_d5");
+    // Also what came back and waits for its next attempt: another client of theirs has it.
+    let found = sqlx::query(concat!(
+        "BEGIN IMMEDIATE; \
+         UPDATE notification SET state = 'delivered', delivered = ?2, ended = ?2, in_doubt = 0, not_before = NULL, \
+           carrier = NULL, reason = '' FROM json_each(?1) r \
+           WHERE notification.stanza_id = (r.value ->> 0) AND notification.jid = (r.value ->> 1) \
+           AND (+notification.state IN ('sending', 'accepted', 'unconfirmed') \
+             OR (+notification.state = 'queued' AND notification.attempts > 0)); ",
+        mirror!("d.state = 'delivered' AND d.stanza_id IN (SELECT value ->> 0 FROM json_each(?1))"),
+        "; SELECT r.key AS place FROM json_each(?1) r WHERE NOT EXISTS (SELECT 1 FROM notification n \
+           WHERE n.stanza_id = (r.value ->> 0) AND n.jid = (r.value ->> 1)); \
+         COMMIT"
+    ))
+    .bind(json(&pairs)?)
+    .bind(us(now))
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("writing receipts (D5)")?;
+    fail::fail_point!("after_d5");
+    lease.keep();
+    let strange: HashSet<i64> = found.iter().map(|row| row.int("place")).collect::<Result<_, _>>()?;
+    Ok((0i64..).zip(receipts).filter(|(place, _)| strange.contains(place)).map(|(_, r)| r.clone()).collect())
+}
+
+pub(super) async fn unconfirm(store: &Sqlite, before: Timestamp) -> Result<u64, StoreError> {
+    let mut lease = store.writer().await?;
+    let found = sqlx::query(
+        "UPDATE notification SET state = 'unconfirmed', ended = ?1, reason = 'no receipt' \
+         WHERE state = 'accepted' AND accepted < ?1 RETURNING carrier IS NULL AS own",
+    )
+    .bind(us(before))
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("ending what got no receipt")?;
+    lease.keep();
+    let own: Result<Vec<bool>, _> = found.iter().map(|row| row.flag("own")).collect();
+    Ok(own?.into_iter().filter(|own| *own).count() as u64)
+}
+
+pub(super) async fn retry(
+    store: &Sqlite,
+    stanza: &StanzaId,
+    not_before: Timestamp,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = concat!(
+        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = ?2, accepted = NULL, reason = ?3 \
+           WHERE stanza_id = ?1 AND +state IN ('sending', 'accepted') RETURNING id; ",
+        mirror!("d.state = 'queued' AND d.stanza_id = ?1")
+    );
+    back(store, sql, stanza, not_before, reason, (now, "refused for now")).await
+}
+
+pub(super) async fn dead(store: &Sqlite, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+    let sql = concat!(
+        "UPDATE notification SET state = 'dead', in_doubt = 0, ended = ?2, reason = ?3 \
+           WHERE stanza_id = ?1 AND +state IN ('sending', 'accepted') RETURNING id; ",
+        mirror!("d.state = 'dead' AND d.stanza_id = ?1")
+    );
+    back(store, sql, stanza, now, reason, (now, "dead")).await
+}
+
+async fn back(
+    store: &Sqlite,
+    sql: &'static str,
+    stanza: &StanzaId,
+    time: Timestamp,
+    reason: &str,
+    (now, what): (Timestamp, &str),
+) -> Result<(), StoreError> {
+    let mut lease = store.begin().await?;
+    let query = sqlx::query(sql).bind(&stanza.0).bind(us(time)).bind(reason);
+    let found = query.fetch_all(&mut lease.conn).await.doing("writing a refusal")?;
+    if let Some(row) = found.first() {
+        let id = NotificationId(row.try_get("id").doing("writing a refusal")?);
+        event(&mut lease.conn, &json(&[id])?, now, what, reason).await?;
+    }
+    lease.commit().await
+}

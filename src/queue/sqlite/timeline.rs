@@ -1,0 +1,96 @@
+//! An alert's way, step by step: from the times in its rows, and the events that have no column of their own.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::conn::{Columns, Doing, us};
+use crate::model::{AlertId, NotificationState};
+use crate::queue::{NotificationView, StoreError, TimelineRow};
+
+/// Writes an event for those of the notifications (a JSON array of numbers) that carry an alert.
+pub(super) async fn event(
+    conn: &mut SqliteConnection,
+    ids: &str,
+    now: Timestamp,
+    what: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?2, ?3, ?4 FROM notification \
+         WHERE id IN (SELECT value FROM json_each(?1)) AND alert IS NOT NULL",
+    )
+    .bind(ids)
+    .bind(us(now))
+    .bind(what)
+    .bind(detail)
+    .execute(conn)
+    .await
+    .map(drop)
+    .doing("writing the timeline")
+}
+
+/// Writes an event that concerns the alert as a whole.
+pub(super) async fn alert_event(
+    conn: &mut SqliteConnection,
+    alert: AlertId,
+    now: Timestamp,
+    what: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO event (alert, at, event, detail) VALUES (?1, ?2, ?3, ?4)")
+        .bind(alert.0)
+        .bind(us(now))
+        .bind(what)
+        .bind(detail)
+        .execute(conn)
+        .await
+        .map(drop)
+        .doing("writing the timeline")
+}
+
+/// Everything that is known of the alert's way, in order.
+pub(super) async fn timeline(
+    conn: &mut SqliteConnection,
+    alert: AlertId,
+    notifications: &[NotificationView],
+) -> Result<Vec<TimelineRow>, StoreError> {
+    let found = sqlx::query(
+        "SELECT m.stored AS at, NULL AS recipient, 'fetched' AS event, m.mailbox AS detail, 0 AS place \
+           FROM alert a JOIN message m ON m.id = a.message WHERE a.id = ?1 \
+         UNION ALL SELECT a.created, NULL, a.state, a.reason, 1 FROM alert a WHERE a.id = ?1 \
+         UNION ALL SELECT e.at, n.recipient, e.event, e.detail, 3 + e.id FROM event e \
+           LEFT JOIN notification n ON n.id = e.notification WHERE e.alert = ?1 \
+         UNION ALL SELECT n.ended, n.recipient, n.state, n.reason, 9223372036854775807 FROM notification n \
+           WHERE n.alert = ?1 AND n.ended IS NOT NULL AND n.state IN ('unconfirmed', 'expired', 'superseded') \
+         ORDER BY at, place",
+    )
+    .bind(alert.0)
+    .fetch_all(conn)
+    .await
+    .doing("reading the timeline")?;
+    let mut rows = found
+        .iter()
+        .map(|row| {
+            Ok(TimelineRow {
+                at: row.time("at")?,
+                recipient: row.maybe_text("recipient")?.and_then(|name| name.parse().ok()),
+                event: row.text("event")?,
+                detail: row.text("detail")?,
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    for n in notifications {
+        let groups: Vec<_> = n.groups.iter().map(|g| g.as_str()).collect();
+        let mut add = |at: Option<Timestamp>, event: &str, detail: String| {
+            let recipient = Some(n.recipient.clone());
+            rows.extend(at.map(|at| TimelineRow { at, recipient, event: event.to_owned(), detail }));
+        };
+        add(Some(n.created), "queued", groups.join(", "));
+        add(n.intended, "intended", String::new());
+        add(n.accepted, NotificationState::Accepted.as_str(), String::new());
+        add(n.delivered, NotificationState::Delivered.as_str(), String::new());
+    }
+    // Stable: what the database ordered stays in order, and steps of the same moment stand in the order of the way.
+    rows.sort_by_key(|row| row.at);
+    Ok(rows)
+}

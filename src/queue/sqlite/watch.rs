@@ -1,0 +1,188 @@
+//! The watch over an alert's groups: is there anybody to tell, and who else otherwise.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::Sqlite;
+use super::conn::{Columns, Doing, broken, json, refused, us};
+use super::rows::bare;
+use super::timeline::alert_event;
+use crate::model::{
+    AlertId, Delivery, FallbackWhen, GroupName, NotificationId, NotificationState, PlannedNotification, StanzaId,
+};
+use crate::queue::{StoreError, Watch, WatchEnd, WatchMember};
+
+pub(super) async fn watches(
+    store: &Sqlite,
+    after: Option<(AlertId, GroupName)>,
+    limit: usize,
+) -> Result<Vec<Watch>, StoreError> {
+    let (alert, group) = after.map_or((0, String::new()), |(alert, group)| (alert.0, group.to_string()));
+    let mut lease = store.reader().await?;
+    let found = sqlx::query(
+        "SELECT w.alert, w.name, w.fallback, w.fallback_when, a.severity, \
+           (SELECT json_group_array(json_object('id', n.id, 'jid', n.jid, 'state', n.state, 'delivery', json(n.delivery), \
+             'forced', n.forced)) FROM notification n WHERE n.alert = w.alert \
+             AND EXISTS (SELECT 1 FROM json_each(n.groups) g WHERE g.value = w.name)) AS members \
+         FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > (?1, ?2) ORDER BY w.alert, w.name LIMIT ?3",
+    )
+    .bind(alert)
+    .bind(group)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("reading watches")?;
+    lease.keep();
+    found.iter().map(watch).collect()
+}
+
+#[derive(Deserialize)]
+struct Member {
+    id: i64,
+    jid: String,
+    state: NotificationState,
+    delivery: Delivery,
+    forced: i64,
+}
+
+fn watch(row: &SqliteRow) -> Result<Watch, StoreError> {
+    let members: Vec<Member> = row.json("members")?;
+    let fallback = match row.maybe_text("fallback")? {
+        None => None,
+        Some(_) => Some((row.word::<GroupName>("fallback")?, row.word::<FallbackWhen>("fallback_when")?)),
+    };
+    Ok(Watch {
+        alert: AlertId(row.int("alert")?),
+        severity: row.word("severity")?,
+        group: row.word("name")?,
+        fallback,
+        members: members
+            .into_iter()
+            .map(|m| {
+                Ok(WatchMember {
+                    id: NotificationId(m.id),
+                    jid: bare(&m.jid)?,
+                    state: m.state,
+                    delivery: m.delivery,
+                    forced: m.forced != 0,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?,
+    })
+}
+
+pub(super) async fn end_watches(
+    store: &Sqlite,
+    ends: Vec<(AlertId, GroupName, WatchEnd)>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if ends.is_empty() {
+        return Ok(());
+    }
+    let mut lease = store.begin().await?;
+    for (alert, group, end) in ends {
+        end_watch(&mut lease.conn, alert, &group, end, now).await?;
+    }
+    lease.commit().await
+}
+
+async fn end_watch(
+    conn: &mut SqliteConnection,
+    alert: AlertId,
+    group: &GroupName,
+    end: WatchEnd,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let gone = sqlx::query("DELETE FROM watch WHERE alert = ?1 AND name = ?2")
+        .bind(alert.0)
+        .bind(group.as_str())
+        .execute(&mut *conn)
+        .await
+        .doing("ending a watch")?;
+    if gone.rows_affected() == 0 {
+        // Ended meanwhile: its condition was resolved. Nobody is added then.
+        return Ok(());
+    }
+    match end {
+        WatchEnd::Reached => Ok(()),
+        WatchEnd::Fallback { group: to, next, notifications } => {
+            add(conn, alert, &to, next, &notifications, now).await?;
+            let detail = format!("nobody of {group}: {to} is added");
+            alert_event(conn, alert, now, "fallback", &detail).await
+        }
+        WatchEnd::Forced => {
+            force(conn, alert, group).await?;
+            let detail = format!("nobody of {group} is reachable: sent to all of them anyway");
+            alert_event(conn, alert, now, "forced", &detail).await
+        }
+        WatchEnd::Given => alert_event(conn, alert, now, "nobody", &format!("nobody of {group} is reachable")).await,
+    }
+}
+
+async fn force(conn: &mut SqliteConnection, alert: AlertId, group: &GroupName) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE notification SET forced = 1, state = 'queued', held_until = NULL, reason = '' \
+         WHERE alert = ?1 AND +state IN ('queued', 'held') AND carrier IS NULL \
+         AND EXISTS (SELECT 1 FROM json_each(groups) g WHERE g.value = ?2)",
+    )
+    .bind(alert.0)
+    .bind(group.as_str())
+    .execute(conn)
+    .await
+    .map(drop)
+    .doing("forcing")
+}
+
+/// Adds the recipients of a fallback group. Who has the alert already keeps theirs, and belongs to the new group as well.
+async fn add(
+    conn: &mut SqliteConnection,
+    alert: AlertId,
+    group: &GroupName,
+    next: Option<(GroupName, FallbackWhen)>,
+    planned: &[PlannedNotification],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "SELECT severity FROM alert WHERE id = ?1";
+    let found = sqlx::query(sql).bind(alert.0).fetch_all(&mut *conn).await.doing("adding a fallback")?;
+    let row = found.first().ok_or_else(|| refused(format!("there is no alert {alert}")))?;
+    let severity: crate::model::Severity = row.word("severity")?;
+    let lines = planned
+        .iter()
+        .map(|p| {
+            let expires = p.expires.filter(|_| severity != crate::model::Severity::Critical).map(us);
+            let (name, jid) = (p.recipient.name.as_str(), p.recipient.jid.as_str());
+            let (groups, delivery) = (json(&p.groups)?, json(&p.delivery)?);
+            Ok((name, jid, &p.recipient.lang, groups, delivery, StanzaId::random(), p.not_before.map(us), expires))
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let (fallback, when) = next.unzip();
+    let when = when.map(|when| serde_json::to_value(when).ok().and_then(|v| v.as_str().map(str::to_owned)));
+    let when = when.map(|when| when.ok_or_else(|| broken("writing a fallback"))).transpose()?;
+    sqlx::query(
+        "UPDATE notification SET groups = json_insert(groups, '$[#]', ?2) WHERE alert = ?1 \
+           AND jid IN (SELECT value ->> 1 FROM json_each(?3)) \
+           AND NOT EXISTS (SELECT 1 FROM json_each(notification.groups) g WHERE g.value = ?2); \
+         INSERT INTO notification (kind, alert, condition, several, recipient, jid, lang, groups, delivery, stanza_id, \
+           state, severity, rank, created, not_before, expires) \
+           SELECT 'alert', ?1, (SELECT min(condition) FROM alert_condition WHERE alert = ?1), \
+             (SELECT count(*) > 1 FROM alert_condition WHERE alert = ?1), value ->> 0, value ->> 1, value ->> 2, \
+             value ->> 3, value ->> 4, value ->> 5, 'queued', ?4, ?5, ?6, value ->> 6, value ->> 7 \
+           FROM json_each(?3) WHERE true ON CONFLICT (alert, jid) WHERE alert IS NOT NULL DO NOTHING; \
+         UPDATE alert_condition SET paged = 1 WHERE alert = ?1 AND paged = 0; \
+         INSERT INTO watch (alert, name, fallback, fallback_when) VALUES (?1, ?2, ?7, ?8) ON CONFLICT DO NOTHING",
+    )
+    .bind(alert.0)
+    .bind(group.as_str())
+    .bind(json(&lines)?)
+    .bind(severity.as_str())
+    .bind(i64::from(severity.rank()))
+    .bind(us(now))
+    .bind(fallback.as_ref().map(GroupName::as_str))
+    .bind(when)
+    .execute(conn)
+    .await
+    .map(drop)
+    .doing("adding a fallback")
+}

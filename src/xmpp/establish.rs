@@ -1,0 +1,139 @@
+//! From nothing to a session: every server in turn, each within the time limit.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tokio::time::timeout;
+use xmpp_parsers::minidom::Element;
+
+use super::Settings;
+use super::bind::{Management, Resumed, bind, enable, location, offers_sm, resume};
+use super::connect::{Link, open};
+use super::failure::{Class, Failure};
+use super::login::login;
+use super::sm::Resumption;
+use super::targets::{Target, targets};
+
+/// A stream that is signed in.
+pub struct Established {
+    /// The stream.
+    pub link: Link,
+    /// Old session or new.
+    pub session: Kind,
+    /// For the log: server, protection, mechanism.
+    pub how: String,
+}
+
+/// Old session or new.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The old session goes on; the server handled so many of our stanzas.
+    Resumed(u32),
+    /// A new session.
+    New {
+        /// How far the old session came, where the server says so.
+        old_handled: Option<u32>,
+        /// What the server can do for us.
+        management: Management,
+    },
+}
+
+/// The session to be resumed, and how many stanzas we handled in it.
+pub type Old = Option<(Resumption, u32)>;
+
+/// Connects and signs in.
+pub async fn establish(settings: &Settings, tls: &Arc<ClientConfig>, old: Old) -> Result<Established, Failure> {
+    let mut candidates = targets(settings, settings.connect_timeout).await;
+    let preferred = old.as_ref().and_then(|(resumption, _)| resumption.location.as_deref());
+    if let Some(preferred) = preferred.and_then(|text| location(text, default_port(&candidates))) {
+        candidates.retain(|c| *c != preferred);
+        candidates.insert(0, preferred);
+    }
+    let mut failures = Vec::new();
+    for target in &candidates {
+        match attempt(settings, tls, target, &old).await {
+            Ok(established) => return Ok(established),
+            Err(failure) => failures.push(failure),
+        }
+        // A password that one server refuses is not shown to the next; a certificate may be wrong on one server only.
+        if failures.last().is_some_and(|f| f.class != Class::Transient && f.reason.starts_with(settings.jid.as_str())) {
+            break;
+        }
+    }
+    Err(summary(failures))
+}
+
+fn default_port(candidates: &[Target]) -> u16 {
+    candidates.first().map_or(5222, |c| c.1)
+}
+
+async fn attempt(
+    settings: &Settings,
+    tls: &Arc<ClientConfig>,
+    target: &Target,
+    old: &Old,
+) -> Result<Established, Failure> {
+    let limit = settings.connect_timeout;
+    let (host, port) = target;
+    let place = format!("{host}:{port}");
+    let result = timeout(limit, sign_in(settings, tls, target, old)).await;
+    let failure = match result {
+        Ok(Ok(established)) => return Ok(established),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::transient(format!("no session within {} s", limit.as_secs_f32())),
+    };
+    let placed = failure.class == Class::Refused || failure.reason.contains(&place);
+    Err(if placed { failure } else { failure.at(&place) })
+}
+
+async fn sign_in(
+    settings: &Settings,
+    tls: &Arc<ClientConfig>,
+    target: &Target,
+    old: &Old,
+) -> Result<Established, Failure> {
+    let opened = open(settings, tls, target).await?;
+    let tls_word = if opened.encrypted { "TLS" } else { "no TLS" };
+    let (mut link, features, mechanism) = login(opened, settings).await?;
+    let how = format!("{}:{}, {tls_word}, {mechanism}", target.0, target.1);
+    let session = session(&mut link, &features, settings, old).await?;
+    Ok(Established { link, session, how })
+}
+
+async fn session(link: &mut Link, features: &Element, settings: &Settings, old: &Old) -> Result<Kind, Failure> {
+    let managed = offers_sm(features);
+    let mut old_handled = None;
+    if let Some((resumption, h)) = old.as_ref().filter(|_| managed) {
+        match resume(link, resumption, *h, settings).await? {
+            Resumed::Yes(h) => return Ok(Kind::Resumed(h)),
+            Resumed::No(h) => old_handled = h,
+        }
+    }
+    let jid = bind(link, settings).await?;
+    if jid.resource().map(|r| r.as_str()) != Some(&settings.resource) {
+        tracing::warn!(%jid, "the server gave the session another resource than the one asked for");
+    }
+    let management = if managed { enable(link, settings).await? } else { Management::None };
+    Ok(Kind::New { old_handled, management })
+}
+
+/// One failure out of many: what somebody must change comes first.
+fn summary(mut failures: Vec<Failure>) -> Failure {
+    if let Some(at) = failures.iter().position(|f| f.class != Class::Transient) {
+        return failures.swap_remove(at);
+    }
+    let reasons: Vec<_> = failures.into_iter().map(|f| f.reason).collect();
+    Failure::transient(if reasons.is_empty() { "there is no server to try".into() } else { reasons.join("; ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_be_changed_comes_first() {
+        let all = vec![Failure::transient("a: refused"), Failure::refused("certificate"), Failure::transient("c")];
+        assert_eq!(summary(all), Failure::refused("certificate"));
+        assert_eq!(summary(vec![Failure::transient("a"), Failure::transient("b")]), Failure::transient("a; b"));
+    }
+}

@@ -1,0 +1,137 @@
+//! Why there is no session, and how long to wait before the next try.
+
+use std::time::Duration;
+
+use xmpp_parsers::minidom::Element;
+
+use super::xml::condition;
+
+/// RFC 6120 §4.9.3.
+const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+
+/// What helps against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Time.
+    Transient,
+    /// Somebody has to change something: password, certificate, settings.
+    Refused,
+    /// Another session took our place.
+    Conflict,
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What helps.
+    pub class: Class,
+    /// For people.
+    pub reason: String,
+}
+
+impl Failure {
+    /// Time helps.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self { class: Class::Transient, reason: reason.into() }
+    }
+
+    /// Somebody has to change something.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self { class: Class::Refused, reason: reason.into() }
+    }
+
+    /// The same, with the place before the reason.
+    pub fn at(self, place: &str) -> Self {
+        Self { reason: format!("{place}: {}", self.reason), ..self }
+    }
+}
+
+/// A `<stream:error/>`.
+pub fn stream_error(error: &Element, account: &str) -> Failure {
+    let (condition, text) = condition(error, STREAM_ERRORS);
+    let text = text.map(|t| format!(": {}", t.escape_debug())).unwrap_or_default();
+    match condition.as_str() {
+        "conflict" => Failure {
+            class: Class::Conflict,
+            reason: format!(
+                "another session signed in as {account} and took our place (conflict{text}); is a second mailbell running \
+                 with this account?"
+            ),
+        },
+        "host-unknown" | "host-gone" => Failure::refused(format!(
+            "the server does not serve the domain of {account} ({condition}{text}); correct [xmpp] jid or servers"
+        )),
+        _ => Failure::transient(format!("the server closed the stream ({condition}{text})")),
+    }
+}
+
+/// Waits between tries: growing, and spread at random so that a thousand clients do not return at once.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_secs(60);
+    const REFUSED_FIRST: Duration = Duration::from_secs(60);
+    const REFUSED_LONGEST: Duration = Duration::from_secs(600);
+    const CONFLICT_FIRST: Duration = Duration::from_secs(15);
+    const CONFLICT_LONGEST: Duration = Duration::from_secs(300);
+    /// A session that lived so long was stable.
+    const STABLE: Duration = Duration::from_secs(10);
+
+    /// A session ended that had been up for so long.
+    pub fn lived(&mut self, up: Duration) {
+        if up >= Self::STABLE {
+            self.failures = 0;
+        }
+    }
+
+    /// How long to wait now; `chance` between 0 and 1 spreads it.
+    pub fn next(&mut self, class: Class, chance: f64) -> Duration {
+        let (first, longest) = match class {
+            Class::Transient => (Self::FIRST, Self::LONGEST),
+            Class::Refused => (Self::REFUSED_FIRST, Self::REFUSED_LONGEST),
+            Class::Conflict => (Self::CONFLICT_FIRST, Self::CONFLICT_LONGEST),
+        };
+        let full = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        full.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_start_anew_after_a_stable_session() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..10).map(|_| backoff.next(Class::Transient, 1.0).as_millis()).collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+        backoff.lived(Duration::from_secs(1));
+        assert_eq!(backoff.next(Class::Transient, 0.0).as_secs(), 30);
+        backoff.lived(Duration::from_secs(11));
+        assert_eq!(backoff.next(Class::Transient, 0.0).as_millis(), 250);
+        for _ in 0..100 {
+            assert!(backoff.next(Class::Refused, 1.0) <= Duration::from_secs(600));
+        }
+        assert!(Backoff::default().next(Class::Refused, 0.0) >= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn stream_errors_are_told_apart() {
+        let read = |condition: &str, text: &str| {
+            let error = format!(
+                "<error xmlns='http://etherx.jabber.org/streams'><{condition} xmlns='{STREAM_ERRORS}'/>\
+                 <text xmlns='{STREAM_ERRORS}'>{text}</text></error>"
+            );
+            stream_error(&error.parse().unwrap(), "alerts@example.test")
+        };
+        assert_eq!(read("conflict", "Replaced").class, Class::Conflict);
+        assert_eq!(read("host-unknown", "").class, Class::Refused);
+        let shutdown = read("system-shutdown", "Bye\nnow");
+        assert_eq!(shutdown, Failure::transient("the server closed the stream (system-shutdown: Bye\\nnow)"));
+    }
+}

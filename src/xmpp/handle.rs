@@ -1,0 +1,157 @@
+//! The sending side: a bounded window of letters on their way.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::stanza::weight;
+use crate::dispatch::{Full, Letter, Messenger};
+
+/// Most bytes of letters in flight. A server that throttles the bot to 3 kB/s still gets through them, and answers the
+/// sign of life that was asked behind them, before the link is taken for dead.
+const MAX_BYTES: usize = 128 * 1024;
+
+#[derive(Debug, Default)]
+struct Window {
+    open: bool,
+    letters: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: usize,
+    window: Mutex<Window>,
+}
+
+impl Shared {
+    fn window(&self) -> MutexGuard<'_, Window> {
+        // The numbers are changed in one go each: a panic elsewhere leaves them whole.
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room(&self, window: &Window) -> usize {
+        if window.open && window.bytes < MAX_BYTES { self.limit.saturating_sub(window.letters) } else { 0 }
+    }
+}
+
+/// The session's [`Messenger`]. Clones share one window.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    letters: mpsc::UnboundedSender<Letter>,
+}
+
+impl Messenger for Handle {
+    fn send(&self, letter: Letter) -> Result<(), Full> {
+        let mut window = self.shared.window();
+        if self.shared.room(&window) == 0 {
+            return Err(Full(letter));
+        }
+        let weight = weight(&letter);
+        // Sent under the lock: once the gate is closed, no letter can slip in behind it.
+        self.letters.send(letter).map_err(|back| Full(back.0))?;
+        window.letters += 1;
+        window.bytes += weight;
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        self.shared.room(&self.shared.window())
+    }
+
+    fn in_flight(&self) -> usize {
+        self.shared.window().letters
+    }
+}
+
+/// The session's end of the window.
+#[derive(Debug)]
+pub struct Gate {
+    shared: Arc<Shared>,
+    /// Letters taken and not yet turned into stanzas; the window bounds them.
+    pub letters: mpsc::UnboundedReceiver<Letter>,
+}
+
+impl Gate {
+    /// From now on letters are taken.
+    pub fn open(&self) {
+        self.shared.window().open = true;
+    }
+
+    /// From now on none is taken.
+    pub fn close(&self) {
+        self.shared.window().open = false;
+    }
+
+    /// A letter of this weight is no longer in flight.
+    pub fn release(&self, weight: usize) {
+        let mut window = self.shared.window();
+        window.letters = window.letters.saturating_sub(1);
+        window.bytes = window.bytes.saturating_sub(weight);
+    }
+}
+
+/// A window of `limit` letters, closed.
+pub fn window(limit: usize) -> (Handle, Gate) {
+    let shared = Arc::new(Shared { limit: limit.max(1), window: Mutex::default() });
+    let (sender, letters) = mpsc::unbounded_channel();
+    (Handle { shared: shared.clone(), letters: sender }, Gate { shared, letters })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::StanzaId;
+
+    fn letter(body: String) -> Letter {
+        Letter {
+            to: "a@example.test".parse().unwrap(),
+            stanza_id: StanzaId::random(),
+            body,
+            tracked: true,
+            first_sent: None,
+        }
+    }
+
+    #[test]
+    fn the_window_bounds_letters() {
+        let (handle, mut gate) = window(2);
+        assert_eq!((handle.room(), handle.send(letter("x".into())).is_err()), (0, true));
+        gate.open();
+        assert_eq!(handle.room(), 2);
+        for _ in 0..2 {
+            handle.send(letter("x".into())).unwrap();
+        }
+        let third = letter("y".into());
+        assert_eq!(handle.clone().send(third.clone()), Err(Full(third)));
+        let sent = gate.letters.try_recv().unwrap();
+        assert_eq!(handle.room(), 0, "being taken over is not being acknowledged");
+        gate.release(weight(&sent));
+        assert_eq!((handle.room(), handle.in_flight()), (1, 1));
+        gate.close();
+        assert_eq!(handle.room(), 0);
+    }
+
+    #[test]
+    fn the_window_bounds_bytes() {
+        let (handle, gate) = window(1000);
+        gate.open();
+        let mut sent = 0;
+        while handle.send(letter("x".repeat(1 << 20))).is_ok() {
+            sent += 1;
+        }
+        assert_eq!(sent, 3);
+        (0..sent).for_each(|_| gate.release(weight(&letter("x".repeat(1 << 20)))));
+        assert_eq!(handle.room(), 1000);
+    }
+
+    #[test]
+    fn without_a_session_letters_come_back() {
+        let (handle, gate) = window(2);
+        gate.open();
+        drop(gate);
+        assert!(handle.send(letter("x".into())).is_err());
+        assert_eq!(handle.room(), 2);
+    }
+}

@@ -1,0 +1,171 @@
+//! What the session does with what it reads, in the order of the wire.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_xmpp::xmlstream::ReadError;
+use xmpp_parsers::minidom::Element;
+
+use super::connect::{explain, is_stream_error};
+use super::failure::{Failure, stream_error};
+use super::node::Node;
+use super::session::{Asked, Phase, Session};
+use super::stanza::{self, SM};
+use super::xml::CLIENT;
+use super::{answers, inbound};
+use crate::dispatch::Event;
+
+impl Session<'_> {
+    /// One item of the stream; an error ends the session.
+    pub(super) fn read(&mut self, item: Option<Result<Node, ReadError>>) -> Result<(), Failure> {
+        let node = match item {
+            Some(Ok(node)) => node,
+            Some(Err(ReadError::SoftTimeout)) => return Ok(()),
+            Some(Err(err)) => {
+                if self.core.poisoned(&err) {
+                    // Resuming with this one counted keeps the server from sending it again, for ever.
+                    self.core.ledger.receive();
+                }
+                return Err(Failure::transient(explain(&err)));
+            }
+            None => return Err(Failure::transient("the server closed the connection")),
+        };
+        let element = node.element();
+        if is_stream_error(element) {
+            return Err(stream_error(element, self.core.settings.jid.as_str()));
+        }
+        match element.ns().as_str() {
+            SM => self.management(element),
+            CLIENT => self.stanza(&node),
+            _ => Ok(()),
+        }
+    }
+
+    fn management(&mut self, element: &Element) -> Result<(), Failure> {
+        match element.name() {
+            "r" => self.wire.push(Arc::new(stanza::ack(self.core.ledger.received()))),
+            "a" => {
+                if let Some(h) = element.attr("h").and_then(|h| h.parse().ok()) {
+                    self.asked = None;
+                    self.core.acknowledge(h)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn stanza(&mut self, node: &Node) -> Result<(), Failure> {
+        let element = node.element();
+        if !matches!(element.name(), "message" | "presence" | "iq") {
+            return Ok(());
+        }
+        self.core.ledger.receive();
+        if let Node::TooBig(element) = node {
+            return match &self.phase {
+                Phase::Loading { id, .. } if element.attr("id") == Some(id) => {
+                    Err(Failure::transient("the roster is larger than mailbell reads"))
+                }
+                _ => {
+                    self.core.ignored(element, "it is too big");
+                    Ok(())
+                }
+            };
+        }
+        match element.name() {
+            "message" => self.message(element),
+            "presence" => self.presence(element),
+            _ => return self.iq(element),
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, element: &Element) {
+        let message = inbound::message(element, &self.core.roster);
+        for event in message.events {
+            self.core.outbox.push(event);
+        }
+        if let Some((to, id)) = message.receipt {
+            self.send(stanza::receipt(&to, &id), None);
+        }
+        if let Some(why) = message.ignored {
+            self.core.ignored(element, why);
+        }
+    }
+
+    fn presence(&mut self, element: &Element) {
+        match inbound::presence(element, &self.core.roster) {
+            inbound::Presence::State(who, state) => self.core.outbox.push(Event::Presence { who, state }),
+            inbound::Presence::Wants(who) if self.core.roster.is_contact(&who) => {
+                self.send(stanza::subscription("subscribed", &who), None);
+                if self.core.roster.ask_back(&who) {
+                    self.send(stanza::subscription("subscribe", &who), None);
+                }
+            }
+            inbound::Presence::Wants(who) => {
+                self.core.ignored(element, "whoever asks is no configured recipient");
+                self.send(stanza::subscription("unsubscribed", &who), None);
+            }
+            inbound::Presence::Refuses(who) => {
+                if let Some(event) = self.core.roster.refused(&who) {
+                    self.core.outbox.push(event);
+                }
+            }
+            inbound::Presence::Nothing => {}
+        }
+    }
+
+    fn iq(&mut self, iq: &Element) -> Result<(), Failure> {
+        match iq.attr("type") {
+            Some("result" | "error") => self.answered(iq),
+            Some("set") if iq.has_child("query", stanza::ROSTER) && self.core.roster.is_own_server(iq.attr("from")) => {
+                for event in self.core.roster.push(iq) {
+                    self.core.outbox.push(event);
+                }
+                self.send(answers::result(iq).build(), None);
+                Ok(())
+            }
+            Some("get" | "set") => {
+                self.send(answers::answer(iq), None);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An answer to one of our two questions.
+    fn answered(&mut self, iq: &Element) -> Result<(), Failure> {
+        let own = self.core.roster.is_own_server(iq.attr("from"));
+        match (&self.phase, &self.asked) {
+            (Phase::Loading { id, .. }, _) if own && iq.attr("id") == Some(id) => {
+                self.loaded(iq);
+                Ok(())
+            }
+            (_, Some(Asked { ping: Some((id, mark)), .. })) if own && iq.attr("id") == Some(id) => {
+                let mark = *mark;
+                self.asked = None;
+                self.core.acknowledge(mark)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The roster is here: show ourselves, ask for what is missing, and begin.
+    fn loaded(&mut self, iq: &Element) {
+        if iq.attr("type") == Some("error") {
+            tracing::warn!("the server gives us no roster: nobody's presence will be known");
+        }
+        let (events, ask) = self.core.roster.load(iq);
+        self.send(stanza::presence(self.core.settings.show, &self.core.settings.status), None);
+        for who in ask {
+            self.send(stanza::subscription("subscribe", &who), None);
+        }
+        for event in events {
+            self.core.outbox.push(event);
+        }
+        self.core.outbox.push(Event::Up { resumed: false });
+        self.core.reported_up = true;
+        self.phase = Phase::Up { since: Instant::now() };
+        self.core.gate.open();
+    }
+}

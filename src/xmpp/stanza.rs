@@ -1,0 +1,169 @@
+//! What we send.
+
+use jiff::Timestamp;
+use xmpp_parsers::minidom::Element;
+
+use super::answers;
+use super::xml::{CLIENT, Xml, cut};
+use crate::dispatch::Letter;
+use crate::model::{BareJid, Jid, Show};
+
+/// Stream management (XEP-0198).
+pub const SM: &str = "urn:xmpp:sm:3";
+/// Delivery receipts (XEP-0184).
+pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// Roster (RFC 6121 §2).
+pub const ROSTER: &str = "jabber:iq:roster";
+/// Ping (XEP-0199).
+pub const PING: &str = "urn:xmpp:ping";
+
+/// Longest body in bytes, escapes counted: servers close the stream on stanzas of a few hundred kilobytes.
+pub const MAX_BODY: usize = 60_000;
+const CUT: &str = "\n[…]";
+
+/// The message that carries a letter: to the bare JID, so that the server picks the devices; `type='chat'`, so that it is
+/// stored for who is offline; and never shown with text formatting (XEP-0393), since alerts hold asterisks and backticks.
+pub fn letter(letter: &Letter, from: &BareJid) -> Element {
+    let id = &letter.stanza_id.0;
+    let (body, was_cut) = cut(&letter.body, MAX_BODY);
+    let body = if was_cut { format!("{body}{CUT}") } else { body.to_owned() };
+    let mut message = Xml::new("message", CLIENT)
+        .attr("type", "chat")
+        .attr("to", letter.to.as_str())
+        .attr("id", id)
+        .child(Xml::new("body", CLIENT).text(&body))
+        .child(Xml::new("origin-id", "urn:xmpp:sid:0").attr("id", id));
+    if letter.tracked {
+        message = message.child(Xml::new("request", RECEIPTS)).child(Xml::new("store", "urn:xmpp:hints"));
+    }
+    message = message.child(Xml::new("unstyled", "urn:xmpp:styling:0"));
+    if let Some(first) = letter.first_sent {
+        message =
+            message.child(Xml::new("delay", "urn:xmpp:delay").attr("from", from.as_str()).attr("stamp", &stamp(first)));
+    }
+    message.build()
+}
+
+/// XEP-0082: UTC, to the second.
+fn stamp(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// How many bytes of the window a letter takes: its body and about what the rest of the stanza needs.
+pub fn weight(letter: &Letter) -> usize {
+    letter.body.len().min(MAX_BODY) + 400
+}
+
+/// Our own presence (RFC 6121 §4.7) with our capabilities (XEP-0115).
+pub fn presence(show: Show, status: &str) -> Element {
+    let mut presence = Xml::new("presence", CLIENT);
+    if show != Show::Available {
+        presence = presence.child(Xml::new("show", CLIENT).text(show.as_str()));
+    }
+    if !status.is_empty() {
+        presence = presence.child(Xml::new("status", CLIENT).text(cut(status, 1000).0));
+    }
+    match answers::caps() {
+        Some(caps) => presence.child(caps).build(),
+        None => presence.build(),
+    }
+}
+
+/// We are leaving.
+pub fn unavailable() -> Element {
+    Xml::new("presence", CLIENT).attr("type", "unavailable").build()
+}
+
+/// Subscription handling (RFC 6121 §3): `subscribe`, `subscribed`, `unsubscribed`.
+pub fn subscription(kind: &str, to: &BareJid) -> Element {
+    Xml::new("presence", CLIENT).attr("type", kind).attr("to", to.as_str()).build()
+}
+
+/// A receipt for a message that asked for one (XEP-0184).
+pub fn receipt(to: &Jid, id: &str) -> Element {
+    Xml::new("message", CLIENT)
+        .attr("type", "chat")
+        .attr("to", to.as_str())
+        .child(Xml::new("received", RECEIPTS).attr("id", id))
+        .child(Xml::new("store", "urn:xmpp:hints"))
+        .build()
+}
+
+/// Asks for the roster.
+pub fn roster_get(id: &str) -> Element {
+    Xml::new("iq", CLIENT).attr("type", "get").attr("id", id).child(Xml::new("query", ROSTER)).build()
+}
+
+/// Asks our server for a sign of life, where it has no stream management.
+pub fn ping(id: &str, domain: &str) -> Element {
+    Xml::new("iq", CLIENT).attr("type", "get").attr("to", domain).attr("id", id).child(Xml::new("ping", PING)).build()
+}
+
+/// `<r/>`: how many of ours have you handled?
+pub fn ask() -> Element {
+    Xml::new("r", SM).build()
+}
+
+/// `<a/>`: so many of yours we have handled.
+pub fn ack(h: u32) -> Element {
+    Xml::new("a", SM).attr("h", &h.to_string()).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::StanzaId;
+
+    fn sample(body: &str) -> Letter {
+        Letter {
+            to: "alice@example.test".parse().unwrap(),
+            stanza_id: StanzaId("mb-1".into()),
+            body: body.into(),
+            tracked: true,
+            first_sent: None,
+        }
+    }
+
+    fn us() -> BareJid {
+        "alerts@example.test".parse().unwrap()
+    }
+
+    #[test]
+    fn a_letter_as_it_goes_out() {
+        insta::assert_snapshot!(String::from(&letter(&sample("disk < 5 % & falling"), &us())), @"<message xmlns='jabber:client' id='mb-1' to='alice@example.test' type='chat'><body>disk &lt; 5 % &amp; falling</body><origin-id xmlns='urn:xmpp:sid:0' id='mb-1'/><request xmlns='urn:xmpp:receipts'/><store xmlns='urn:xmpp:hints'/><unstyled xmlns='urn:xmpp:styling:0'/></message>");
+        let resend = Letter { first_sent: Some("2026-03-01T02:03:04.56Z".parse().unwrap()), ..sample("x") };
+        let delay = letter(&resend, &us());
+        let delay = delay.get_child("delay", "urn:xmpp:delay").unwrap();
+        assert_eq!((delay.attr("stamp"), delay.attr("from")), (Some("2026-03-01T02:03:04Z"), Some(us().as_str())));
+        let answer = letter(&Letter { tracked: false, ..sample("x") }, &us());
+        assert!(!answer.has_child("request", RECEIPTS) && !answer.has_child("store", "urn:xmpp:hints"));
+    }
+
+    #[test]
+    fn a_body_cannot_become_a_stanza() {
+        let evil = "</body><body>two</body></message><presence/>\u{0}";
+        let written = String::from(&letter(&sample(evil), &us()));
+        let read: Element = written.parse().unwrap();
+        assert_eq!(read.children().filter(|c| c.name() == "body").count(), 1);
+        assert_eq!(read.get_child("body", CLIENT).unwrap().text(), evil.replace('\u{0}', "\u{FFFD}"));
+    }
+
+    #[test]
+    fn a_body_is_capped_as_it_is_written() {
+        for text in ["&".repeat(100_000), "ä".repeat(100_000)] {
+            let written = String::from(&letter(&sample(&text), &us()));
+            assert!(written.len() < MAX_BODY + 600, "{}", written.len());
+            let read: Element = written.parse().unwrap();
+            assert!(read.get_child("body", CLIENT).unwrap().text().ends_with(CUT));
+        }
+    }
+
+    #[test]
+    fn presence_as_it_goes_out() {
+        let shown = presence(Show::Dnd, "Alert gateway");
+        assert_eq!(shown.get_child("show", CLIENT).unwrap().text(), "dnd");
+        assert_eq!(shown.get_child("status", CLIENT).unwrap().text(), "Alert gateway");
+        assert!(shown.has_child("c", "http://jabber.org/protocol/caps"));
+        assert!(!presence(Show::Available, "").has_child("show", CLIENT));
+    }
+}

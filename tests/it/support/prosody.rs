@@ -1,0 +1,212 @@
+//! Prosody in the foreground, with accounts and rosters written as its own data files.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use super::ca::Ca;
+use super::child::Server;
+use super::{DOMAIN, free_port};
+
+/// The gateway's account.
+pub const BOT: &str = "alerts";
+
+/// What the accounts know of each other at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roster {
+    /// The bot and every user have each other, subscribed both ways.
+    Hub,
+    /// A shared group of all accounts (mod_groups).
+    Groups,
+    /// Nothing: subscriptions are asked for and granted.
+    Empty,
+}
+
+/// How passwords are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// In the clear: the server offers every SCRAM, and PLAIN.
+    Plain,
+    /// Hashed with SHA-1 or SHA-256: the server offers only that SCRAM, and PLAIN.
+    Hashed(&'static str),
+}
+
+/// What differs from test to test.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub roster: Roster,
+    pub auth: Auth,
+    /// XEP-0198.
+    pub smacks: bool,
+    /// Messages to users who are offline are stored.
+    pub offline: bool,
+    /// More configuration, before the virtual host.
+    pub extra: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { roster: Roster::Hub, auth: Auth::Plain, smacks: true, offline: true, extra: String::new() }
+    }
+}
+
+/// A running Prosody. The password of USER is `pw-USER`.
+pub struct Prosody {
+    server: Server,
+    /// STARTTLS, and plain text for the test clients.
+    pub c2s: u16,
+    /// Direct TLS.
+    pub c2s_tls: u16,
+}
+
+impl Prosody {
+    /// With the bot's account and these users'.
+    pub fn start(ca: &Ca, users: &[&str], options: Options) -> Self {
+        let mut prosody = Self { server: Server::new("prosody"), c2s: free_port(), c2s_tls: free_port() };
+        prosody.write_accounts(users);
+        match options.roster {
+            Roster::Hub => prosody.write_hub(users),
+            Roster::Groups => {
+                let members: Vec<_> = users.iter().chain([&BOT]).map(|u| format!("{u}@{DOMAIN}={u}\n")).collect();
+                prosody.server.write("groups.txt", &format!("[Alerts]\n{}", members.concat()));
+            }
+            Roster::Empty => {}
+        }
+        let config = prosody.config(ca, &options);
+        prosody.server.write("prosody.cfg.lua", &config);
+        prosody.run();
+        prosody
+    }
+
+    /// Starts it again after `stop` or `kill`, with its data and on its ports.
+    pub fn run(&mut self) {
+        let mut command = Command::new("prosody");
+        command.arg("-F");
+        if is_root() {
+            command.arg("--root");
+        }
+        command.arg("--config").arg(self.server.path("prosody.cfg.lua"));
+        self.server.start(&mut command, &[self.c2s, self.c2s_tls]);
+    }
+
+    /// A clean end.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Its process, for signals.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.server.path("prosody.log")).unwrap_or_default();
+        self.server.log() + &log
+    }
+
+    /// One more account, while it runs or not; it has nobody in its roster.
+    pub fn add_user(&self, user: &str) {
+        self.write_accounts(&[user]);
+    }
+
+    fn write_accounts(&self, users: &[&str]) {
+        for user in users.iter().chain([&BOT]) {
+            self.data("accounts", user, &format!("return {{ [\"password\"] = \"pw-{user}\"; }};\n"));
+        }
+    }
+
+    fn write_hub(&self, users: &[&str]) {
+        for user in users {
+            self.data("roster", user, &roster([BOT].into_iter()));
+        }
+        self.data("roster", BOT, &roster(users.iter().copied()));
+    }
+
+    fn data(&self, store: &str, user: &str, text: &str) {
+        self.server.write(&format!("data/{}/{store}/{}.dat", encoded(DOMAIN), encoded(user)), text);
+    }
+
+    fn config(&self, ca: &Ca, options: &Options) -> String {
+        let path = |name: &str| self.server.path(name).display().to_string();
+        let mut modules: Vec<_> =
+            "roster saslauth tls disco ping presence message iq carbons register time version blocklist pep"
+                .split(' ')
+                .collect();
+        modules.extend(options.smacks.then_some("smacks"));
+        modules.extend(options.offline.then_some("offline"));
+        modules.extend((options.roster == Roster::Groups).then_some("groups"));
+        let (auth, hash) = match options.auth {
+            Auth::Plain => ("internal_plain", "SHA-1"),
+            Auth::Hashed(hash) => ("internal_hashed", hash),
+        };
+        format!(
+            r#"run_as_root = {root}
+data_path = "{data}"
+pidfile = "{pid}"
+network_backend = "epoll"
+-- Its default, Nagle on, adds 40 ms to each login.
+network_settings = {{ nagle = false }}
+interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {c2s} }}
+c2s_direct_tls_ports = {{ {c2s_tls} }}
+modules_enabled = {{ "{modules}" }}
+modules_disabled = {{ "s2s" }}
+groups_file = "{groups}"
+-- For the test clients; the gateway insists on TLS by itself.
+c2s_require_encryption = false
+allow_unencrypted_plain_auth = true
+c2s_stanza_size_limit = 262144
+authentication = "{auth}"
+password_hash = "{hash}"
+default_iteration_count = 4096
+storage = "internal"
+smacks_hibernation_time = 60
+log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}
+ssl = {{ key = "{key}", certificate = "{cert}" }}
+{extra}
+VirtualHost "{DOMAIN}"
+"#,
+            root = is_root(),
+            data = path("data"),
+            pid = path("prosody.pid"),
+            c2s = self.c2s,
+            c2s_tls = self.c2s_tls,
+            modules = modules.join("\", \""),
+            groups = path("groups.txt"),
+            log = path("prosody.log"),
+            key = ca.key().display(),
+            cert = ca.cert().display(),
+            extra = options.extra,
+        )
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn roster<'a>(contacts: impl Iterator<Item = &'a str>) -> String {
+    let mut text = "return { [false] = { [\"version\"] = 1; };\n".to_owned();
+    for contact in contacts {
+        writeln!(text, "[\"{contact}@{DOMAIN}\"] = {{ [\"subscription\"] = \"both\"; [\"groups\"] = {{}}; }};")
+            .unwrap();
+    }
+    text + "};\n"
+}
+
+/// Prosody's encoding of names in file names.
+fn encoded(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut out, b| {
+        if b.is_ascii_alphanumeric() {
+            out.push(char::from(b));
+        } else {
+            write!(out, "%{b:02x}").unwrap();
+        }
+        out
+    })
+}
