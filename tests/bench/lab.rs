@@ -13,8 +13,9 @@ use super::support::prosody::{BOT, Options, Prosody};
 pub struct Lab {
     pub dovecot: Dovecot,
     pub prosody: Prosody,
-    /// Mailboxes for single alerts.
-    pub singles: Vec<String>,
+    /// Mailboxes for single alerts: the raw relay's, and mailbell's.
+    pub raw: Vec<String>,
+    pub own: Vec<String>,
     /// Everybody who may get a message.
     pub people: Vec<String>,
     _ca: Ca,
@@ -27,14 +28,15 @@ pub const FANOUT: &str = "fanout";
 impl Lab {
     pub fn start(scale: &Scale) -> Self {
         let ca = Ca::new();
-        let singles: Vec<String> = (0..scale.mailboxes).map(|n| format!("single{n}")).collect();
+        let mailboxes = |name: &str| (0..scale.mailboxes).map(|n| format!("{name}{n}")).collect::<Vec<String>>();
+        let (raw, own) = (mailboxes("raw"), mailboxes("own"));
         let people: Vec<String> = (0..scale.crowd).map(|n| format!("person{n:03}")).collect();
-        let mut users: Vec<&str> = singles.iter().map(String::as_str).collect();
+        let mut users: Vec<&str> = raw.iter().chain(&own).map(String::as_str).collect();
         users.extend([BACKLOG, FANOUT]);
         let dovecot = Dovecot::start(&ca, &users);
         let names: Vec<&str> = people.iter().map(String::as_str).collect();
         let prosody = Prosody::start(&ca, &names, Options::default());
-        Self { dovecot, prosody, singles, people, _ca: ca }
+        Self { dovecot, prosody, raw, own, people, _ca: ca }
     }
 
     /// The gateway, not started: it reads these mailboxes and tells these people.

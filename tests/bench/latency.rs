@@ -16,8 +16,8 @@ use super::lab::Lab;
 use super::mails::{self, Ticket};
 use super::post::Post;
 use super::scale::Scale;
-use super::support::{DOMAIN, lmtp};
 use super::support::prosody::BOT;
+use super::support::{DOMAIN, lmtp};
 use super::table::{Figure, Sample, Table, Target};
 use super::tap::{Notes, Tap};
 use super::xmpp::{Sender, message};
@@ -46,13 +46,23 @@ pub async fn measure(lab: &Lab, scale: &Scale, table: &mut Table) {
         let what = format!("  of it: mail received -> stanza written, {name}");
         table.row(what, Some(own.fetched.quantile(share)), Some(raw.fetched.quantile(share)), None);
     }
-    table.row("  Dovecot alone: LMTP 250 -> EXISTS, p50", Some(own.told.quantile(0.5)), Some(raw.told.quantile(0.5)), None);
-    table.row("  Prosody alone: stanza written -> client, p50", Some(own.carried.quantile(0.5)), Some(raw.carried.quantile(0.5)), None);
+    table.row(
+        "  Dovecot alone: LMTP 250 -> EXISTS, p50",
+        Some(own.told.quantile(0.5)),
+        Some(raw.told.quantile(0.5)),
+        None,
+    );
+    table.row(
+        "  Prosody alone: stanza written -> client, p50",
+        Some(own.carried.quantile(0.5)),
+        Some(raw.carried.quantile(0.5)),
+        None,
+    );
     table.note(format!(
         "Single alerts: {} of ~2 KB, to {} mailboxes in turn. The floor is a raw relay: on EXISTS it fetches the mail and writes the\n\
          message at once; it stores nothing. The wires are plain text on loopback, so that proxies can see what passes when.",
         own.whole.len(),
-        lab.singles.len(),
+        lab.own.len(),
     ));
 }
 
@@ -74,7 +84,9 @@ impl Way {
         for trip in trips {
             way.whole.add(trip.came - trip.accepted);
             let Some(passed) = notes.get(&trip.ticket) else { continue };
-            let (Some(notice), Some(mail), Some(stanza)) = (passed.notice, passed.mail, passed.stanza) else { continue };
+            let (Some(notice), Some(mail), Some(stanza)) = (passed.notice, passed.mail, passed.stanza) else {
+                continue;
+            };
             // A notice may overtake the 250.
             way.told.add(notice.saturating_duration_since(trip.accepted));
             way.noticed.add(stanza - notice);
@@ -93,14 +105,13 @@ struct Trip {
 }
 
 async fn own(lab: &Lab, scale: &Scale, person: &[String], table: &mut Table) -> Way {
-    if std::env::var_os("FLOOR").is_some() { return Way::default(); } //TMP
     let notes = Notes::default();
     let imap = Tap::imap(lab.dovecot.imap, notes.clone()).await;
     let xmpp = Tap::xmpp(lab.prosody.c2s, notes.clone()).await;
     let post = Arc::new(Post::open(lab.prosody.c2s, person, true).await);
-    let mut gateway = lab.gateway(imap.port, xmpp.port, &lab.singles, person, "");
+    let mut gateway = lab.gateway(imap.port, xmpp.port, &lab.own, person, "");
     gateway.start();
-    let trips = deliver(lab, scale, OWN, &post, table).await;
+    let trips = deliver(lab, scale, &lab.own, OWN, &post, table).await;
     gateway.stop();
     let way = Way::new(&trips, &notes);
     if way.noticed.len() < trips.len() {
@@ -125,7 +136,7 @@ async fn raw(lab: &Lab, scale: &Scale, person: &[String], table: &mut Table) -> 
             sender.send(&[stanza]).await;
         }
     });
-    for mailbox in &lab.singles {
+    for mailbox in &lab.raw {
         let mut imap = Imap::open(lab.dovecot.imap, mailbox).await;
         let (seen, stanzas) = (notes.clone(), stanzas.clone());
         relay.spawn(async move {
@@ -139,18 +150,25 @@ async fn raw(lab: &Lab, scale: &Scale, person: &[String], table: &mut Table) -> 
             }
         });
     }
-    let trips = deliver(lab, scale, RAW, &post, table).await;
+    let trips = deliver(lab, scale, &lab.raw, RAW, &post, table).await;
     relay.shutdown().await;
     Way::new(&trips, &notes)
 }
 
 /// Delivers alerts: in each mailbox the next one once the last one came.
-async fn deliver(lab: &Lab, scale: &Scale, first: Ticket, post: &Arc<Post>, table: &mut Table) -> Vec<Trip> {
+async fn deliver(
+    lab: &Lab,
+    scale: &Scale,
+    to: &[String],
+    first: Ticket,
+    post: &Arc<Post>,
+    table: &mut Table,
+) -> Vec<Trip> {
     let next = Arc::new(AtomicU32::new(0));
     let trips = Arc::new(Mutex::new(Vec::new()));
-    let mailboxes = lab.singles.len() as u32;
+    let mailboxes = to.len() as u32;
     let mut tasks = JoinSet::new();
-    for (n, mailbox) in (0..).zip(&lab.singles) {
+    for (n, mailbox) in (0..).zip(to) {
         let mut session = lmtp::Session::connect(lab.dovecot.lmtp).unwrap();
         let address = format!("{mailbox}@{DOMAIN}");
         let (next, trips, post, singles) = (next.clone(), trips.clone(), post.clone(), scale.singles);

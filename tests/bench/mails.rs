@@ -36,7 +36,12 @@ pub fn text(ticket: Ticket) -> String {
     let lines = (0..20).map(|n| {
         // A linear congruential generator: the same numbers in every run.
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        format!("/dev/sd{} mounted on /srv/volume{:03} is {}% used", char::from(b'a' + n), seed >> 22, 70 + (seed >> 8) % 30)
+        format!(
+            "/dev/sd{} mounted on /srv/volume{:03} is {}% used",
+            char::from(b'a' + n),
+            seed >> 22,
+            70 + (seed >> 8) % 30
+        )
     });
     lines.collect::<Vec<_>>().join("\r\n")
 }

@@ -56,6 +56,10 @@ async fn measure(scale: &Scale) -> ExitCode {
     eprintln!("fan-out: {} alerts to {} recipients, {} times", scale.fanned, scale.crowd, scale.runs);
     fanout::measure(&lab, scale, &mut table).await;
     println!("{table}");
-    println!("{} cores; {:.0} s", std::thread::available_parallelism().map_or(1, usize::from), start.elapsed().as_secs_f64());
+    println!(
+        "{} cores; {:.0} s",
+        std::thread::available_parallelism().map_or(1, usize::from),
+        start.elapsed().as_secs_f64()
+    );
     if table.intact() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

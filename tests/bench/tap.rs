@@ -72,8 +72,16 @@ async fn serve(client: TcpStream, target: u16, protocol: Protocol, notes: Notes)
     let mut fetches = Fetches::default();
     let mut stanzas = Stanzas::default();
     let (up, down) = (notes.clone(), notes);
-    let look_up = move |piece: &[u8], at| if let Protocol::Xmpp = protocol { stanzas.pass(piece, at, &up) };
-    let look_down = move |piece: &[u8], at| if let Protocol::Imap = protocol { fetches.pass(piece, at, &down) };
+    let look_up = move |piece: &[u8], at| {
+        if let Protocol::Xmpp = protocol {
+            stanzas.pass(piece, at, &up)
+        }
+    };
+    let look_down = move |piece: &[u8], at| {
+        if let Protocol::Imap = protocol {
+            fetches.pass(piece, at, &down)
+        }
+    };
     tokio::select! {
         () = pump(client_read, server_write, look_up) => {}
         () = pump(server_read, client_write, look_down) => {}
