@@ -29,7 +29,7 @@ pub mod presence;
 pub mod route;
 
 // Ports, and the loops over them.
-// pub mod control;
+pub mod control;
 pub mod dispatch;
 pub mod intake;
 pub mod mailbox;

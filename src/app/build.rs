@@ -18,7 +18,7 @@ use crate::presence::Tracker;
 use crate::queue;
 use crate::queue::sqlite::Sqlite;
 use crate::route::Router;
-use crate::{mailbox, xmpp};
+use crate::{control, mailbox, xmpp};
 
 /// Built, not yet running.
 pub struct Parts {
@@ -56,6 +56,9 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let contacts: Vec<BareJid> = config.xmpp.contacts.clone();
     let poke = Arc::new(Notify::new());
     let stored = Arc::new(Notify::new());
+    let socket = control::Socket::bind(&control::socket_path(&config.store.path))
+        .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
+    running.control.spawn(control::serve(socket, store.clone(), poke.clone(), last_token.clone()));
     let (session, events, task) =
         xmpp::start(config.xmpp, last_token).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
     let messenger: Arc<dyn Messenger> = Arc::new(session);
@@ -63,7 +66,12 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         // A panic in the session counts as its end.
         let _ = task.await;
     });
-    let lane = Arc::new(ExpressLane::new(messenger.clone(), Tracker::new(contacts, config.dispatch.settle)));
+    let lane = Arc::new(ExpressLane::new(
+        messenger.clone(),
+        Tracker::new(contacts, config.dispatch.settle),
+        router.clone(),
+        config.dispatch.text_max,
+    ));
     let reserve = config.mailboxes.iter().map(|m| room_for(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
     let reserve = config.store.reserve.max(reserve);
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
@@ -82,8 +90,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let parser = Parser {
         queue: store.clone(),
         router: router.clone(),
-        lane: lane.clone(),
-        dispatch: config.dispatch.clone(),
+        express: lane.clone(),
         rules: Arc::new(rules),
         limits: config.parse,
         stored,

@@ -1,10 +1,14 @@
 //! The commands, one file each.
 
 pub mod config;
+mod desk;
 pub mod parse;
+pub mod quarantine;
+pub mod queue;
 pub mod send;
 pub mod serve;
 mod smtp;
+mod table;
 
 use std::process::ExitCode;
 
@@ -25,6 +29,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     Parse(parse::Args),
+    Queue(queue::Args),
+    Quarantine(quarantine::Args),
     Send(Box<send::Args>),
 }
 
@@ -34,6 +40,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Parse(args) => parse::run(&args),
+        Command::Queue(args) => desk::queue(&args),
+        Command::Quarantine(args) => desk::quarantine(&args),
         Command::Send(args) => send::run(&args),
     }
 }

@@ -146,3 +146,42 @@ fn alert_line(alert: &Alert) -> AlertLine<'_> {
 fn complain(what: &str) {
     let _ = writeln!(std::io::stderr(), "mailbell parse: {what}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(file: &str, raw: Option<&[u8]>, plain: Plain) -> serde_json::Value {
+        let line = line(file, raw, plain).unwrap();
+        assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "one line each");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn an_alert_has_every_key() {
+        let raw = b"From: a@b\nMessage-ID: <1@b>\nDate: Sat, 21 Nov 2026 19:42:00 +0100\nSubject: line\n\nup\nand down";
+        let want = serde_json::json!({
+            "file": "x.eml", "outcome": "alerts", "reason": null, "alerts": [{
+                "id": "1@b", "key": "1@b", "status": "firing", "severity": "minor", "title": "line", "text": "up\nand down",
+                "sender": "a@b", "sent": "2026-11-21T18:42:00Z", "expires": null, "groups": [], "labels": {}, "warnings": [],
+            }],
+        });
+        assert_eq!(seen("x.eml", Some(raw), Plain::Alert(Severity::Minor)), want);
+        let held = seen("-", Some(raw), Plain::Quarantine);
+        assert_eq!((held["outcome"].as_str(), held["alerts"].as_array().unwrap().len()), (Some("quarantined"), 0));
+        let large = seen("-", None, Plain::Quarantine);
+        assert_eq!(large["reason"], "it is larger than 64 MiB");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_does_not_stop_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = folder.path().join("good.eml");
+        std::fs::write(&good, "X-Mailbell-Notice: here\n\n").unwrap();
+        let files = [folder.path().join("missing"), folder.path().to_owned(), good];
+        let mut out = Vec::new();
+        assert!(!all(&files, Plain::Quarantine, &mut out).unwrap());
+        assert_eq!(String::from_utf8(out).unwrap().matches("\"outcome\":\"ignored\"").count(), 1);
+        assert!(all(&files[2..], Plain::Quarantine, &mut Vec::new()).unwrap());
+    }
+}

@@ -76,33 +76,51 @@ impl Config {
     /// Reads a config file and the secrets that it names; `env` gives environment variables (`|name| std::env::var_os(name)`).
     /// Fails with every error of the file. Opens no connection and makes no file.
     pub fn load(path: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Errors> {
-        let whole = |wrong: String, allowed: &str| Errors {
-            file: path.to_owned(),
-            problems: vec![Problem { line: None, key: String::new(), wrong, allowed: allowed.into() }],
-        };
-        let unreadable = |err: std::io::Error| {
-            whole(
-                format!("cannot be read: {err}"),
-                "name a config file, or set the environment variable MAILBELL_CONFIG",
-            )
-        };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        let meta = file.metadata().map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        file.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MOST {
-            return Err(whole("is larger than 4 MiB".into(), "name a config file"));
-        }
-        let text = String::from_utf8(bytes).map_err(|err| {
-            let good = err.as_bytes().get(..err.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let mut errors = whole("is not UTF-8".into(), "save the file as UTF-8");
-            errors.problems.iter_mut().for_each(|problem| problem.line = Some(line));
-            errors
-        })?;
-        let text = zeroize::Zeroizing::new(text);
-        read(&text, path, secret::exposed(&meta), &env).0
+        let (text, exposed) = text_of(path)?;
+        read(&text, path, exposed, &env).0
     }
+}
+
+/// Reads only `[store]`: what the commands at the store need, also where secrets of other tables cannot be read.
+pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
+    let (text, exposed) = text_of(path)?;
+    let lines = Lines::of(&text);
+    let source::Parsed { table, mut problems } = source::parse(&text, &lines);
+    let reader = Reader::new(path, exposed, lines, &|_| None);
+    let store = table
+        .as_ref()
+        .and_then(|table| one(&Section::root(&reader, table, source::example()), "store", service::store));
+    problems.extend(reader.finish().0);
+    match store {
+        Some(store) if problems.is_empty() => Ok(store),
+        _ => Err(Errors { file: path.to_owned(), problems }),
+    }
+}
+
+/// The text of a config file, and the bits of its mode by which others may read it.
+fn text_of(path: &Path) -> Result<(zeroize::Zeroizing<String>, Option<u32>), Errors> {
+    let whole = |wrong: String, allowed: &str| Errors {
+        file: path.to_owned(),
+        problems: vec![Problem { line: None, key: String::new(), wrong, allowed: allowed.into() }],
+    };
+    let unreadable = |err: std::io::Error| {
+        whole(format!("cannot be read: {err}"), "name a config file, or set the environment variable MAILBELL_CONFIG")
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MOST {
+        return Err(whole("is larger than 4 MiB".into(), "name a config file"));
+    }
+    let text = String::from_utf8(bytes).map_err(|err| {
+        let good = err.as_bytes().get(..err.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let mut errors = whole("is not UTF-8".into(), "save the file as UTF-8");
+        errors.problems.iter_mut().for_each(|problem| problem.line = Some(line));
+        errors
+    })?;
+    Ok((zeroize::Zeroizing::new(text), secret::exposed(&meta)))
 }
 
 /// Every key that exists, by table.

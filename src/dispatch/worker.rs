@@ -193,7 +193,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Hands over what is committed as `sending`.
     async fn write(&mut self, sending: Vec<Outgoing>, now: Timestamp) -> Result<(), StoreError> {
         for out in sending {
-            let letter = letter(&out, &self.router, &self.settings, now);
+            let letter = letter(&out, &self.router, self.settings.text_max, now);
             let Err(full) = self.messenger.send(letter) else { continue };
             // The session went away between the look at the window and now: it was not written.
             let stanza = full.0.stanza_id;
@@ -274,13 +274,13 @@ fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
 }
 
 /// The letter of a notification.
-pub(crate) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
+pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
     let n = &out.notification;
     let body = match &out.content {
         Content::Text(text) => text.clone(),
         Content::Alert(record) => {
             let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
-            render::message(record, n, lang, out.in_doubt, now, settings.text_max)
+            render::message(record, n, lang, out.in_doubt, now, text_max)
         }
     };
     Letter {

@@ -1,5 +1,6 @@
 //! From a host name to a protected connection: dialling, TLS from the first byte, or STARTTLS and STLS.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::net::{self, DialError, Stream, TlsError, TlsMode};
 
 /// Longest line before TLS, bytes.
 const LINE: usize = 8 * 1024;
+/// Slowest link that is still of use, bytes a second.
+const SLOWEST: u64 = 8 * 1024;
 /// Most lines that a server may say before it answers STARTTLS.
 const LINES: usize = 64;
 
@@ -77,6 +80,20 @@ impl Dialer {
             )));
         }
         Ok(clear.tcp)
+    }
+
+    /// Bounds an operation that moves about so many bytes: the time-out counts for each next byte, so a server that sends
+    /// one now and then would never meet it.
+    pub(super) async fn bounded<T>(
+        &self,
+        bytes: u64,
+        work: impl Future<Output = Result<T, MailboxError>>,
+    ) -> Result<T, MailboxError> {
+        let limit = self.settings.timeout.saturating_mul(10) + Duration::from_secs(bytes / SLOWEST);
+        timeout(limit, work).await.unwrap_or_else(|_| {
+            let what = format!("{}: not done after {} s; the server is too slow", self.place(), limit.as_secs());
+            Err(MailboxError::transient(what))
+        })
     }
 }
 

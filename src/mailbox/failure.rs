@@ -64,7 +64,8 @@ fn by_words(text: &str) -> Option<Failure> {
     if has(&["too many", "rate limit", "try again later", "throttl"]) {
         return Some(Failure::RateLimited);
     }
-    has(&["temporar", "unavailable", "try again", "lock", "in use", "busy", "internal error"])
+    // A locked maildrop opens again by itself; a locked account does not.
+    has(&["temporar", "unavailable", "try again", "maildrop", "lock busy", "in use", "busy", "internal error"])
         .then_some(Failure::Transient)
 }
 
@@ -83,6 +84,7 @@ mod tests {
         assert_eq!(classify(None, "Too many connections"), Some(Failure::RateLimited));
         assert_eq!(classify(None, "maildrop already locked"), Some(Failure::Transient));
         assert_eq!(classify(None, "invalid"), None);
+        assert_eq!(classify(None, "account locked"), None);
     }
 
     #[test]

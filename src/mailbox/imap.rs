@@ -1,14 +1,14 @@
 //! The IMAP mailbox: connects lazily, drops the connection after any error, bounds every operation.
 
-use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::common::{expected, sleep};
 use super::connect::Dialer;
-use super::imap_session::{Session, sleep};
+use super::imap_session::Session;
 use super::port::{Clearing, Entry, Failure, Listing, Mailbox, MailboxError, Mark, Woke};
 use super::{After, Settings, Watch};
 use crate::model::{Cursor, NewMessage};
@@ -62,8 +62,8 @@ impl Mailbox for ImapMailbox {
         }
         let mut session = self.session().await?;
         let max_size = self.settings().max_size;
-        let work = session.fetch(wanted, max_size, max_bytes);
-        let mails = self.dialer.bounded(max_bytes.saturating_add(max_size), work).await?;
+        let expected = expected(wanted, max_size, max_bytes);
+        let mails = self.dialer.bounded(expected, session.fetch(wanted, max_size, max_bytes)).await?;
         self.session = Some(session);
         Ok(mails)
     }
@@ -103,23 +103,5 @@ impl Mailbox for ImapMailbox {
             // A BYE or silence: either way it is over.
             let _ = timeout(FAREWELL, session.wire.run("LOGOUT", |_| ())).await;
         }
-    }
-}
-
-impl Dialer {
-    /// Bounds an operation that moves about so many bytes: the time-out counts for each next byte, so a server that sends
-    /// one now and then would never meet it.
-    pub(super) async fn bounded<T>(
-        &self,
-        bytes: u64,
-        work: impl Future<Output = Result<T, MailboxError>>,
-    ) -> Result<T, MailboxError> {
-        /// Slowest link that is still of use, bytes a second.
-        const SLOWEST: u64 = 8 * 1024;
-        let limit = self.settings.timeout.saturating_mul(10) + Duration::from_secs(bytes / SLOWEST);
-        timeout(limit, work).await.unwrap_or_else(|_| {
-            let what = format!("{}: not done after {} s; the server is too slow", self.place(), limit.as_secs());
-            Err(MailboxError::transient(what))
-        })
     }
 }

@@ -7,10 +7,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
+use super::common::{HEADERS, base64, sleep};
 use super::connect::Dialer;
 use super::failure::quote_login;
 use super::imap_wire::{Next, Reply, Wire};
-use super::imap_words::{base64, folder, quoted};
+use super::imap_words::{folder, quoted};
 use super::port::{Failure, MailboxError, Woke};
 use super::{Settings, Watch};
 use crate::net::TlsMode;
@@ -61,7 +62,7 @@ impl Session {
     pub(super) async fn open(dialer: &Dialer) -> Result<Self, MailboxError> {
         let s = &dialer.settings;
         let stream = dialer.connect().await?;
-        let max_literal = s.max_size.saturating_add(super::imap_work::HEADERS);
+        let max_literal = s.max_size.saturating_add(HEADERS);
         let mut wire = Wire::new(stream, dialer.place(), s.timeout, max_literal);
         // STARTTLS took the greeting, and refused PREAUTH.
         let logged_in = s.tls != TlsMode::StartTls && wire.greeting().await?;
@@ -146,17 +147,6 @@ impl Session {
 
     pub(super) fn can_idle(&self, settings: &Settings) -> bool {
         settings.watch == Watch::Idle && self.can.idle
-    }
-}
-
-/// Waits without a server.
-pub(super) async fn sleep(until: Option<Instant>, poke: &Notify) -> Woke {
-    tokio::select! {
-        () = poke.notified() => Woke::Poked,
-        () = async { match until {
-            Some(end) => sleep_until(end).await,
-            None => std::future::pending().await,
-        } } => Woke::Time,
     }
 }
 

@@ -1,6 +1,8 @@
-//! How arguments of IMAP commands are written: strings, folder names, sets of UIDs, base64.
+//! How arguments of IMAP commands are written: strings, folder names, sets of UIDs.
 
 use std::fmt::Write;
+
+use super::common::base64;
 
 /// Longest set of UIDs in one command, bytes. RFC 7162 §4: servers should take lines of 8,192.
 const SET: usize = 4096;
@@ -42,21 +44,6 @@ fn unshift(units: &mut Vec<u16>, out: &mut String) {
     }
 }
 
-/// Base64 (RFC 4648 §4), with padding.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0u32, |acc, &b| (acc << 8) | u32::from(b)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 0x3f;
-            let letter = ALPHABET.get(index as usize).copied().unwrap_or(b'=');
-            out.push(if digit <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    out
-}
-
 /// These UIDs as sets with ranges, each short enough for one command, together with the UIDs that it names.
 pub(super) fn uid_sets(uids: &[u32]) -> Vec<(String, Vec<u32>)> {
     let mut sorted = uids.to_vec();
@@ -92,15 +79,6 @@ mod tests {
         assert_eq!(folder("~peter/mail/台北/日本語"), "\"~peter/mail/&U,BTFw-/&ZeVnLIqe-\"");
         assert_eq!(folder("Ärger & \"Lob\""), "\"&AMQ-rger &- \\\"Lob\\\"\"");
         assert_eq!(folder("🔔"), "\"&2D3dFA-\"");
-    }
-
-    #[test]
-    fn base64_pads() {
-        // RFC 4648 §10.
-        for (plain, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
     }
 
     #[test]

@@ -6,14 +6,13 @@ use async_imap::imap_proto::{AttributeValue, MessageSection, Response, SectionPa
 use jiff::Timestamp;
 
 use super::After;
+use super::common::{HEADERS, headers_of};
 use super::imap_session::Session;
 use super::imap_wire::Reply;
 use super::imap_words::{folder, uid_sets};
 use super::port::{Clearing, Entry, Failure, Generation, Listing, MailboxError, Mark};
 use crate::model::{Cursor, NewMessage};
 
-/// Most header bytes of a mail that is too large.
-pub(super) const HEADERS: u64 = 64 * 1024;
 /// Most mails in one FETCH.
 const RANGE: usize = 1000;
 /// Most mails in one listing; those beyond come with a later one.
@@ -258,7 +257,7 @@ fn fetched<'a>(response: &'a Response<'_>) -> Option<Fetched<'a>> {
 fn message(cursor: Cursor, body: &[u8], size: Option<u64>, date: Option<&str>, max_size: u64) -> NewMessage {
     let largest = size.unwrap_or(0).max(body.len() as u64);
     let oversize = (largest > max_size).then_some(largest);
-    let raw = if oversize.is_some() { super::headers_of(body) } else { body };
+    let raw = if oversize.is_some() { headers_of(body) } else { body };
     NewMessage { cursor, raw: raw.to_vec(), internal_date: date.and_then(internal_date), oversize }
 }
 

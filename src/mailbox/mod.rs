@@ -1,6 +1,7 @@
 //! The monitored mailbox: a port with one value for each connection, and its adapters for IMAP and POP3.
 
 mod check;
+mod common;
 mod connect;
 mod failure;
 mod imap;
@@ -9,6 +10,9 @@ mod imap_session;
 mod imap_wire;
 mod imap_words;
 mod imap_work;
+mod pop3;
+mod pop3_session;
+mod pop3_wire;
 mod port;
 
 pub use check::check;
@@ -100,13 +104,6 @@ pub fn open(settings: Settings) -> Result<Box<dyn Mailbox>, MailboxError> {
     let dialer = connect::Dialer::new(settings)?;
     Ok(match protocol {
         Protocol::Imap => Box::new(imap::ImapMailbox::new(dialer)),
-        Protocol::Pop3 => Box::new(imap::ImapMailbox::new(dialer)),
+        Protocol::Pop3 => Box::new(pop3::Pop3Mailbox::new(dialer)),
     })
-}
-
-/// The headers of a mail with the empty line that ends them; all of it where there is none. At most 64 KiB.
-fn headers_of(raw: &[u8]) -> &[u8] {
-    let raw = raw.get(..imap_work::HEADERS as usize).unwrap_or(raw);
-    let end = raw.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-    end.and_then(|end| raw.get(..end)).unwrap_or(raw)
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use mail_parser::decoders::charsets::map::charset_decoder;
+
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Undoes a Content-Transfer-Encoding (RFC 2045 §6). Damage is passed over, not refused: what it did to an XML shows there.
@@ -153,6 +155,12 @@ fn declared(bytes: &[u8]) -> Option<String> {
 
 /// Decodes text for people: never fails, doubtful bytes are shown as something.
 pub(crate) fn lossy(bytes: &[u8], mime: Option<&str>) -> String {
+    // Charsets that only mail knows (UTF-7).
+    let only_in_mail = |label: &&str| Encoding::for_label(label.trim().as_bytes()).is_none() && !is_ascii(label);
+    let decoder = mime.filter(only_in_mail).and_then(|label| charset_decoder(label.trim().as_bytes()));
+    if let Some(decoder) = decoder {
+        return decoder(bytes);
+    }
     let named = mime.filter(|label| !is_ascii(label)).and_then(|label| Encoding::for_label(label.trim().as_bytes()));
     match (named, std::str::from_utf8(bytes)) {
         (Some(encoding), _) if encoding != UTF_8 => encoding.decode(bytes).0.into_owned(),
@@ -226,6 +234,8 @@ mod tests {
         assert_eq!(lossy(b"\xfc", None), "ü");
         assert_eq!(lossy("ü".as_bytes(), Some("us-ascii")), "ü");
         assert_eq!(lossy(b"\xfc", Some("utf-8")), "\u{fffd}");
+        assert_eq!(lossy(b"Fr+APY-sche", Some("UTF-7")), "Frösche");
+        assert_eq!(lossy("ü".as_bytes(), Some("martian")), "ü");
         assert_eq!(lossy(b"\x1b$B%K%c!<%s\x1b(B", Some("iso-2022-jp")), "ニャーン");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::draft::{Context, Draft};
 use super::mime::{Part, Tree};
-use super::xml::{self, Doc, El, shown};
+use super::tree::{Doc, El};
+use super::xml::{self, shown};
 use super::{cap, decode, native};
 
 /// How much of a text is looked at to see whether it is XML, in bytes.
@@ -37,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) alerts: Vec<Placed>,
     /// Why something that was meant to be an alert is none.
     pub(crate) bad: Vec<String>,
+    /// Where those stand that are named as elements: they count when alerts are numbered.
+    pub(crate) bad_places: Vec<(usize, usize)>,
     /// Why XML of other kinds was not read.
     pub(crate) unknown: Vec<String>,
 }
@@ -70,6 +73,9 @@ fn starts_as_xml(text: &str) -> bool {
     let mut rest = text.trim_start_matches('\u{feff}').trim_start();
     let declared = rest.starts_with("<?xml");
     while rest.starts_with("<?") || rest.starts_with("<!") {
+        if is_foreign_doctype(rest) {
+            return true;
+        }
         let end = if rest.starts_with("<!--") { "-->" } else { ">" };
         match rest.split_once(end) {
             Some((_, after)) => rest = after.trim_start(),
@@ -80,6 +86,13 @@ fn starts_as_xml(text: &str) -> bool {
     let name = tag.split(|c: char| c.is_whitespace() || matches!(c, '>' | '/')).next().unwrap_or_default();
     let local = name.rsplit(':').next().unwrap_or_default();
     (declared && !local.eq_ignore_ascii_case("html")) || ROOTS.contains(&local)
+}
+
+/// A DOCTYPE of anything but HTML: only attacks begin like that. It is XML, and refused there.
+fn is_foreign_doctype(text: &str) -> bool {
+    let Some((start, root)) = text.split_at_checked(9) else { return false };
+    let html = root.trim_start().get(..4).is_some_and(|name| name.eq_ignore_ascii_case("html"));
+    start.eq_ignore_ascii_case("<!doctype") && !html
 }
 
 /// Reads all candidates.
@@ -138,7 +151,10 @@ impl Found {
                     draft.alert.warnings.extend(bent.clone());
                     self.alerts.push(Placed { place: (part, n), line: el.line(), draft });
                 }
-                Err(why) => self.bad.push(why + place),
+                Err(why) => {
+                    self.bad.push(why + place);
+                    self.bad_places.push((part, n));
+                }
             }
         }
     }

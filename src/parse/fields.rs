@@ -1,6 +1,7 @@
 //! A header as fields (RFC 5322 §2.2). The splitting is our own, so that the cost stays linear whatever a field holds;
 //! what stands in one field is read by `mail-parser`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use jiff::Timestamp;
@@ -9,6 +10,11 @@ use mail_parser::{ContentType, DateTime, HeaderValue};
 
 /// Longest field body that is looked at, in bytes. RFC 5322 allows lines of 998 bytes; real fields stay far below this.
 const MAX_FIELD: usize = 64 * 1024;
+
+/// Most fields of a header that are looked at.
+const MAX_FIELDS: usize = 5000;
+/// No header line is longer than 998 bytes (RFC 5322 §2.1.1): a header without a line end in so many has none.
+const LINE_END_GLANCE: usize = 2048;
 
 /// The fields of one header, in order, as they stand in the mail.
 #[derive(Debug)]
@@ -22,6 +28,8 @@ pub(crate) struct Fields<'a> {
 pub(crate) fn split(raw: &[u8]) -> (Fields<'_>, usize) {
     let mut fields: Vec<(Range<usize>, Range<usize>)> = Vec::new();
     let mut at = 0;
+    // Does the last field that was seen stand in the list?
+    let mut kept = true;
     while at < raw.len() {
         let end = line_end(raw, at);
         let line = raw.get(at..end).unwrap_or_default();
@@ -31,8 +39,16 @@ pub(crate) fn split(raw: &[u8]) -> (Fields<'_>, usize) {
         }
         let folded = line.first().is_some_and(|b| matches!(b, b' ' | b'\t'));
         match (folded, fields.last_mut(), name_len(line)) {
-            (true, Some((_, value)), _) => value.end = end,
-            (false, _, Some((name, colon))) => fields.push((at..at + name, at + colon + 1..end)),
+            (true, Some((_, value)), _) if kept => value.end = end,
+            (true, Some(_), _) => {}
+            (false, _, Some((name, colon))) => {
+                // A From that nobody counts could let a forged one pass.
+                let is_from = line.get(..name).is_some_and(|name| name.eq_ignore_ascii_case(b"From"));
+                kept = fields.len() < if is_from { MAX_FIELDS + 10 } else { MAX_FIELDS };
+                if kept {
+                    fields.push((at..at + name, at + colon + 1..end));
+                }
+            }
             (false, None, None) if at == 0 && (line.starts_with(b"From ") || line.starts_with(b">From ")) => {}
             _ => break,
         }
@@ -41,18 +57,27 @@ pub(crate) fn split(raw: &[u8]) -> (Fields<'_>, usize) {
     (Fields { raw, fields }, at)
 }
 
+/// Some programs end lines with a lone CR. Where the header is written like that, the mail with LF instead.
+pub(crate) fn with_line_feeds(raw: &[u8]) -> Cow<'_, [u8]> {
+    let start = raw.get(..LINE_END_GLANCE).unwrap_or(raw);
+    if start.contains(&b'\n') || !start.contains(&b'\r') {
+        return raw.into();
+    }
+    raw.iter().map(|b| if *b == b'\r' { b'\n' } else { *b }).collect::<Vec<u8>>().into()
+}
+
 /// Offset behind the line that starts at `at`.
 pub(crate) fn line_end(raw: &[u8], at: usize) -> usize {
     let rest = raw.get(at..).unwrap_or_default();
     rest.iter().position(|b| *b == b'\n').map_or(raw.len(), |n| at + n + 1)
 }
 
-/// Length of the field name that a line starts with, and the offset of its colon. `<` is allowed in names by the letter
-/// of RFC 5322, but a line that starts with it is XML whose sender forgot the header.
+/// Length of the field name that a line starts with, and the offset of its colon. By the letter of RFC 5322 a name may
+/// start with any sign, but a line that does is XML or JSON without a header.
 fn name_len(line: &[u8]) -> Option<(usize, usize)> {
     let colon = line.iter().take(256).position(|b| *b == b':')?;
     let name = line.get(..colon)?.trim_ascii_end();
-    let legal = !name.is_empty() && name.iter().all(|b| b.is_ascii_graphic() && *b != b'<');
+    let legal = name.first().is_some_and(u8::is_ascii_alphanumeric) && name.iter().all(u8::is_ascii_graphic);
     legal.then_some((name.len(), colon))
 }
 
@@ -155,9 +180,13 @@ fn limited(value: &[u8]) -> &[u8] {
     value.get(..MAX_FIELD).unwrap_or(value)
 }
 
-/// The parsers want the line end that closes a field; the last field of a cut mail has none.
+/// The parsers want the line end that closes a field, which the last field of a cut mail lacks, and UTF-8, which old
+/// senders do not write.
 fn with_end(value: &[u8]) -> Vec<u8> {
-    let mut value = limited(value).to_vec();
+    let mut value = match std::str::from_utf8(limited(value)) {
+        Ok(text) => text.as_bytes().to_vec(),
+        Err(_) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(limited(value)).0.into_owned().into_bytes(),
+    };
     value.extend_from_slice(b"\r\n");
     value
 }
@@ -206,6 +235,30 @@ mod tests {
         let (f, body) = fields(b"Subject: cut");
         assert_eq!(f.text("Subject").as_deref(), Some("cut"));
         assert!(body.is_empty());
+    }
+
+    #[test]
+    fn lone_carriage_returns_and_eight_bit_subjects() {
+        let raw = with_line_feeds(b"Subject: Gr\xfc\xdfe\rX: y\r\rbody\r");
+        let (f, body) = fields(&raw);
+        assert_eq!(f.text("Subject").as_deref(), Some("Grüße"));
+        assert_eq!(body, b"body\n");
+        assert!(matches!(with_line_feeds(b"Subject: a\r\n\r\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_header_without_end_is_bounded_but_every_from_counts() {
+        let raw = "X: y\n z\n".repeat(100_000) + "From: a@b\nFrom: c@d\n\nbody";
+        let (f, body) = fields(raw.as_bytes());
+        assert_eq!(f.all("X").count(), MAX_FIELDS);
+        assert_eq!(f.all("From").count(), 2);
+        assert_eq!(body, b"body");
+    }
+
+    #[test]
+    fn json_is_no_header() {
+        assert!(fields(b"{\"a\": 1}").0.is_empty());
+        assert!(fields(b"[{\"a\": 1}]").0.is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod native;
 mod plain;
 mod read;
 mod time;
+mod tree;
 mod unique;
 mod xml;
 
@@ -30,12 +31,12 @@ pub use time::adjust_clock;
 
 /// Reads a mail. The time that it takes grows with its size, times at most [`Limits::mime_depth`].
 pub fn mail(raw: &[u8], plain: Plain, limits: &Limits) -> Mail {
-    read::mail(raw, plain, limits)
+    read::mail(&fields::with_line_feeds(raw), plain, limits)
 }
 
 /// Reads only the header: who sent it, when, under which Message-ID.
 pub fn header(raw: &[u8]) -> Header {
-    read::header(&fields::split(raw).0)
+    read::header(&fields::split(&fields::with_line_feeds(raw)).0)
 }
 
 /// As [`mail`]; a panic, which would be a mistake of ours, quarantines this one mail instead of stopping the gateway.
@@ -52,8 +53,11 @@ pub fn header_caught(raw: &[u8]) -> Header {
 fn failed(raw: &[u8], panic: &(dyn std::any::Any + Send)) -> Mail {
     let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let header = header_caught(raw);
-    let digest =
-        MailDigest { message_id: header.message_id.clone(), date: header.date, body_sha256: read::body_sha256(raw) };
+    let digest = MailDigest {
+        message_id: header.message_id.clone(),
+        date: header.date,
+        body_sha256: read::body_sha256(&fields::with_line_feeds(raw)),
+    };
     let reason = format!("the parser failed on it: {}", xml::shown(said.unwrap_or("no reason given")));
     Mail { header, digest, outcome: Outcome::Quarantined(reason) }
 }

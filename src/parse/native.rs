@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use crate::model::{Format, Key, Severity, Status};
 
 use super::draft::{Context, Draft, Word, at, capped, empty, is_link, label, none_of, title, word};
+use super::fields::one_line;
 use super::time;
-use super::xml::{El, shown};
+use super::tree::El;
+use super::xml::shown;
 
 /// Its namespace.
 pub(crate) const SPACE: &str = "urn:mailbell:alert:1";
@@ -30,7 +32,8 @@ pub(crate) fn read(el: &El<'_>, context: &Context<'_>) -> Result<Draft, String> 
 
 fn attributes(el: &El<'_>, context: &Context<'_>, draft: &mut Draft) -> Result<(), String> {
     for (name, value) in el.attributes() {
-        let value = value.trim();
+        let value = one_line(value);
+        let value = value.as_str();
         match name.as_str() {
             "id" if !value.is_empty() => {
                 draft.alert.id = capped(value.to_owned(), "id", context.limits, &mut draft.alert.warnings);

@@ -31,24 +31,30 @@ pub(crate) fn read(severity: Severity, text: String, context: &Context<'_>) -> A
     alert
 }
 
-/// The text of a mail: its own, or else that of the mails that it forwards. `without` are parts that are no text for people.
+/// The text of a mail: what it says itself, or else what it attaches as text, or else what the mails say that it forwards.
+/// `without` are parts that are no text for people.
 pub(crate) fn text(tree: &Tree<'_>, without: &[usize]) -> String {
-    let readable =
-        |n: &usize| tree.parts.get(*n).is_some_and(|p| is_text(p) && !tree.is_ignored(p)) && !without.contains(n);
-    let all: Vec<usize> = (0..tree.parts.len()).filter(readable).collect();
-    let own: Vec<usize> = all.iter().copied().filter(|n| tree.parts.get(*n).is_some_and(|p| p.mail == 0)).collect();
-    let own = joined(tree, &own);
-    if own.is_empty() { joined(tree, &all) } else { own }
+    let parts = tree.parts.iter().enumerate();
+    let readable = parts.filter(|(n, part)| is_text(part) && !tree.is_ignored(part) && !without.contains(n));
+    let all: Vec<&Part<'_>> = readable.map(|(_, part)| part).collect();
+    let pick = |wanted: &dyn Fn(&Part<'_>) -> bool| {
+        joined(&all.iter().copied().filter(|part| wanted(part)).collect::<Vec<_>>())
+    };
+    let own = pick(&|part| part.mail == 0 && !part.attachment);
+    if !own.is_empty() {
+        return own;
+    }
+    let attached = pick(&|part| part.mail == 0 && part.attachment);
+    if attached.is_empty() { pick(&|part| part.mail > 0 && !part.attachment) } else { attached }
 }
 
 fn is_text(part: &Part<'_>) -> bool {
-    matches!(part.media.as_str(), "text/plain" | "text/html") && !part.attachment
+    matches!(part.media.as_str(), "text/plain" | "text/html")
 }
 
 /// The parts as one text; of alternatives the plain one, unless it is empty.
-fn joined(tree: &Tree<'_>, parts: &[usize]) -> String {
-    let texts: Vec<(&Part<'_>, String)> =
-        parts.iter().filter_map(|n| tree.parts.get(*n)).map(|part| (part, decoded(part))).collect();
+fn joined(parts: &[&Part<'_>]) -> String {
+    let texts: Vec<(&Part<'_>, String)> = parts.iter().map(|part| (*part, decoded(part))).collect();
     let plain: Vec<usize> = texts
         .iter()
         .filter(|(part, text)| part.media == "text/plain" && !text.is_empty())

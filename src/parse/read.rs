@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{Alert, Key, MailDigest};
 
-use super::document::{self, Found};
+use super::document::{self, Found, Placed};
 use super::draft::{Context, Draft, MAX_WARNINGS};
 use super::fields::{self, Fields};
 use super::mime::{self, Tree};
@@ -65,7 +65,8 @@ fn outcome(raw: &[u8], fields: &Fields<'_>, header: &Header, plain: Plain, limit
     let context = Context { header, limits };
     let mut found = document::read_all(&candidates, &context);
     let xml: Vec<usize> = candidates.iter().map(|c| c.index).collect();
-    let mut alerts = named(unique::once(std::mem::take(&mut found.alerts), &mut found.bad), raw, header);
+    let drafts = unique::once(std::mem::take(&mut found.alerts), &mut found.bad);
+    let mut alerts = named(drafts, &found.bad_places, raw, header);
     if alerts.is_empty() && found.bad.is_empty() {
         match without_alert_xml(fields, &tree, &xml, found, plain, &context) {
             Ok(alert) => {
@@ -109,11 +110,13 @@ fn without_alert_xml(
     Ok(alert)
 }
 
-/// The alerts in the order of the mail, each with its identifier and key.
-fn named(mut drafts: Vec<document::Placed>, raw: &[u8], header: &Header) -> Vec<Alert> {
+/// The alerts in the order of the mail, each with its identifier and key. Broken ones count too, so that the numbers stay
+/// when a mail is read again by a version that understands them.
+fn named(mut drafts: Vec<Placed>, bad: &[(usize, usize)], raw: &[u8], header: &Header) -> Vec<Alert> {
     drafts.sort_by_key(|placed| placed.place);
-    let names = drafts.into_iter().enumerate();
-    names.map(|(n, placed)| finished(placed.draft, n + 1, raw, header)).collect()
+    let number = |n: usize, placed: &Placed| 1 + n + bad.iter().filter(|place| **place < placed.place).count();
+    let numbered = drafts.into_iter().enumerate().map(|(n, placed)| (number(n, &placed), placed.draft));
+    numbered.map(|(n, draft)| finished(draft, n, raw, header)).collect()
 }
 
 /// The nth alert of a mail: without an identifier of its own it has the Message-ID, without a key the identifier.

@@ -27,6 +27,10 @@ pub trait Express: Send + Sync {
 
     /// Gives back places that were reserved in a D2 that failed.
     fn release(&self, places: usize);
+
+    /// Writes what was born `sending` under `epoch`; each had a place reserved. Returns the stanza ids of those that were not
+    /// written, because the session changed meanwhile.
+    fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId>;
 }
 
 /// What intake needs: from the mailbox to the queue.

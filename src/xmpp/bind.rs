@@ -12,6 +12,7 @@ use super::xml::{CLIENT, Xml, condition};
 use crate::model::Jid;
 
 const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
 /// The server's answer to `<resume/>`, with how many of our stanzas it handled.
@@ -50,20 +51,35 @@ pub fn offers_sm(features: &Element) -> bool {
 /// Binds the resource and gives the full JID that the server made of it.
 pub async fn bind(link: &mut Link, settings: &Settings) -> Result<Jid, Failure> {
     let resource = Xml::new("resource", BIND).text(&settings.resource);
-    let ask =
-        Xml::new("iq", CLIENT).attr("type", "set").attr("id", "bind").child(Xml::new("bind", BIND).child(resource));
+    let answer = request(link, "bind", Xml::new("bind", BIND).child(resource), settings).await?;
+    let jid = answer.get_child("bind", BIND).and_then(|b| b.get_child("jid", BIND)).map(Element::text);
+    match (answer.attr("type"), jid.as_deref().map(Jid::new)) {
+        (Some("result"), Some(Ok(jid))) if jid.to_bare() == settings.jid => Ok(jid),
+        (Some("error"), _) => Err(bind_error(&answer, settings)),
+        _ => Err(Failure::transient("the server bound us to an address that is not ours")),
+    }
+}
+
+/// Old servers want the session opened after binding (RFC 3921 §3); newer ones say that it is optional.
+pub async fn open_session(link: &mut Link, features: &Element, settings: &Settings) -> Result<(), Failure> {
+    let wanted = features.get_child("session", SESSION).is_some_and(|s| !s.has_child("optional", SESSION));
+    if wanted {
+        let answer = request(link, "session", Xml::new("session", SESSION), settings).await?;
+        if answer.attr("type") != Some("result") {
+            return Err(Failure::transient("the server refused to open a session"));
+        }
+    }
+    Ok(())
+}
+
+async fn request(link: &mut Link, id: &str, payload: Xml, settings: &Settings) -> Result<Element, Failure> {
+    let ask = Xml::new("iq", CLIENT).attr("type", "set").attr("id", id).child(payload);
     write(link, &ask.build()).await?;
     loop {
         let answer = read(link, settings).await?;
-        if answer.name() != "iq" || answer.attr("id") != Some("bind") {
-            continue;
+        if answer.is("iq", CLIENT) && answer.attr("id") == Some(id) {
+            return Ok(answer);
         }
-        let jid = answer.get_child("bind", BIND).and_then(|b| b.get_child("jid", BIND)).map(Element::text);
-        return match (answer.attr("type"), jid.as_deref().map(Jid::new)) {
-            (Some("result"), Some(Ok(jid))) if jid.to_bare() == settings.jid => Ok(jid),
-            (Some("error"), _) => Err(bind_error(&answer, settings)),
-            _ => Err(Failure::transient("the server bound us to an address that is not ours")),
-        };
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_xmpp::xmlstream::{InitiatingStream, ReadError, StreamHeader, Timeouts, XmlStream, initiate_stream};
 use xmpp_parsers::minidom::Element;
+use xso::exports::rxml;
 
 use super::Settings;
 use super::failure::{Failure, stream_error};
@@ -241,10 +242,16 @@ fn broken(err: io::Error) -> Failure {
 }
 
 fn broken_reason(err: &io::Error) -> String {
-    match err.kind() {
-        io::ErrorKind::UnexpectedEof => "the server closed the connection".into(),
-        // Also what the stream layer makes of an end between two stanzas.
-        io::ErrorKind::InvalidData if err.to_string().starts_with("eof") => "the server closed the connection".into(),
-        _ => format!("the connection broke: {err}"),
+    // What the XML reader makes of an end between two stanzas, and within one.
+    let between = err.kind() == io::ErrorKind::InvalidData && err.to_string().starts_with("eof");
+    let within = matches!(xml_error(err), Some(rxml::Error::InvalidEof(_)));
+    if between || within || err.kind() == io::ErrorKind::UnexpectedEof {
+        return "the server closed the connection".into();
     }
+    format!("the connection broke: {err}")
+}
+
+/// The XML reader's own error, where it is one.
+pub fn xml_error(err: &io::Error) -> Option<&rxml::Error> {
+    err.get_ref()?.downcast_ref()
 }

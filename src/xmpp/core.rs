@@ -9,6 +9,7 @@ use xmpp_parsers::minidom::Element;
 use xso::exports::rxml;
 
 use super::Settings;
+use super::connect::xml_error;
 use super::failure::Failure;
 use super::handle::Gate;
 use super::outbox::Outbox;
@@ -100,8 +101,7 @@ impl Core {
     /// resumption.
     pub fn poisoned(&self, err: &ReadError) -> bool {
         let ReadError::HardError(err) = err else { return false };
-        let inner = err.get_ref().and_then(|e| e.downcast_ref::<rxml::Error>());
-        let poisoned = inner.is_some_and(|e| !matches!(e, rxml::Error::InvalidEof(_)));
+        let poisoned = xml_error(err).is_some_and(|e| !matches!(e, rxml::Error::InvalidEof(_)));
         if poisoned {
             tracing::warn!(%err, "a stanza that cannot be read is skipped; the connection is made anew");
         }

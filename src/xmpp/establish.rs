@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use xmpp_parsers::minidom::Element;
 
 use super::Settings;
-use super::bind::{Management, Resumed, bind, enable, location, offers_sm, resume};
+use super::bind::{Management, Resumed, bind, enable, location, offers_sm, open_session, resume};
 use super::connect::{Link, open};
 use super::failure::{Class, Failure};
 use super::login::login;
@@ -113,6 +113,7 @@ async fn session(link: &mut Link, features: &Element, settings: &Settings, old: 
     if jid.resource().map(|r| r.as_str()) != Some(&settings.resource) {
         tracing::warn!(%jid, "the server gave the session another resource than the one asked for");
     }
+    open_session(link, features, settings).await?;
     let management = if managed { enable(link, settings).await? } else { Management::None };
     Ok(Kind::New { old_handled, management })
 }

@@ -69,13 +69,14 @@ pub fn stream_error(error: &Element, account: &str) -> Failure {
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
+    last: Option<Class>,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(60);
     const REFUSED_FIRST: Duration = Duration::from_secs(60);
-    const REFUSED_LONGEST: Duration = Duration::from_secs(600);
+    const REFUSED_LONGEST: Duration = Duration::from_secs(300);
     const CONFLICT_FIRST: Duration = Duration::from_secs(15);
     const CONFLICT_LONGEST: Duration = Duration::from_secs(300);
     /// A session that lived so long was stable.
@@ -90,6 +91,10 @@ impl Backoff {
 
     /// How long to wait now; `chance` between 0 and 1 spreads it.
     pub fn next(&mut self, class: Class, chance: f64) -> Duration {
+        if self.last != Some(class) {
+            // A new kind of trouble: a server that was down for hours and now refuses the password is asked again soon.
+            *self = Self { failures: 0, last: Some(class) };
+        }
         let (first, longest) = match class {
             Class::Transient => (Self::FIRST, Self::LONGEST),
             Class::Refused => (Self::REFUSED_FIRST, Self::REFUSED_LONGEST),
@@ -115,8 +120,9 @@ mod tests {
         backoff.lived(Duration::from_secs(11));
         assert_eq!(backoff.next(Class::Transient, 0.0).as_millis(), 250);
         for _ in 0..100 {
-            assert!(backoff.next(Class::Refused, 1.0) <= Duration::from_secs(600));
+            assert!(backoff.next(Class::Refused, 1.0) <= Duration::from_secs(300));
         }
+        assert_eq!(backoff.next(Class::Transient, 1.0).as_millis(), 500);
         assert!(Backoff::default().next(Class::Refused, 0.0) >= Duration::from_secs(30));
     }
 

@@ -361,6 +361,26 @@ async fn a_lost_idle_connection_is_an_error_and_the_next_listing_connects_again(
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_is_an_error_each_time_and_no_reason_to_give_up() {
+    let ca = Ca::new();
+    let mut dovecot = Dovecot::start(&ca, &["alerts"]);
+    dovecot.deliver("alerts", &mail(1, 100));
+    let proxy = Proxy::start(dovecot.imap).await;
+    let mut mailbox = mailbox::open(Settings { port: proxy.port, ..imap(&dovecot) }).unwrap();
+    proxy.refuse(true);
+    for _ in 0..2 {
+        assert_failure(mailbox.list(None).await, Failure::Transient, &format!("127.0.0.1:{}", proxy.port));
+    }
+    proxy.heal();
+    let listing = mailbox.list(None).await.unwrap();
+    dovecot.kill();
+    assert_failure(mailbox.fetch(&listing.entries, u64::MAX).await, Failure::Transient, "127.0.0.1");
+    assert_failure(mailbox.clear(&cursors(&listing.entries), &After::Seen).await, Failure::Transient, "127.0.0.1");
+    dovecot.restart();
+    assert_eq!(mailbox.fetch(&listing.entries, u64::MAX).await.unwrap().len(), 1, "without another listing, too");
+}
+
+#[tokio::test]
 async fn a_refused_login_is_told_at_once_and_no_password_is_shown() {
     let ca = Ca::new();
     let dovecot = Dovecot::start(&ca, &["alerts"]);

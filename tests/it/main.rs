@@ -7,6 +7,7 @@
 mod config;
 mod flow;
 mod layering;
+mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod support;

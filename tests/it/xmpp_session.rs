@@ -123,7 +123,7 @@ impl Bot {
 
     fn send(&self, letter: Letter) -> StanzaId {
         let id = letter.stanza_id.clone();
-        self.handle.send(letter).unwrap();
+        assert!(self.handle.send(letter).is_ok(), "no room; seen: {:#?}", self.seen);
         id
     }
 
@@ -189,7 +189,7 @@ async fn a_wrong_password_is_refused_in_plain_words() {
     let start = "alerts@example.test: the server refused the password (not-authorized); correct [xmpp] password";
     assert!(reason.starts_with(start), "{reason}");
     assert_eq!(bot.handle.room(), 0);
-    assert_eq!(bot.handle.send(letter("alice", "x")).is_err(), true);
+    assert!(bot.handle.send(letter("alice", "x")).is_err());
     assert!(bot.stop().await < Duration::from_secs(2), "it also ends while it waits");
 }
 
@@ -284,9 +284,7 @@ async fn subscriptions_grow_from_empty_rosters_with_contacts_only() {
     }
     let mallory = Client::login(prosody.c2s, "mallory").await;
     mallory.raw("<presence type='subscribe' to='alerts@example.test'/>").await;
-    let answer =
-        mallory.wait("a denial", SOON, |s| s.element.name() == "presence" && s.from() == "alerts@example.test").await;
-    assert_eq!(answer.attr("type"), Some("unsubscribed"));
+    mallory.wait("a denial", SOON, |s| s.attr("type") == Some("unsubscribed")).await;
     alice.raw("<presence type='unsubscribed' to='alerts@example.test'/>").await;
     bot.wait("the withdrawal", |e| *e == Event::Subscription { who: jid("alice"), granted: false }).await;
     assert!(!format!("{:?}", bot.seen).contains("mallory"), "{:?}", bot.seen);
@@ -471,7 +469,6 @@ async fn a_cut_connection_is_resumed_without_a_second_copy() {
     let forwarder = Forwarder::start(prosody.c2s).await;
     let mut bot = Bot::up(settings(forwarder.port, &ca, &["alice"])).await;
     let alice = Client::login(prosody.c2s, "alice").await;
-    let mut sent = Vec::new();
     for round in 0..3 {
         for n in 0..40 {
             if n == 20 {
@@ -487,10 +484,8 @@ async fn a_cut_connection_is_resumed_without_a_second_copy() {
         assert_eq!(bot.handle.room(), 0, "nothing is taken while the session is down");
         bot.wait("the resumption", |e| matches!(e, Event::Up { .. })).await;
         assert_eq!(bot.seen.last(), Some(&Event::Up { resumed: true }));
-        sent.push(bot.send(letter("alice", &format!("after {round}"))));
-    }
-    for id in &sent {
-        bot.wait_accepted(id).await;
+        let id = bot.send(letter("alice", &format!("after {round}")));
+        bot.wait_accepted(&id).await;
     }
     assert_eq!(bot.handle.in_flight(), 0);
     alice.wait_message(|m| m.body().as_deref() == Some("after 2"), SOON).await;
@@ -638,38 +633,89 @@ async fn what_is_in_flight_at_the_end_is_still_written() {
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='1' from='example.test'>";
 
+type Script = Vec<(&'static str, String)>;
+
 /// A server that says each of these lines once the client has sent something that contains its key.
-async fn scripted(script: Vec<(&'static str, String)>) -> u16 {
+async fn scripted(script: Script) -> u16 {
+    scripted_each(vec![script]).await
+}
+
+/// The same, with a script for each connection in turn; the last one serves all that follow.
+async fn scripted_each(scripts: Vec<Script>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let script = script.clone();
-            tokio::spawn(async move {
-                let mut heard = Vec::new();
-                for (key, answer) in script {
-                    loop {
-                        if let Some(at) = heard.windows(key.len()).position(|w| w == key.as_bytes()) {
-                            heard.drain(..at + key.len());
-                            break;
-                        }
-                        let mut chunk = [0; 4096];
-                        match stream.read(&mut chunk).await {
-                            Ok(n) if n > 0 => heard.extend_from_slice(&chunk[..n]),
-                            _ => return,
-                        }
-                    }
-                    if stream.write_all(answer.as_bytes()).await.is_err() {
-                        return;
-                    }
-                }
-                // Silent, but there.
-                let mut rest = [0; 4096];
-                while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
-            });
+        let mut scripts = scripts.into_iter().peekable();
+        while let Ok((stream, _)) = listener.accept().await {
+            let script = scripts.next().unwrap();
+            if scripts.peek().is_none() {
+                scripts = vec![script.clone()].into_iter().peekable();
+            }
+            tokio::spawn(play(stream, script));
         }
     });
     port
+}
+
+async fn play(mut stream: TcpStream, script: Script) {
+    let mut heard = Vec::new();
+    for (key, answer) in script {
+        let asked = loop {
+            if let Some(at) = heard.windows(key.len()).position(|w| w == key.as_bytes()) {
+                break heard.drain(..at + key.len()).collect::<Vec<u8>>();
+            }
+            let mut chunk = [0; 4096];
+            match stream.read(&mut chunk).await {
+                Ok(n) if n > 0 => heard.extend_from_slice(&chunk[..n]),
+                _ => return,
+            }
+        };
+        let asked = String::from_utf8_lossy(&asked).replace('"', "'");
+        let id = asked.rsplit_once(" id='").and_then(|(_, rest)| rest.split('\'').next());
+        let answer = answer.replace("{id}", id.unwrap_or_default());
+        if answer == CLOSE || stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+    // Silent, but there.
+    let mut rest = [0; 4096];
+    while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
+}
+
+/// As an answer: the connection ends.
+const CLOSE: &str = "close";
+/// An empty roster; `{id}` is the last id that was heard.
+const ROSTER: &str = "<iq type='result' id='{id}'/>";
+
+/// The login, as far as the features behind it; PLAIN, for which a script needs no arithmetic.
+fn login_script() -> Script {
+    let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+        <mechanism>PLAIN</mechanism></mechanisms></stream:features>";
+    let bound = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><sm xmlns='urn:xmpp:sm:3'/>\
+        <session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></stream:features>";
+    vec![
+        ("version='1.0'", format!("{HEADER}{features}")),
+        ("</auth>", "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>".into()),
+        ("version='1.0'", format!("{HEADER}{bound}")),
+    ]
+}
+
+/// From the features to stream management.
+fn session_script(enabled: &str) -> Script {
+    vec![
+        (
+            "</iq>",
+            "<iq type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+             <jid>alerts@example.test/mailbell</jid></bind></iq>"
+                .into(),
+        ),
+        ("</iq>", "<iq type='result' id='session'/>".into()),
+        ("<enable", format!("<enabled xmlns='urn:xmpp:sm:3' {enabled}/>")),
+    ]
+}
+
+fn scripted_settings(port: u16, ca: &Ca) -> Settings {
+    Settings { tls: TlsMode::None, allow_plain: true, ..settings(port, ca, &["alice"]) }
 }
 
 async fn first_failure(settings: Settings) -> Event {
@@ -730,6 +776,62 @@ async fn a_server_that_cannot_prove_itself_is_not_believed() {
     .await;
     let event = first_failure(Settings { tls: TlsMode::None, ..settings(port, &ca, &[]) }).await;
     assert!(matches!(&event, Event::Refused { reason } if reason.contains("may be an impostor")), "{event:?}");
+}
+
+#[tokio::test]
+async fn an_impossible_acknowledgement_ends_the_session_for_good() {
+    let ca = Ca::new();
+    let roster = vec![("jabber:iq:roster", ROSTER.into()), ("</message>", "<a xmlns='urn:xmpp:sm:3' h='99'/>".into())];
+    let first = [login_script(), session_script("resume='true' id='s1'"), roster].concat();
+    // The second time it must bind anew, not resume.
+    let again = vec![("jabber:iq:roster", ROSTER.into())];
+    let second = [login_script(), session_script("resume='true' id='s2'"), again].concat();
+    let mut bot = Bot::up(scripted_settings(scripted_each(vec![first, second]).await, &ca)).await;
+    let id = bot.send(letter("alice", "x"));
+    let down = bot.wait("the end", |e| matches!(e, Event::Down { .. })).await;
+    assert!(format!("{down:?}").contains("acknowledged 99 stanzas; between 0 and"), "{down:?}");
+    bot.wait("a new session", |e| *e == Event::Up { resumed: false }).await;
+    assert_eq!((bot.lost(&id), bot.accepted(&id)), (1, 0));
+    assert_eq!(bot.handle.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_resumption_accepts_what_was_handled_and_loses_the_rest() {
+    let ca = Ca::new();
+    let gone = "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>";
+    // Roster, presence, subscription, then the letters: four stanzas handled are one letter.
+    for (failed, accepted) in [
+        (format!("<failed xmlns='urn:xmpp:sm:3'>{gone}</failed>"), 0),
+        (format!("<failed xmlns='urn:xmpp:sm:3' h='4'>{gone}<text xmlns='x'>?</text></failed>"), 1),
+        ("<failed xmlns='urn:xmpp:sm:3' h='99'/>".to_owned(), 0),
+    ] {
+        let cut = vec![("jabber:iq:roster", ROSTER.into()), ("</message>", CLOSE.into())];
+        let first = [login_script(), session_script("resume='1' id='s1'"), cut].concat();
+        let refused = vec![("previd='s1'", failed)];
+        let again = vec![("jabber:iq:roster", ROSTER.into())];
+        let second = [login_script(), refused, session_script("resume='true' id='s2'"), again].concat();
+        let mut bot = Bot::up(scripted_settings(scripted_each(vec![first, second]).await, &ca)).await;
+        let ids: Vec<_> = (0..3).map(|_| bot.send(letter("alice", "x"))).collect();
+        bot.wait("a new session", |e| *e == Event::Up { resumed: false }).await;
+        for (n, id) in ids.iter().enumerate() {
+            let handled = usize::from(n < accepted);
+            assert_eq!((bot.accepted(id), bot.lost(id)), (handled, 1 - handled), "{n}: {:#?}", bot.seen);
+        }
+        assert_eq!(bot.handle.in_flight(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_resumption_first_tries_where_the_server_points() {
+    let ca = Ca::new();
+    let resumed = vec![("previd='s1'", "<resumed xmlns='urn:xmpp:sm:3' previd='s1' h='2'/>".into())];
+    let other = scripted([login_script(), resumed].concat()).await;
+    let cut = vec![("jabber:iq:roster", ROSTER.into()), ("</message>", CLOSE.into())];
+    let enabled = format!("resume='true' id='s1' location='127.0.0.1:{other}'");
+    let first = scripted([login_script(), session_script(&enabled), cut].concat()).await;
+    let mut bot = Bot::up(scripted_settings(first, &ca)).await;
+    bot.send(letter("alice", "x"));
+    bot.wait("the resumption", |e| *e == Event::Up { resumed: true }).await;
 }
 
 // ---- A forwarder that cuts and stalls

@@ -6,6 +6,8 @@ use super::time;
 
 /// Most pieces that one triple may be torn into by blanks in its sender or identifier.
 const MAX_PIECES: usize = 6;
+/// Pieces that are no reference, after which the rest is not looked at.
+const MAX_UNREAD: usize = 100;
 /// Most references that are kept; a feed that lists more names its first alert among them.
 const MAX_REFERENCES: usize = 1000;
 
@@ -13,6 +15,7 @@ const MAX_REFERENCES: usize = 1000;
 pub(super) fn read(text: &str) -> (Vec<Reference>, String) {
     let mut found = Vec::new();
     let mut unread = String::new();
+    let mut strays = 0;
     let mut open: Vec<&str> = Vec::new();
     for piece in text.split_whitespace() {
         open.push(piece);
@@ -26,6 +29,10 @@ pub(super) fn read(text: &str) -> (Vec<Reference>, String) {
             }
         } else if open.len() >= MAX_PIECES {
             note(&mut unread, &[open.remove(0)]);
+            strays += 1;
+        }
+        if strays >= MAX_UNREAD {
+            break;
         }
     }
     note(&mut unread, &open);

@@ -34,18 +34,18 @@ macro_rules! quarantined {
 /// By default what has not ended, through the index of exactly that.
 const ACTIVE: &str = concat!(
     view!(),
-    "n.id IN (SELECT s.id FROM notification s WHERE s.state IN ('queued', 'held', 'sending', 'accepted')) AND n.id > ?2 \
-     AND (?3 IS NULL OR n.recipient = ?3) AND (?4 IS NULL OR n.alert = ?4) ORDER BY n.id LIMIT ?5"
+    "n.id IN (SELECT s.id FROM notification s WHERE s.state IN ('queued', 'held', 'sending', 'accepted')) AND n.id > $2 \
+     AND ($3 IS NULL OR n.recipient = $3) AND ($4 IS NULL OR n.alert = $4) ORDER BY n.id LIMIT $5"
 );
 const BY_ALERT: &str = concat!(
     view!(),
-    "n.alert = ?4 AND n.state IN (SELECT value FROM json_each(?1)) AND n.id > ?2 AND (?3 IS NULL OR n.recipient = ?3) \
-     ORDER BY n.id LIMIT ?5"
+    "n.alert = $4 AND n.state IN (SELECT value FROM json_each($1)) AND n.id > $2 AND ($3 IS NULL OR n.recipient = $3) \
+     ORDER BY n.id LIMIT $5"
 );
 const BY_STATE: &str = concat!(
     view!(),
-    "n.state IN (SELECT value FROM json_each(?1)) AND n.id > ?2 AND (?3 IS NULL OR n.recipient = ?3) \
-     ORDER BY n.id LIMIT ?5"
+    "n.state IN (SELECT value FROM json_each($1)) AND n.id > $2 AND ($3 IS NULL OR n.recipient = $3) \
+     ORDER BY n.id LIMIT $5"
 );
 
 fn view(row: &SqliteRow) -> Result<NotificationView, StoreError> {
@@ -104,13 +104,13 @@ impl Desk for Sqlite {
 
     async fn show_alert(&self, id: AlertId) -> Result<Option<MessageView>, StoreError> {
         let mut lease = self.desk().await?;
-        let sql = concat!("SELECT ", alert_columns!(), ", a.state, a.reason, a.message FROM alert a WHERE a.id = ?1");
+        let sql = concat!("SELECT ", alert_columns!(), ", a.state, a.reason, a.message FROM alert a WHERE a.id = $1");
         let found = sqlx::query(sql).bind(id.0).fetch_optional(&mut lease.conn).await.doing("reading an alert")?;
         let Some(row) = found else {
             lease.keep();
             return Ok(None);
         };
-        let all = concat!(view!(), "n.alert = ?1 ORDER BY n.id");
+        let all = concat!(view!(), "n.alert = $1 ORDER BY n.id");
         let found = sqlx::query(all).bind(id.0).fetch_all(&mut lease.conn).await.doing("reading an alert")?;
         let notifications = found.iter().map(view).collect::<Result<Vec<_>, _>>()?;
         let timeline = timeline(&mut lease.conn, id, &notifications).await?;
@@ -127,7 +127,7 @@ impl Desk for Sqlite {
 
     async fn show(&self, id: NotificationId) -> Result<Option<NotificationView>, StoreError> {
         let mut lease = self.desk().await?;
-        let sql = concat!(view!(), "n.id = ?1");
+        let sql = concat!(view!(), "n.id = $1");
         let found =
             sqlx::query(sql).bind(id.0).fetch_optional(&mut lease.conn).await.doing("reading a notification")?;
         lease.keep();
@@ -143,8 +143,8 @@ impl Desk for Sqlite {
         let sql = concat!(
             "UPDATE notification SET state = 'queued', forced = 1, in_doubt = 0, carrier = NULL, unsaid = 0, \
                not_before = NULL, held_until = NULL, expires = NULL, ended = NULL, reason = 'an operator asked' \
-               WHERE id = ?1 AND ?2 IS NOT NULL; ",
-            mirror!("d.id = ?1")
+               WHERE id = $1 AND $2 IS NOT NULL; ",
+            mirror!("d.id = $1")
         );
         self.written(self.act(id, &FROM, sql, "sent", "an operator asked", now).await)
     }
@@ -152,8 +152,8 @@ impl Desk for Sqlite {
     async fn expire_now(&self, id: NotificationId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         const FROM: [NotificationState; 2] = [NotificationState::Queued, NotificationState::Held];
         let sql = concat!(
-            "UPDATE notification SET state = 'expired', carrier = NULL, ended = ?2, reason = ?3 WHERE id = ?1; ",
-            mirror!("d.id = ?1")
+            "UPDATE notification SET state = 'expired', carrier = NULL, ended = $2, reason = $3 WHERE id = $1; ",
+            mirror!("d.id = $1")
         );
         self.written(self.act(id, &FROM, sql, "ended", reason, now).await)
     }
@@ -163,7 +163,7 @@ impl Desk for Sqlite {
         let limit = if limit == 0 { 100 } else { limit.min(MOST) };
         let found = sqlx::query(concat!(
             quarantined!(),
-            "m.id IN (SELECT DISTINCT q.message FROM quarantine_reason q WHERE q.message > ?1 ORDER BY q.message LIMIT ?2) \
+            "m.id IN (SELECT DISTINCT q.message FROM quarantine_reason q WHERE q.message > $1 ORDER BY q.message LIMIT $2) \
              ORDER BY m.id"
         ))
         .bind(after.map_or(0, |id| id.0))
@@ -177,7 +177,7 @@ impl Desk for Sqlite {
 
     async fn quarantined(&self, id: MessageId) -> Result<Option<(QuarantineView, Option<Vec<u8>>)>, StoreError> {
         let mut lease = self.desk().await?;
-        let sql = concat!(quarantined!(), "m.id = ?1 AND m.id IN (SELECT q.message FROM quarantine_reason q)");
+        let sql = concat!(quarantined!(), "m.id = $1 AND m.id IN (SELECT q.message FROM quarantine_reason q)");
         let found =
             sqlx::query(sql).bind(id.0).fetch_optional(&mut lease.conn).await.doing("reading the quarantine")?;
         lease.keep();
@@ -210,7 +210,7 @@ impl Sqlite {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut lease = self.begin().await?;
-        let found = sqlx::query("SELECT state FROM notification WHERE id = ?1").bind(id.0);
+        let found = sqlx::query("SELECT state FROM notification WHERE id = $1").bind(id.0);
         let found = found.fetch_optional(&mut lease.conn).await.doing("reading a notification")?;
         let allowed = match found.map(|row| row.word::<NotificationState>("state")).transpose()? {
             None => Err(refused(format!("there is no notification {id}"))),

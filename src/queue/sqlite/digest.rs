@@ -14,10 +14,10 @@ use crate::queue::{Returning, StoreError};
 const HELD: &str = concat!(
     "SELECT * FROM (SELECT ",
     notification_columns!(),
-    " FROM notification n WHERE n.jid = ?1 AND n.state = 'held' AND n.severity = 'critical' ORDER BY n.id LIMIT ?2) \
+    " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity = 'critical' ORDER BY n.id LIMIT $2) \
      UNION ALL SELECT * FROM (SELECT ",
     notification_columns!(),
-    " FROM notification n WHERE n.jid = ?1 AND n.state = 'held' AND n.severity <> 'critical' ORDER BY n.id LIMIT ?2)"
+    " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity <> 'critical' ORDER BY n.id LIMIT $2)"
 );
 
 pub(super) async fn returning(store: &Sqlite, recipient: &BareJid, limit: usize) -> Result<Returning, StoreError> {
@@ -30,8 +30,8 @@ pub(super) async fn returning(store: &Sqlite, recipient: &BareJid, limit: usize)
         .doing("reading what is held")?;
     let held = rows::outgoing(&mut lease.conn, &held).await?;
     let found = sqlx::query(
-        "SELECT severity AS what, count(*) AS n FROM notification WHERE jid = ?1 AND state = 'held' GROUP BY severity \
-         UNION ALL SELECT state, count(*) FROM notification WHERE jid = ?1 AND unsaid = 1 GROUP BY state",
+        "SELECT severity AS what, count(*) AS n FROM notification WHERE jid = $1 AND state = 'held' GROUP BY severity \
+         UNION ALL SELECT state, count(*) FROM notification WHERE jid = $1 AND unsaid = 1 GROUP BY state",
     )
     .bind(recipient.as_str())
     .fetch_all(&mut lease.conn)
@@ -60,7 +60,7 @@ pub(super) async fn digest(
 ) -> Result<Option<NotificationId>, StoreError> {
     let mut lease = store.begin().await?;
     let held = sqlx::query(
-        "SELECT id, severity, delivery FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND jid = ?2 \
+        "SELECT id, severity, delivery FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND jid = $2 \
          AND +state = 'held' AND severity <> 'critical'",
     )
     .bind(json(covers)?)
@@ -76,10 +76,10 @@ pub(super) async fn digest(
     let ids = json(&rows::notification_ids(&held)?)?;
     sqlx::query(
         "INSERT INTO notification (id, kind, recipient, jid, lang, groups, delivery, stanza_id, state, severity, rank, \
-           text, created) VALUES (?1, 'digest', ?2, ?3, ?4, '[]', ?5, ?6, 'queued', ?7, ?8, ?9, ?10); \
-         UPDATE notification SET state = 'queued', carrier = ?1, held_until = NULL, reason = '' \
-           WHERE id IN (SELECT value FROM json_each(?11)); \
-         UPDATE notification SET unsaid = 0 WHERE jid = ?3 AND unsaid = 1",
+           text, created) VALUES ($1, 'digest', $2, $3, $4, '[]', $5, $6, 'queued', $7, $8, $9, $10); \
+         UPDATE notification SET state = 'queued', carrier = $1, held_until = NULL, reason = '' \
+           WHERE id IN (SELECT value FROM json_each($11)); \
+         UPDATE notification SET unsaid = 0 WHERE jid = $3 AND unsaid = 1",
     )
     .bind(id)
     .bind(recipient.name.as_str())

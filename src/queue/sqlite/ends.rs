@@ -26,13 +26,13 @@ pub(super) async fn hold(
     event_for_queued(&mut lease.conn, &ids, now, "held", reason).await?;
     // A digest is not held: what it covers is, and the next one says what is true then.
     sqlx::query(
-        "UPDATE notification SET state = 'held', held_until = ?2, not_before = NULL, carrier = NULL, reason = ?3 \
-           WHERE carrier IN (SELECT d.id FROM notification d WHERE d.id IN (SELECT value FROM json_each(?1)) \
+        "UPDATE notification SET state = 'held', held_until = $2, not_before = NULL, carrier = NULL, reason = $3 \
+           WHERE carrier IN (SELECT d.id FROM notification d WHERE d.id IN (SELECT value FROM json_each($1)) \
            AND d.kind = 'digest' AND d.state = 'queued'); \
-         UPDATE notification SET state = 'superseded', ended = ?4, reason = 'held again' \
-           WHERE id IN (SELECT value FROM json_each(?1)) AND kind = 'digest' AND +state = 'queued'; \
-         UPDATE notification SET state = 'held', held_until = ?2, not_before = NULL, reason = ?3 \
-           WHERE id IN (SELECT value FROM json_each(?1)) AND +state = 'queued' AND carrier IS NULL",
+         UPDATE notification SET state = 'superseded', ended = $4, reason = 'held again' \
+           WHERE id IN (SELECT value FROM json_each($1)) AND kind = 'digest' AND +state = 'queued'; \
+         UPDATE notification SET state = 'held', held_until = $2, not_before = NULL, reason = $3 \
+           WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'queued' AND carrier IS NULL",
     )
     .bind(ids)
     .bind(us(until))
@@ -56,8 +56,8 @@ pub(super) async fn skip(
     let ids = json(ids)?;
     let mut lease = store.begin().await?;
     sqlx::query(
-        "UPDATE notification SET state = 'expired', ended = ?2, reason = ?3 \
-         WHERE id IN (SELECT value FROM json_each(?1)) AND +state = 'queued' AND carrier IS NULL AND kind <> 'digest'",
+        "UPDATE notification SET state = 'expired', ended = $2, reason = $3 \
+         WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'queued' AND carrier IS NULL AND kind <> 'digest'",
     )
     .bind(ids)
     .bind(us(now))
@@ -75,12 +75,12 @@ pub(super) async fn release_held(store: &Sqlite, ids: &[NotificationId], now: Ti
     let ids = json(ids)?;
     let mut lease = store.begin().await?;
     sqlx::query(
-        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?2, 'released', '' \
-           FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND +state = 'held' AND alert IS NOT NULL; \
+        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, $2, 'released', '' \
+           FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'held' AND alert IS NOT NULL; \
          UPDATE notification SET unsaid = 0 WHERE unsaid = 1 \
-           AND jid IN (SELECT jid FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND +state = 'held'); \
+           AND jid IN (SELECT jid FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'held'); \
          UPDATE notification SET state = 'queued', held_until = NULL, reason = '' \
-           WHERE id IN (SELECT value FROM json_each(?1)) AND +state = 'held'",
+           WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'held'",
     )
     .bind(ids)
     .bind(us(now))
@@ -95,12 +95,12 @@ pub(super) async fn expire(store: &Sqlite, now: Timestamp) -> Result<Vec<Ended>,
     // A time that has come is no timer any more.
     let found = sqlx::query(
         "UPDATE notification SET not_before = NULL \
-           WHERE state = 'queued' AND not_before IS NOT NULL AND not_before <= ?1; \
-         UPDATE notification SET state = 'expired', ended = ?1, unsaid = 1, \
+           WHERE state = 'queued' AND not_before IS NOT NULL AND not_before <= $1; \
+         UPDATE notification SET state = 'expired', ended = $1, unsaid = 1, \
            reason = 'the hold ended' || CASE reason WHEN '' THEN '' ELSE ': ' || reason END \
-           WHERE state = 'held' AND held_until <= ?1 RETURNING id, recipient, alert, severity; \
-         UPDATE notification SET state = 'expired', ended = ?1, unsaid = (state = 'held'), reason = 'of no use any more' \
-           WHERE (state = 'queued' OR state = 'held') AND expires IS NOT NULL AND expires <= ?1 \
+           WHERE state = 'held' AND held_until <= $1 RETURNING id, recipient, alert, severity; \
+         UPDATE notification SET state = 'expired', ended = $1, unsaid = (state = 'held'), reason = 'of no use any more' \
+           WHERE (state = 'queued' OR state = 'held') AND expires IS NOT NULL AND expires <= $1 \
            AND severity <> 'critical' AND carrier IS NULL RETURNING id, recipient, alert, severity",
     )
     .bind(us(now))
@@ -133,7 +133,7 @@ async fn nobody_told(conn: &mut SqliteConnection, alerts: &BTreeSet<i64>) -> Res
     let found = sqlx::query(
         "SELECT j.value AS alert, NOT EXISTS (SELECT 1 FROM notification n WHERE n.alert = j.value \
          AND n.state IN ('queued', 'held', 'sending', 'accepted', 'delivered', 'acknowledged', 'unconfirmed')) AS nobody \
-         FROM json_each(?1) j",
+         FROM json_each($1) j",
     )
     .bind(json(alerts)?)
     .fetch_all(conn)
@@ -150,7 +150,7 @@ async fn event_for_queued(
     detail: &str,
 ) -> Result<(), StoreError> {
     let sql = "SELECT coalesce(json_group_array(id), '[]') AS ids FROM notification \
-               WHERE id IN (SELECT value FROM json_each(?1)) AND +state = 'queued'";
+               WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'queued'";
     let row = sqlx::query(sql).bind(ids).fetch_one(&mut *conn).await.doing("holding")?;
     event(conn, &row.text("ids")?, now, what, detail).await
 }

@@ -42,7 +42,7 @@ impl Inbox for Sqlite {
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError> {
         let mut lease = self.reader().await?;
         let sql =
-            "SELECT id, uidvalidity, uid, uidl, rejected FROM message WHERE mailbox = ?1 AND cleared = 0 ORDER BY id";
+            "SELECT id, uidvalidity, uid, uidl, rejected FROM message WHERE mailbox = $1 AND cleared = 0 ORDER BY id";
         let found =
             sqlx::query(sql).bind(mailbox.as_str()).fetch_all(&mut lease.conn).await.doing("reading uncleared")?;
         lease.keep();
@@ -59,12 +59,12 @@ impl Inbox for Sqlite {
     }
 
     async fn mark_rejected(&self, ids: &[MessageId]) -> Result<(), StoreError> {
-        let sql = "UPDATE message SET rejected = 1 WHERE id IN (SELECT value FROM json_each(?1))";
+        let sql = "UPDATE message SET rejected = 1 WHERE id IN (SELECT value FROM json_each($1))";
         self.written(self.mark(sql, ids).await)
     }
 
     async fn cleared(&self, ids: &[MessageId]) -> Result<(), StoreError> {
-        let sql = "UPDATE message SET cleared = 1 WHERE id IN (SELECT value FROM json_each(?1))";
+        let sql = "UPDATE message SET cleared = 1 WHERE id IN (SELECT value FROM json_each($1))";
         self.written(self.mark(sql, ids).await)
     }
 
@@ -74,7 +74,7 @@ impl Inbox for Sqlite {
 
     async fn waiting(&self, mailbox: &MailboxName) -> Result<u64, StoreError> {
         let mut lease = self.reader().await?;
-        let sql = "SELECT count(*) AS n FROM message WHERE mailbox = ?1 AND state = 'ready'";
+        let sql = "SELECT count(*) AS n FROM message WHERE mailbox = $1 AND state = 'ready'";
         let row =
             sqlx::query(sql).bind(mailbox.as_str()).fetch_one(&mut lease.conn).await.doing("counting messages")?;
         lease.keep();
@@ -162,8 +162,8 @@ impl Sqlite {
             .collect();
         let mut lease = self.writer().await?;
         sqlx::query(
-            "UPDATE message SET retired = 1 WHERE mailbox = ?1 AND uidl IS NOT NULL AND retired = 0 AND cleared = 1 \
-             AND uidl NOT IN (SELECT value FROM json_each(?2))",
+            "UPDATE message SET retired = 1 WHERE mailbox = $1 AND uidl IS NOT NULL AND retired = 0 AND cleared = 1 \
+             AND uidl NOT IN (SELECT value FROM json_each($2))",
         )
         .bind(mailbox.as_str())
         .bind(json(&listed)?)
@@ -178,7 +178,7 @@ impl Sqlite {
         let mut lease = self.writer().await?;
         let done = sqlx::query(
             "DELETE FROM raw WHERE message IN (SELECT r.message FROM raw r JOIN message m ON m.id = r.message \
-             WHERE m.stored < ?1 AND m.state <> 'ready' ORDER BY r.message LIMIT ?2)",
+             WHERE m.stored < $1 AND m.state <> 'ready' ORDER BY r.message LIMIT $2)",
         )
         .bind(us(before))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -192,7 +192,7 @@ impl Sqlite {
 
 /// The next number of a table: one writer, so that it stays the next one until the commit.
 pub(super) async fn next_id(conn: &mut SqliteConnection, table: &'static str) -> Result<i64, StoreError> {
-    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?1), 0) + 1 AS id";
+    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = $1), 0) + 1 AS id";
     sqlx::query(sql).bind(table).fetch_one(conn).await.doing("numbering")?.int("id")
 }
 
@@ -211,8 +211,8 @@ async fn unknown(
     }
     let mut places = Vec::new();
     if !imap.is_empty() {
-        let sql = "SELECT value ->> 0 AS place FROM json_each(?2) WHERE NOT EXISTS (SELECT 1 FROM message m \
-                   WHERE m.mailbox = ?1 AND m.uidvalidity = (value ->> 1) AND m.uid = (value ->> 2))";
+        let sql = "SELECT value ->> 0 AS place FROM json_each($2) WHERE NOT EXISTS (SELECT 1 FROM message m \
+                   WHERE m.mailbox = $1 AND m.uidvalidity = (value ->> 1) AND m.uid = (value ->> 2))";
         places.extend(
             sqlx::query(sql)
                 .bind(mailbox.as_str())
@@ -223,8 +223,8 @@ async fn unknown(
         );
     }
     if !pop3.is_empty() {
-        let sql = "SELECT value ->> 0 AS place FROM json_each(?2) WHERE NOT EXISTS (SELECT 1 FROM message m \
-                   WHERE m.mailbox = ?1 AND m.uidl = (value ->> 1) AND m.retired = 0)";
+        let sql = "SELECT value ->> 0 AS place FROM json_each($2) WHERE NOT EXISTS (SELECT 1 FROM message m \
+                   WHERE m.mailbox = $1 AND m.uidl = (value ->> 1) AND m.retired = 0)";
         places.extend(
             sqlx::query(sql)
                 .bind(mailbox.as_str())
@@ -265,8 +265,8 @@ async fn insert(
         .collect();
     sqlx::query(
         "INSERT INTO message (id, mailbox, uidvalidity, uid, uidl, size, raw_sha256, oversize, internal_date, stored) \
-         SELECT value ->> 0, ?1, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), value ->> 6, \
-         value ->> 7, ?3 FROM json_each(?2)",
+         SELECT value ->> 0, $1, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), value ->> 6, \
+         value ->> 7, $3 FROM json_each($2)",
     )
     .bind(mailbox.as_str())
     .bind(json(&lines)?)
@@ -288,8 +288,8 @@ async fn insert_raw(conn: &mut SqliteConnection, ids: &[i64], new: &[&NewMessage
         let more = left.peek().is_some_and(|(_, next)| blob.len() + next.raw.len() <= PIECE);
         if !more {
             sqlx::query(
-                "INSERT INTO raw (message, bytes) SELECT value ->> 0, substr(?1, value ->> 1, value ->> 2) \
-                 FROM json_each(?2)",
+                "INSERT INTO raw (message, bytes) SELECT value ->> 0, substr($1, value ->> 1, value ->> 2) \
+                 FROM json_each($2)",
             )
             .bind(std::mem::take(&mut blob))
             .bind(json(&std::mem::take(&mut cuts))?)
@@ -310,9 +310,9 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
            SELECT (SELECT min(m.mailbox) FROM message m WHERE m.state = 'ready' AND m.mailbox > box.name) \
            FROM box WHERE box.name IS NOT NULL) \
          SELECT m.id, m.size FROM box JOIN message m ON m.id IN (SELECT r.id FROM message r \
-           WHERE r.mailbox = box.name AND r.state = 'ready' ORDER BY r.id LIMIT ?1) \
+           WHERE r.mailbox = box.name AND r.state = 'ready' ORDER BY r.id LIMIT $1) \
          WHERE box.name IS NOT NULL \
-         ORDER BY row_number() OVER (PARTITION BY m.mailbox ORDER BY m.id), m.id LIMIT ?1",
+         ORDER BY row_number() OVER (PARTITION BY m.mailbox ORDER BY m.id), m.id LIMIT $1",
     )
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(&mut *conn)
@@ -329,7 +329,7 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
     }
     let found = sqlx::query(
         "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.internal_date, m.stored, m.oversize, r.bytes \
-         FROM json_each(?1) j JOIN message m ON m.id = j.value JOIN raw r ON r.message = m.id ORDER BY j.key",
+         FROM json_each($1) j JOIN message m ON m.id = j.value JOIN raw r ON r.message = m.id ORDER BY j.key",
     )
     .bind(json(&ids)?)
     .fetch_all(conn)

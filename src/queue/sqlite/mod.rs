@@ -4,12 +4,12 @@
 //!   away in the middle, is closed (which rolls back) and opened anew.
 //! * After a failure that leaves open what is on disk nothing is written any more: each later call fails as well.
 //! * Statements work on whole batches (`json_each`), since each one is a trip to the connection's thread.
+//!   Parameters are written `$1`, not `?1`: sqlx miscounts the latter where one query is several statements.
 //! * A notification that a digest carries (`carrier`) is queued with it and follows its way; it is never due by itself,
 //!   counts as told, and is not superseded.
 
 mod conn;
 mod d2;
-mod d2_write;
 mod desk;
 mod digest;
 mod ends;

@@ -23,7 +23,7 @@ pub(super) async fn note(store: &Sqlite, topic: &str, text: &str) -> Result<(), 
 /// Counts `n` more of a topic; the newest text stays.
 pub(super) async fn count(conn: &mut SqliteConnection, topic: &str, text: &str, n: u64) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO notice (topic, text, count) VALUES (?1, ?2, ?3) \
+        "INSERT INTO notice (topic, text, count) VALUES ($1, $2, $3) \
          ON CONFLICT (topic) DO UPDATE SET text = excluded.text, count = count + excluded.count",
     )
     .bind(topic)
@@ -39,7 +39,7 @@ pub(super) async fn count(conn: &mut SqliteConnection, topic: &str, text: &str, 
 pub(super) async fn due(store: &Sqlite, told_before: Timestamp) -> Result<Vec<NoticeDue>, StoreError> {
     let mut lease = store.reader().await?;
     let found = sqlx::query(
-        "SELECT topic, text, count FROM notice WHERE count > 0 AND (last_told IS NULL OR last_told < ?1) ORDER BY topic",
+        "SELECT topic, text, count FROM notice WHERE count > 0 AND (last_told IS NULL OR last_told < $1) ORDER BY topic",
     )
     .bind(us(told_before))
     .fetch_all(&mut lease.conn)
@@ -74,9 +74,9 @@ pub(super) async fn notice(
     sqlx::query(
         "INSERT INTO notification (kind, recipient, jid, lang, groups, delivery, stanza_id, state, severity, rank, text, \
            created) SELECT 'notice', value ->> 0, value ->> 1, value ->> 2, '[]', value ->> 3, value ->> 4, 'queued', \
-           ?2, ?3, ?4, ?5 FROM json_each(?1); \
-         INSERT INTO notice (topic, text, count, last_told) VALUES (?6, ?4, 0, ?5) ON CONFLICT (topic) DO UPDATE SET \
-           count = max(0, count - ?7), last_told = excluded.last_told",
+           $2, $3, $4, $5 FROM json_each($1); \
+         INSERT INTO notice (topic, text, count, last_told) VALUES ($6, $4, 0, $5) ON CONFLICT (topic) DO UPDATE SET \
+           count = max(0, count - $7), last_told = excluded.last_told",
     )
     .bind(json(&lines)?)
     .bind(SEVERITY.as_str())

@@ -10,21 +10,21 @@ use super::{Sqlite, digest, ends, notices, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{AlertRecord, Ended, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Watch, WatchEnd};
 
-/// `q` can be sent at `?2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
+/// `q` can be sent at `$2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
 /// What is held does not count as older: it waits for its own policy, and must not keep a worse alert back. Nor does what
 /// only becomes effective later; what waits for its next attempt does.
 macro_rules! is_due {
     () => {
-        "(q.state = 'queued' OR q.in_doubt = 1) AND q.carrier IS NULL AND (q.not_before IS NULL OR q.not_before <= ?2) \
+        "(q.state = 'queued' OR q.in_doubt = 1) AND q.carrier IS NULL AND (q.not_before IS NULL OR q.not_before <= $2) \
          AND NOT EXISTS (SELECT 1 FROM notification o WHERE o.condition = q.condition AND o.jid = q.jid AND o.id < q.id \
            AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state <> 'held' \
-           AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= ?2)) \
+           AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2)) \
          AND (q.several = 0 OR NOT EXISTS (SELECT 1 FROM alert_condition c JOIN notification o \
            ON o.condition = c.condition AND o.jid = q.jid AND o.id < q.id \
            AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state <> 'held' \
-           AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= ?2) WHERE c.alert = q.alert)) \
+           AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) WHERE c.alert = q.alert)) \
          AND NOT EXISTS (SELECT 1 FROM notification o WHERE o.several = 1 AND (o.state = 'queued' OR o.in_doubt = 1) \
-           AND o.jid = q.jid AND o.id < q.id AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= ?2) \
+           AND o.jid = q.jid AND o.id < q.id AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) \
            AND EXISTS (SELECT 1 FROM alert_condition c JOIN alert_condition d ON d.condition = c.condition \
              WHERE c.alert = o.alert AND d.alert = q.alert))"
     };
@@ -33,9 +33,9 @@ macro_rules! is_due {
 const DUE: &str = concat!(
     "SELECT ",
     notification_columns!(),
-    " FROM json_each(?1) j JOIN notification n ON n.id IN (SELECT q.id FROM notification q WHERE q.jid = j.value AND ",
+    " FROM json_each($1) j JOIN notification n ON n.id IN (SELECT q.id FROM notification q WHERE q.jid = j.value AND ",
     is_due!(),
-    " ORDER BY q.rank, q.id LIMIT ?3) ORDER BY n.rank, n.id LIMIT ?4"
+    " ORDER BY q.rank, q.id LIMIT $3) ORDER BY n.rank, n.id LIMIT $4"
 );
 
 /// Steps from one recipient who has something waiting to the next, so that it costs what waits, not what there ever was.
@@ -45,7 +45,7 @@ const RECIPIENTS_DUE: &str = concat!(
        UNION ALL \
        SELECT (SELECT min(n.jid) FROM notification n WHERE (n.state = 'queued' OR n.in_doubt = 1) AND n.jid > who.jid) \
        FROM who WHERE who.jid IS NOT NULL) \
-     SELECT jid, ?2 FROM who WHERE jid IS NOT NULL AND EXISTS (SELECT 1 FROM notification q WHERE q.jid = who.jid AND ",
+     SELECT jid, $2 FROM who WHERE jid IS NOT NULL AND EXISTS (SELECT 1 FROM notification q WHERE q.jid = who.jid AND ",
     is_due!(),
     ")"
 );
@@ -57,7 +57,7 @@ const NEXT_TIMER: &str = "SELECT min(at) AS at FROM ( \
     UNION ALL SELECT min(expires) FROM notification \
       WHERE (state = 'queued' OR state = 'held') AND expires IS NOT NULL AND severity <> 'critical' AND carrier IS NULL)";
 
-const BY_STANZA: &str = concat!("SELECT ", notification_columns!(), " FROM notification n WHERE n.stanza_id = ?1");
+const BY_STANZA: &str = concat!("SELECT ", notification_columns!(), " FROM notification n WHERE n.stanza_id = $1");
 
 #[cfg(test)]
 pub(super) const PLANNED: [&str; 3] = [DUE, RECIPIENTS_DUE, NEXT_TIMER];
@@ -198,7 +198,7 @@ impl Outbox for Sqlite {
 
     async fn alert(&self, id: AlertId) -> Result<Option<AlertRecord>, StoreError> {
         let mut lease = self.reader().await?;
-        let sql = concat!("SELECT ", alert_columns!(), " FROM alert a WHERE a.id = ?1");
+        let sql = concat!("SELECT ", alert_columns!(), " FROM alert a WHERE a.id = $1");
         let found = sqlx::query(sql).bind(id.0).fetch_optional(&mut lease.conn).await.doing("reading an alert")?;
         lease.keep();
         found.as_ref().map(rows::alert).transpose()

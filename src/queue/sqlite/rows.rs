@@ -74,7 +74,7 @@ pub(super) async fn outgoing(conn: &mut SqliteConnection, rows: &[SqliteRow]) ->
     }
     let mut alerts = BTreeMap::new();
     if !ids.is_empty() {
-        let sql = concat!("SELECT ", alert_columns!(), " FROM json_each(?1) j JOIN alert a ON a.id = j.value");
+        let sql = concat!("SELECT ", alert_columns!(), " FROM json_each($1) j JOIN alert a ON a.id = j.value");
         let found = sqlx::query(sql).bind(json(&ids)?).fetch_all(conn).await.doing("reading alerts")?;
         for row in &found {
             alerts.insert(row.int("id")?, Arc::new(alert(row)?));

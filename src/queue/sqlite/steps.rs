@@ -16,7 +16,8 @@ macro_rules! mirror {
     ($which:literal) => {
         concat!(
             "UPDATE notification SET state = d.state, in_doubt = d.in_doubt, epoch = d.epoch, \
-             first_intent = d.first_intent, attempts = d.attempts, accepted = d.accepted, delivered = d.delivered, \
+             first_intent = coalesce(notification.first_intent, d.first_intent), \
+             attempts = max(notification.attempts, d.attempts), accepted = d.accepted, delivered = d.delivered, \
              ended = d.ended, not_before = d.not_before, reason = d.reason \
              FROM notification d WHERE d.kind = 'digest' AND notification.carrier = d.id AND ",
             $which
@@ -42,7 +43,7 @@ pub(super) async fn next_epoch(store: &Sqlite) -> Result<Epoch, StoreError> {
 pub(super) async fn in_doubt(store: &Sqlite, now: Timestamp) -> Result<u64, StoreError> {
     let mut lease = store.begin().await?;
     let found = sqlx::query(
-        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?1, 'in doubt', '' \
+        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, $1, 'in doubt', '' \
            FROM notification WHERE state = 'sending' AND in_doubt = 0 AND alert IS NOT NULL; \
          SELECT count(*) AS n FROM notification WHERE state = 'sending' AND in_doubt = 0 AND carrier IS NULL; \
          UPDATE notification SET in_doubt = 1 WHERE state = 'sending' AND in_doubt = 0",
@@ -68,14 +69,14 @@ pub(super) async fn d3_intend(
     fail::fail_point!("before_d3");
     let found = sqlx::query(concat!(
         "BEGIN IMMEDIATE; \
-         INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?3, 'sent again', reason \
-           FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND attempts > 0 AND alert IS NOT NULL \
+         INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, $3, 'sent again', reason \
+           FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND attempts > 0 AND alert IS NOT NULL \
            AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1); \
-         UPDATE notification SET state = 'sending', in_doubt = 0, epoch = ?2, attempts = attempts + 1, \
-           first_intent = coalesce(first_intent, ?3), not_before = NULL, reason = '' \
-           WHERE id IN (SELECT value FROM json_each(?1)) AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1) \
+         UPDATE notification SET state = 'sending', in_doubt = 0, epoch = $2, attempts = attempts + 1, \
+           first_intent = coalesce(first_intent, $3), not_before = NULL, reason = '' \
+           WHERE id IN (SELECT value FROM json_each($1)) AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1) \
            RETURNING id; ",
-        mirror!("d.state = 'sending' AND d.id IN (SELECT value FROM json_each(?1))"),
+        mirror!("d.state = 'sending' AND d.id IN (SELECT value FROM json_each($1))"),
         "; COMMIT"
     ))
     .bind(json(ids)?)
@@ -98,9 +99,9 @@ pub(super) async fn d4_accepted(store: &Sqlite, stanzas: &[StanzaId], now: Times
     fail::fail_point!("before_d4");
     sqlx::query(concat!(
         "BEGIN IMMEDIATE; \
-         UPDATE notification SET state = 'accepted', accepted = ?2, in_doubt = 0 \
-           WHERE stanza_id IN (SELECT value FROM json_each(?1)) AND +state = 'sending'; ",
-        mirror!("d.state = 'accepted' AND d.stanza_id IN (SELECT value FROM json_each(?1))"),
+         UPDATE notification SET state = 'accepted', accepted = $2, in_doubt = 0 \
+           WHERE stanza_id IN (SELECT value FROM json_each($1)) AND +state = 'sending'; ",
+        mirror!("d.state = 'accepted' AND d.stanza_id IN (SELECT value FROM json_each($1))"),
         "; COMMIT"
     ))
     .bind(json(stanzas)?)
@@ -127,13 +128,13 @@ pub(super) async fn d5_delivered(
     // Also what came back and waits for its next attempt: another client of theirs has it.
     let found = sqlx::query(concat!(
         "BEGIN IMMEDIATE; \
-         UPDATE notification SET state = 'delivered', delivered = ?2, ended = ?2, in_doubt = 0, not_before = NULL, \
-           carrier = NULL, reason = '' FROM json_each(?1) r \
+         UPDATE notification SET state = 'delivered', delivered = $2, ended = $2, in_doubt = 0, not_before = NULL, \
+           carrier = NULL, reason = '' FROM json_each($1) r \
            WHERE notification.stanza_id = (r.value ->> 0) AND notification.jid = (r.value ->> 1) \
            AND (+notification.state IN ('sending', 'accepted', 'unconfirmed') \
              OR (+notification.state = 'queued' AND notification.attempts > 0)); ",
-        mirror!("d.state = 'delivered' AND d.stanza_id IN (SELECT value ->> 0 FROM json_each(?1))"),
-        "; SELECT r.key AS place FROM json_each(?1) r WHERE NOT EXISTS (SELECT 1 FROM notification n \
+        mirror!("d.state = 'delivered' AND d.stanza_id IN (SELECT value ->> 0 FROM json_each($1))"),
+        "; SELECT r.key AS place FROM json_each($1) r WHERE NOT EXISTS (SELECT 1 FROM notification n \
            WHERE n.stanza_id = (r.value ->> 0) AND n.jid = (r.value ->> 1)); \
          COMMIT"
     ))
@@ -151,8 +152,8 @@ pub(super) async fn d5_delivered(
 pub(super) async fn unconfirm(store: &Sqlite, before: Timestamp) -> Result<u64, StoreError> {
     let mut lease = store.writer().await?;
     let found = sqlx::query(
-        "UPDATE notification SET state = 'unconfirmed', ended = ?1, reason = 'no receipt' \
-         WHERE state = 'accepted' AND accepted < ?1 RETURNING carrier IS NULL AS own",
+        "UPDATE notification SET state = 'unconfirmed', ended = $1, reason = 'no receipt' \
+         WHERE state = 'accepted' AND accepted < $1 RETURNING carrier IS NULL AS own",
     )
     .bind(us(before))
     .fetch_all(&mut lease.conn)
@@ -171,18 +172,18 @@ pub(super) async fn retry(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = concat!(
-        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = ?2, accepted = NULL, reason = ?3 \
-           WHERE stanza_id = ?1 AND +state IN ('sending', 'accepted') RETURNING id; ",
-        mirror!("d.state = 'queued' AND d.stanza_id = ?1")
+        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = $2, accepted = NULL, reason = $3 \
+           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted') RETURNING id; ",
+        mirror!("d.state = 'queued' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, not_before, reason, (now, "refused for now")).await
 }
 
 pub(super) async fn dead(store: &Sqlite, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
     let sql = concat!(
-        "UPDATE notification SET state = 'dead', in_doubt = 0, ended = ?2, reason = ?3 \
-           WHERE stanza_id = ?1 AND +state IN ('sending', 'accepted') RETURNING id; ",
-        mirror!("d.state = 'dead' AND d.stanza_id = ?1")
+        "UPDATE notification SET state = 'dead', in_doubt = 0, ended = $2, reason = $3 \
+           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted') RETURNING id; ",
+        mirror!("d.state = 'dead' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, now, reason, (now, "dead")).await
 }

@@ -16,8 +16,8 @@ pub(super) async fn event(
     detail: &str,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, ?2, ?3, ?4 FROM notification \
-         WHERE id IN (SELECT value FROM json_each(?1)) AND alert IS NOT NULL",
+        "INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, $2, $3, $4 FROM notification \
+         WHERE id IN (SELECT value FROM json_each($1)) AND alert IS NOT NULL",
     )
     .bind(ids)
     .bind(us(now))
@@ -37,7 +37,7 @@ pub(super) async fn alert_event(
     what: &str,
     detail: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO event (alert, at, event, detail) VALUES (?1, ?2, ?3, ?4)")
+    sqlx::query("INSERT INTO event (alert, at, event, detail) VALUES ($1, $2, $3, $4)")
         .bind(alert.0)
         .bind(us(now))
         .bind(what)
@@ -48,21 +48,21 @@ pub(super) async fn alert_event(
         .doing("writing the timeline")
 }
 
-/// Everything that is known of the alert's way, in order.
+/// Everything that is known of the alert's way, in order; steps of the same moment in the order of the way.
 pub(super) async fn timeline(
     conn: &mut SqliteConnection,
     alert: AlertId,
     notifications: &[NotificationView],
 ) -> Result<Vec<TimelineRow>, StoreError> {
     let found = sqlx::query(
-        "SELECT m.stored AS at, NULL AS recipient, 'fetched' AS event, m.mailbox AS detail, 0 AS place \
-           FROM alert a JOIN message m ON m.id = a.message WHERE a.id = ?1 \
-         UNION ALL SELECT a.created, NULL, a.state, a.reason, 1 FROM alert a WHERE a.id = ?1 \
-         UNION ALL SELECT e.at, n.recipient, e.event, e.detail, 3 + e.id FROM event e \
-           LEFT JOIN notification n ON n.id = e.notification WHERE e.alert = ?1 \
-         UNION ALL SELECT n.ended, n.recipient, n.state, n.reason, 9223372036854775807 FROM notification n \
-           WHERE n.alert = ?1 AND n.ended IS NOT NULL AND n.state IN ('unconfirmed', 'expired', 'superseded') \
-         ORDER BY at, place",
+        "SELECT m.stored AS at, NULL AS recipient, 'fetched' AS event, m.mailbox AS detail, 0 AS place, 0 AS id \
+           FROM alert a JOIN message m ON m.id = a.message WHERE a.id = $1 \
+         UNION ALL SELECT a.created, NULL, a.state, a.reason, 1, 0 FROM alert a WHERE a.id = $1 \
+         UNION ALL SELECT e.at, n.recipient, e.event, e.detail, 3, e.id FROM event e \
+           LEFT JOIN notification n ON n.id = e.notification WHERE e.alert = $1 \
+         UNION ALL SELECT n.ended, n.recipient, n.state, n.reason, 7, n.id FROM notification n \
+           WHERE n.alert = $1 AND n.ended IS NOT NULL AND n.state IN ('unconfirmed', 'expired', 'superseded') \
+         ORDER BY at, place, id",
     )
     .bind(alert.0)
     .fetch_all(conn)
@@ -71,26 +71,26 @@ pub(super) async fn timeline(
     let mut rows = found
         .iter()
         .map(|row| {
-            Ok(TimelineRow {
+            let step = TimelineRow {
                 at: row.time("at")?,
                 recipient: row.maybe_text("recipient")?.and_then(|name| name.parse().ok()),
                 event: row.text("event")?,
                 detail: row.text("detail")?,
-            })
+            };
+            Ok((row.int("place")?, step))
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     for n in notifications {
         let groups: Vec<_> = n.groups.iter().map(|g| g.as_str()).collect();
-        let mut add = |at: Option<Timestamp>, event: &str, detail: String| {
+        let mut add = |place: i64, at: Option<Timestamp>, event: &str, detail: String| {
             let recipient = Some(n.recipient.clone());
-            rows.extend(at.map(|at| TimelineRow { at, recipient, event: event.to_owned(), detail }));
+            rows.extend(at.map(|at| (place, TimelineRow { at, recipient, event: event.to_owned(), detail })));
         };
-        add(Some(n.created), "queued", groups.join(", "));
-        add(n.intended, "intended", String::new());
-        add(n.accepted, NotificationState::Accepted.as_str(), String::new());
-        add(n.delivered, NotificationState::Delivered.as_str(), String::new());
+        add(2, Some(n.created), "queued", groups.join(", "));
+        add(4, n.intended, "intended", String::new());
+        add(5, n.accepted, NotificationState::Accepted.as_str(), String::new());
+        add(6, n.delivered, NotificationState::Delivered.as_str(), String::new());
     }
-    // Stable: what the database ordered stays in order, and steps of the same moment stand in the order of the way.
-    rows.sort_by_key(|row| row.at);
-    Ok(rows)
+    rows.sort_by_key(|(place, row)| (row.at, *place));
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }

@@ -26,7 +26,7 @@ pub(super) async fn watches(
            (SELECT json_group_array(json_object('id', n.id, 'jid', n.jid, 'state', n.state, 'delivery', json(n.delivery), \
              'forced', n.forced)) FROM notification n WHERE n.alert = w.alert \
              AND EXISTS (SELECT 1 FROM json_each(n.groups) g WHERE g.value = w.name)) AS members \
-         FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > (?1, ?2) ORDER BY w.alert, w.name LIMIT ?3",
+         FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > ($1, $2) ORDER BY w.alert, w.name LIMIT $3",
     )
     .bind(alert)
     .bind(group)
@@ -95,7 +95,7 @@ async fn end_watch(
     end: WatchEnd,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let gone = sqlx::query("DELETE FROM watch WHERE alert = ?1 AND name = ?2")
+    let gone = sqlx::query("DELETE FROM watch WHERE alert = $1 AND name = $2")
         .bind(alert.0)
         .bind(group.as_str())
         .execute(&mut *conn)
@@ -124,8 +124,8 @@ async fn end_watch(
 async fn force(conn: &mut SqliteConnection, alert: AlertId, group: &GroupName) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE notification SET forced = 1, state = 'queued', held_until = NULL, reason = '' \
-         WHERE alert = ?1 AND +state IN ('queued', 'held') AND carrier IS NULL \
-         AND EXISTS (SELECT 1 FROM json_each(groups) g WHERE g.value = ?2)",
+         WHERE alert = $1 AND +state IN ('queued', 'held') AND carrier IS NULL \
+         AND EXISTS (SELECT 1 FROM json_each(groups) g WHERE g.value = $2)",
     )
     .bind(alert.0)
     .bind(group.as_str())
@@ -144,7 +144,7 @@ async fn add(
     planned: &[PlannedNotification],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT severity FROM alert WHERE id = ?1";
+    let sql = "SELECT severity FROM alert WHERE id = $1";
     let found = sqlx::query(sql).bind(alert.0).fetch_all(&mut *conn).await.doing("adding a fallback")?;
     let row = found.first().ok_or_else(|| refused(format!("there is no alert {alert}")))?;
     let severity: crate::model::Severity = row.word("severity")?;
@@ -161,17 +161,17 @@ async fn add(
     let when = when.map(|when| serde_json::to_value(when).ok().and_then(|v| v.as_str().map(str::to_owned)));
     let when = when.map(|when| when.ok_or_else(|| broken("writing a fallback"))).transpose()?;
     sqlx::query(
-        "UPDATE notification SET groups = json_insert(groups, '$[#]', ?2) WHERE alert = ?1 \
-           AND jid IN (SELECT value ->> 1 FROM json_each(?3)) \
-           AND NOT EXISTS (SELECT 1 FROM json_each(notification.groups) g WHERE g.value = ?2); \
+        "UPDATE notification SET groups = json_insert(groups, '$[#]', $2) WHERE alert = $1 \
+           AND jid IN (SELECT value ->> 1 FROM json_each($3)) \
+           AND NOT EXISTS (SELECT 1 FROM json_each(notification.groups) g WHERE g.value = $2); \
          INSERT INTO notification (kind, alert, condition, several, recipient, jid, lang, groups, delivery, stanza_id, \
            state, severity, rank, created, not_before, expires) \
-           SELECT 'alert', ?1, (SELECT min(condition) FROM alert_condition WHERE alert = ?1), \
-             (SELECT count(*) > 1 FROM alert_condition WHERE alert = ?1), value ->> 0, value ->> 1, value ->> 2, \
-             value ->> 3, value ->> 4, value ->> 5, 'queued', ?4, ?5, ?6, value ->> 6, value ->> 7 \
-           FROM json_each(?3) WHERE true ON CONFLICT (alert, jid) WHERE alert IS NOT NULL DO NOTHING; \
-         UPDATE alert_condition SET paged = 1 WHERE alert = ?1 AND paged = 0; \
-         INSERT INTO watch (alert, name, fallback, fallback_when) VALUES (?1, ?2, ?7, ?8) ON CONFLICT DO NOTHING",
+           SELECT 'alert', $1, (SELECT min(condition) FROM alert_condition WHERE alert = $1), \
+             (SELECT count(*) > 1 FROM alert_condition WHERE alert = $1), value ->> 0, value ->> 1, value ->> 2, \
+             value ->> 3, value ->> 4, value ->> 5, 'queued', $4, $5, $6, value ->> 6, value ->> 7 \
+           FROM json_each($3) WHERE true ON CONFLICT (alert, jid) WHERE alert IS NOT NULL DO NOTHING; \
+         UPDATE alert_condition SET paged = 1 WHERE alert = $1 AND paged = 0; \
+         INSERT INTO watch (alert, name, fallback, fallback_when) VALUES ($1, $2, $7, $8) ON CONFLICT DO NOTHING",
     )
     .bind(alert.0)
     .bind(group.as_str())

@@ -161,6 +161,8 @@ impl Client {
         let task = read(reader, xml, writer.clone(), inbox.clone(), login.clone());
         let jid = format!("{}@{DOMAIN}/{}", login.user, login.resource);
         let client = Self { jid, writer, inbox, reader: tokio::spawn(task) };
+        // Whoever has not asked for the roster is not told of changes in it.
+        client.raw("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
         if let Some((show, priority)) = &login.presence {
             client.set_presence(show.as_deref(), *priority).await;
         }

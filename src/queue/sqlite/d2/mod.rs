@@ -1,5 +1,9 @@
 //! D2: a batch of parsed messages in one commit, each message whole or not at all.
 
+mod alert;
+mod known;
+mod notify;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -7,12 +11,12 @@ use sqlx::SqliteConnection;
 
 use super::conn::{Columns, Doing, code, failed, json, refused, us};
 use super::inbox::next_id;
-use super::{Sqlite, d2_write, notices};
-use crate::model::{AlertId, MessageId, MessageState, Planner};
+use super::{Sqlite, notices};
+use crate::model::{Alert, AlertId, MessageId, MessageState, Planner, Scope};
 use crate::queue::{D2Message, D2Report, Express, Outgoing, StoreError, Verdict};
 
 /// What stopped a message.
-pub(super) enum Fault {
+enum Fault {
     /// Something in it: it is quarantined alone, and its neighbours go on.
     Message(String),
     /// The store: nothing of the batch happened.
@@ -26,18 +30,18 @@ impl From<StoreError> for Fault {
 }
 
 /// Tells a constraint, a type or a size that one message's content broke from a store that fails.
-pub(super) fn mine<T>(result: Result<T, sqlx::Error>, what: &str) -> Result<T, Fault> {
+fn mine<T>(result: Result<T, sqlx::Error>, what: &str) -> Result<T, Fault> {
     const OF_THE_CONTENT: [i32; 3] = [18, 19, 20];
     result.map_err(|err| match code(&err) {
-        Some(code) if !OF_THE_CONTENT.contains(&(code & 0xff)) => Fault::Store(failed(what, &err)),
-        _ => Fault::Message(format!("{what}: {err}")),
+        Some(code) if OF_THE_CONTENT.contains(&(code & 0xff)) => Fault::Message(format!("{what}: {err}")),
+        _ => Fault::Store(failed(what, &err)),
     })
 }
 
 /// Places that the messenger keeps for us. Given back when dropped: the commit did not happen.
-pub(super) struct Reserved<'a> {
-    pub(super) express: &'a dyn Express,
-    pub(super) places: usize,
+struct Reserved<'a> {
+    express: &'a dyn Express,
+    places: usize,
 }
 
 impl Reserved<'_> {
@@ -56,24 +60,32 @@ impl Drop for Reserved<'_> {
 }
 
 /// What every message of a D2 is worked on with.
-pub(super) struct Work<'a> {
-    pub(super) planner: &'a dyn Planner,
-    pub(super) reserved: Reserved<'a>,
-    pub(super) now: Timestamp,
+struct Work<'a> {
+    planner: &'a dyn Planner,
+    reserved: Reserved<'a>,
+    now: Timestamp,
     /// The next numbers: one writer, so that they stay the next ones until the commit.
-    pub(super) alert: i64,
-    pub(super) condition: i64,
-    pub(super) notification: i64,
+    alert: i64,
+    condition: i64,
+    notification: i64,
+}
+
+/// One alert of a message.
+struct Case<'a> {
+    message: &'a D2Message,
+    alert: &'a Alert,
+    id: AlertId,
+    scope: Scope,
 }
 
 /// What came of one message.
 #[derive(Default)]
-pub(super) struct Outcome {
-    pub(super) born: Vec<Outgoing>,
-    pub(super) queued: usize,
-    pub(super) unsubscribed: Vec<(AlertId, String)>,
+struct Outcome {
+    born: Vec<Outgoing>,
+    queued: usize,
+    unsubscribed: Vec<(AlertId, String)>,
     /// Topic and text, for the operators.
-    pub(super) notes: Vec<(String, String)>,
+    notes: Vec<(String, String)>,
 }
 
 /// A message as it was found.
@@ -151,7 +163,7 @@ async fn message_commit(
     let mut outcome = Outcome::default();
     let mut done = Ok(());
     for alert in alerts {
-        done = d2_write::alert_commit(conn, work, &message, alert, &mut outcome).await;
+        done = alert::commit(conn, work, &message, alert, &mut outcome).await;
         if done.is_err() {
             break;
         }
@@ -189,13 +201,13 @@ async fn find(conn: &mut SqliteConnection, message: &D2Message) -> Result<Found,
     let digest = message.digest.as_ref().filter(|_| as_state.is_some());
     let found = sqlx::query(
         "SAVEPOINT message; \
-         SELECT m.mailbox, m.state, CASE WHEN ?4 IS NULL THEN NULL WHEN ?2 IS NOT NULL THEN \
-           (SELECT min(e.id) FROM message e WHERE e.digest_id = ?2 AND e.mailbox = m.mailbox AND e.digest_date IS ?3 \
-             AND e.digest_body = ?4 AND +e.state = ?5 AND e.id <> m.id) ELSE \
+         SELECT m.mailbox, m.state, CASE WHEN $4 IS NULL THEN NULL WHEN $2 IS NOT NULL THEN \
+           (SELECT min(e.id) FROM message e WHERE e.digest_id = $2 AND e.mailbox = m.mailbox AND e.digest_date IS $3 \
+             AND e.digest_body = $4 AND +e.state = $5 AND e.id <> m.id) ELSE \
            (SELECT min(e.id) FROM message e WHERE e.raw_sha256 = m.raw_sha256 AND e.digest_id IS NULL \
-             AND e.digest_body IS NOT NULL AND e.mailbox = m.mailbox AND +e.state = ?5 AND e.id <> m.id \
+             AND e.digest_body IS NOT NULL AND e.mailbox = m.mailbox AND +e.state = $5 AND e.id <> m.id \
              AND (e.uidvalidity <> m.uidvalidity OR e.retired = 1)) END AS same \
-         FROM message m WHERE m.id = ?1",
+         FROM message m WHERE m.id = $1",
     )
     .bind(message.id.0)
     .bind(digest.and_then(|d| d.message_id.as_deref()))
@@ -238,7 +250,7 @@ async fn quarantine(
 ) -> Result<Option<(String, String)>, StoreError> {
     let Some(first) = reasons.first() else { return Ok(None) };
     sqlx::query(
-        "INSERT INTO quarantine_reason (message, n, reason) SELECT ?1, key, value FROM json_each(?2) WHERE true \
+        "INSERT INTO quarantine_reason (message, n, reason) SELECT $1, key, value FROM json_each($2) WHERE true \
          ON CONFLICT DO NOTHING",
     )
     .bind(id.0)
@@ -259,8 +271,8 @@ async fn end(
 ) -> Result<(), StoreError> {
     let digest = message.digest.as_ref();
     sqlx::query(
-        "UPDATE message SET state = ?2, reason = ?3, parsed = ?4, digest_id = ?5, digest_date = ?6, digest_body = ?7, \
-           rejected = max(rejected, ?2 = 'rejected') WHERE id = ?1; \
+        "UPDATE message SET state = $2, reason = $3, parsed = $4, digest_id = $5, digest_date = $6, digest_body = $7, \
+           rejected = max(rejected, $2 = 'rejected') WHERE id = $1; \
          RELEASE message",
     )
     .bind(message.id.0)

@@ -1,0 +1,52 @@
+//! Runs `mailbell queue` and `mailbell quarantine` at the desk.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::queue::Failure;
+use super::{quarantine, queue};
+use crate::queue::Desk;
+use crate::{app, config};
+
+/// `mailbell queue`.
+pub fn queue(args: &queue::Args) -> ExitCode {
+    at_desk(args.config.as_deref(), async |desk| {
+        let mut out = io::stdout().lock();
+        queue::run(args, &*desk, &mut out, &mut io::stderr()).await?;
+        Ok(out.flush()?)
+    })
+}
+
+/// `mailbell quarantine`.
+pub fn quarantine(args: &quarantine::Args) -> ExitCode {
+    at_desk(args.config.as_deref(), async |desk| {
+        let mut out = io::stdout().lock();
+        quarantine::run(args, &*desk, &mut out, &mut io::stderr()).await?;
+        Ok(out.flush()?)
+    })
+}
+
+fn at_desk(named: Option<&Path>, run: impl AsyncFnOnce(Arc<dyn Desk>) -> Result<(), Failure>) -> ExitCode {
+    let settings = match config::load_store(&config::path(named, |name| std::env::var_os(name))) {
+        Ok(settings) => settings,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(78);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(async { run(app::desk(&settings).await?).await }));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough (`| head`).
+        Err(Failure::Output(err)) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("mailbell: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A store in a temporary directory, mails to feed it, and a planner with simple rules.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use crate::model::*;
+use crate::queue::sqlite::Sqlite;
+use crate::queue::*;
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+pub fn recipient(name: &str) -> Recipient {
+    Recipient { name: name.parse().unwrap(), jid: jid(name), lang: None }
+}
+
+pub fn jid(name: &str) -> BareJid {
+    format!("{name}@example.test").parse().unwrap()
+}
+
+pub fn mailbox() -> MailboxName {
+    "ops".parse().unwrap()
+}
+
+pub fn delivery() -> Delivery {
+    Delivery { shows: ShowSet::all(), offline: Offline::Hold, hold_for_ms: 60_000 }
+}
+
+pub fn mail(uid: u32) -> NewMessage {
+    let raw = format!("Subject: {uid}\r\n\r\nmail {uid}\r\n").into_bytes();
+    NewMessage { cursor: Cursor::Imap { uidvalidity: 1, uid }, raw, internal_date: Some(at(0)), oversize: None }
+}
+
+pub fn alert(key: &str, status: Status, severity: Severity, sent: i64) -> Alert {
+    Alert {
+        format: Format::Native,
+        id: format!("{key}-{sent}"),
+        key: Key(key.to_owned()),
+        sender: "ups@example.test".into(),
+        status,
+        severity,
+        title: format!("{key} is {}", status.as_str()),
+        text: String::new(),
+        sent: Some(at(sent)),
+        effective: None,
+        expires: None,
+        groups: Vec::new(),
+        labels: Labels::default(),
+        links: Vec::new(),
+        references: Vec::new(),
+        nature: Nature::Actual,
+        audience: Audience::Public,
+        variants: Vec::new(),
+        tell_operators: false,
+        warnings: Vec::new(),
+    }
+}
+
+pub fn firing(key: &str, severity: Severity, sent: i64) -> Alert {
+    alert(key, Status::Firing, severity, sent)
+}
+
+pub fn resolved(key: &str, sent: i64) -> Alert {
+    alert(key, Status::Resolved, Severity::Warning, sent)
+}
+
+/// Pages everybody in `who`, once for an open condition at the same severity; resolved goes to who was told.
+pub struct Rules {
+    pub who: Vec<Recipient>,
+    pub not_before: Option<Timestamp>,
+    pub expires: Option<Timestamp>,
+    pub fallback: Option<(GroupName, FallbackWhen)>,
+}
+
+impl Rules {
+    pub fn to(names: &[&str]) -> Self {
+        Self { who: names.iter().map(|n| recipient(n)).collect(), not_before: None, expires: None, fallback: None }
+    }
+
+    fn planned(&self) -> Vec<PlannedNotification> {
+        let one = |r: &Recipient| PlannedNotification {
+            recipient: r.clone(),
+            groups: vec!["ops".parse().unwrap()],
+            delivery: delivery(),
+            not_before: self.not_before,
+            expires: self.expires,
+        };
+        self.who.iter().map(one).collect()
+    }
+}
+
+fn plan(state: AlertState, reason: &str) -> Plan {
+    Plan {
+        state,
+        reason: reason.into(),
+        open: None,
+        paged: false,
+        supersede: false,
+        notifications: Vec::new(),
+        groups: Vec::new(),
+        tell_operators: None,
+        resolves: None,
+    }
+}
+
+impl Planner for Rules {
+    fn scope(&self, alert: &Alert, source: &Source) -> Scope {
+        Scope(format!("{source}/{}", alert.sender))
+    }
+
+    fn plan(&self, seen: &Seen<'_>) -> Plan {
+        let alert = seen.alert;
+        assert_ne!(alert.title, "panic", "told to panic");
+        let open = seen.conditions.iter().find(|c| c.open);
+        if let Some(first) = seen.duplicate_of {
+            return plan(AlertState::Recorded, &format!("the same as {first}"));
+        }
+        if alert.status == Status::Resolved {
+            let told = seen.conditions.iter().flat_map(|c| &c.told);
+            let notifications = told.map(|t| PlannedNotification {
+                recipient: t.recipient.clone(),
+                groups: Vec::new(),
+                delivery: t.delivery,
+                not_before: None,
+                expires: None,
+            });
+            let resolves = open.and_then(|c| c.opened_by).map(|(id, at)| {
+                (id, std::time::Duration::try_from(seen.received.duration_since(at)).unwrap_or_default())
+            });
+            let base = plan(AlertState::Routed, "resolves");
+            return Plan {
+                open: Some(false),
+                supersede: true,
+                notifications: notifications.collect(),
+                resolves,
+                ..base
+            };
+        }
+        if let Some(c) = open.filter(|c| c.severity >= alert.severity && c.last_paged.is_some()) {
+            return Plan { open: Some(true), ..plan(AlertState::Recorded, &format!("repeat at {}", c.severity)) };
+        }
+        if self.who.is_empty() {
+            return Plan { open: Some(true), ..plan(AlertState::Unsubscribed, "no route") };
+        }
+        let groups = vec![("ops".parse().unwrap(), self.fallback.clone())];
+        let notifications = self.planned();
+        Plan { open: Some(true), paged: true, notifications, groups, ..plan(AlertState::Routed, "route 1") }
+    }
+}
+
+/// An express lane with so many places; counts what is given back.
+pub struct Lane {
+    pub epoch: Option<Epoch>,
+    pub places: usize,
+    pub taken: AtomicUsize,
+    pub released: AtomicUsize,
+}
+
+impl Lane {
+    pub fn closed() -> Self {
+        Self { epoch: None, places: 0, taken: AtomicUsize::new(0), released: AtomicUsize::new(0) }
+    }
+
+    pub fn open(places: usize) -> Self {
+        Self { epoch: Some(Epoch(7)), places, ..Self::closed() }
+    }
+}
+
+impl Express for Lane {
+    fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    fn reserve(&self, _: &Recipient, _: Severity, _: &Delivery) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let free = taken < self.places;
+        self.taken.store(taken + usize::from(free), Ordering::Relaxed);
+        free
+    }
+
+    fn release(&self, places: usize) {
+        self.released.fetch_add(places, Ordering::Relaxed);
+    }
+
+    fn hand_over(&self, _: Option<Epoch>, born: Vec<Outgoing>, _: Timestamp) -> Vec<StanzaId> {
+        born.into_iter().map(|out| out.notification.stanza_id).collect()
+    }
+}
+
+pub struct Bed {
+    pub dir: TempDir,
+    pub store: Arc<Sqlite>,
+    next: AtomicUsize,
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = Sqlite::open(&settings(&dir)).await.unwrap();
+        Self { dir, store, next: AtomicUsize::new(1) }
+    }
+
+    /// What a restart finds.
+    pub async fn reopen(self) -> Self {
+        let Self { dir, store, next } = self;
+        store.close().await;
+        assert_eq!(Arc::strong_count(&store), 1);
+        drop(store);
+        let store = Sqlite::open(&settings(&dir)).await.unwrap();
+        Self { dir, store, next }
+    }
+
+    /// Stores a mail of its own (D1).
+    pub async fn stored(&self) -> MessageId {
+        let uid = self.next.fetch_add(1, Ordering::Relaxed);
+        let ids = self.store.d1_store(&mailbox(), vec![mail(uid as u32)], at(0)).await.unwrap();
+        ids[0]
+    }
+
+    /// D1 and D2 of one mail with these alerts.
+    pub async fn mailed(&self, alerts: Vec<Alert>, rules: &Rules, lane: &Lane, now: i64) -> D2Report {
+        let id = self.stored().await;
+        let verdict = Verdict::Alerts { alerts, bad: Vec::new() };
+        self.store.d2_commit(vec![message(id, verdict, now)], rules, lane, at(now)).await.unwrap()
+    }
+
+    /// The same for one alert to these recipients, nothing born `sending`.
+    pub async fn fired(&self, alert: Alert, who: &[&str], now: i64) {
+        self.mailed(vec![alert], &Rules::to(who), &Lane::closed(), now).await;
+    }
+
+    pub async fn due(&self, who: &[&str], now: i64) -> Vec<Outgoing> {
+        let jids: Vec<_> = who.iter().map(|n| jid(n)).collect();
+        self.store.due(&jids, 10, 100, at(now)).await.unwrap()
+    }
+
+    /// Sends all that is due: D3, then D4.
+    pub async fn sent(&self, who: &[&str], now: i64) -> Vec<Outgoing> {
+        let due = self.due(who, now).await;
+        let ids: Vec<_> = due.iter().map(|o| o.notification.id).collect();
+        assert_eq!(self.store.d3_intend(&ids, Epoch(1), at(now)).await.unwrap(), ids);
+        let stanzas: Vec<_> = due.iter().map(|o| o.notification.stanza_id.clone()).collect();
+        self.store.d4_accepted(&stanzas, at(now)).await.unwrap();
+        due
+    }
+
+    pub async fn all(&self) -> Vec<NotificationView> {
+        let states = NotificationState::ALL.to_vec();
+        self.store.list(&ListFilter { states, ..ListFilter::default() }).await.unwrap()
+    }
+
+    /// State of every notification, by number.
+    pub async fn states(&self) -> Vec<&'static str> {
+        self.all().await.iter().map(|n| n.state.as_str()).collect()
+    }
+}
+
+pub fn settings(dir: &TempDir) -> Settings {
+    Settings { path: dir.path().join("mailbell.db"), raw_for: std::time::Duration::from_secs(30 * 86_400), reserve: 0 }
+}
+
+pub fn message(id: MessageId, verdict: Verdict, received: i64) -> D2Message {
+    let digest = MailDigest {
+        message_id: Some(format!("m{id}@example.test")),
+        date: Some(at(0)),
+        body_sha256: [u8::try_from(id.0 % 251).unwrap(); 32],
+    };
+    D2Message {
+        id,
+        source: Source::Mailbox(mailbox()),
+        may_choose_group: false,
+        received: at(received),
+        digest: Some(digest),
+        verdict,
+    }
+}
+
+pub fn titles(out: &[Outgoing]) -> Vec<String> {
+    out.iter()
+        .map(|o| match &o.content {
+            Content::Alert(a) => a.alert.title.clone(),
+            Content::Text(text) => text.clone(),
+        })
+        .collect()
+}
+
+pub fn ids(out: &[Outgoing]) -> Vec<NotificationId> {
+    out.iter().map(|o| o.notification.id).collect()
+}

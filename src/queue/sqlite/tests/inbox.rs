@@ -1,0 +1,103 @@
+use super::bed::*;
+use crate::model::*;
+use crate::queue::*;
+
+fn uid(uid: u32) -> Cursor {
+    Cursor::Imap { uidvalidity: 1, uid }
+}
+
+fn pop(uidl: &str, raw: &str) -> NewMessage {
+    NewMessage { cursor: Cursor::Pop3 { uidl: uidl.into() }, raw: raw.into(), internal_date: None, oversize: None }
+}
+
+#[tokio::test]
+async fn a_mail_is_stored_once() {
+    let bed = Bed::new().await;
+    let ids = bed.store.d1_store(&mailbox(), vec![mail(3), mail(1), mail(3)], at(0)).await.unwrap();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(bed.store.d1_store(&mailbox(), vec![mail(1), mail(4)], at(1)).await.unwrap().len(), 1);
+    assert_eq!(bed.store.unknown(&mailbox(), &[uid(5), uid(4), uid(3), uid(2)]).await.unwrap(), [uid(5), uid(2)]);
+    let other = "other".parse().unwrap();
+    assert_eq!(bed.store.unknown(&other, &[uid(4)]).await.unwrap(), [uid(4)]);
+    let next = Cursor::Imap { uidvalidity: 2, uid: 4 };
+    assert_eq!(bed.store.unknown(&mailbox(), std::slice::from_ref(&next)).await.unwrap(), [next]);
+    let bed = bed.reopen().await;
+    assert_eq!(bed.store.waiting(&mailbox()).await.unwrap(), 3);
+    let ready = bed.store.ready(10, u64::MAX).await.unwrap();
+    assert_eq!(ready[0].raw, mail(3).raw);
+    assert_eq!((ready[0].cursor.clone(), ready[0].internal_date, ready[0].stored), (uid(3), Some(at(0)), at(0)));
+}
+
+#[tokio::test]
+async fn large_and_empty_mails_come_back_as_they_were() {
+    let bed = Bed::new().await;
+    let sizes = [0usize, 1, 3 << 20, 10, 700_000, 600_000, 0];
+    let batch: Vec<_> =
+        (1u32..).zip(sizes).map(|(n, size)| NewMessage { raw: vec![n as u8; size], ..mail(n) }).collect();
+    bed.store.d1_store(&mailbox(), batch.clone(), at(0)).await.unwrap();
+    let ready = bed.store.ready(10, u64::MAX).await.unwrap();
+    assert_eq!(ready.len(), sizes.len());
+    for (got, want) in ready.iter().zip(&batch) {
+        assert!(got.raw == want.raw, "{}", want.raw.len());
+    }
+    assert_eq!(bed.store.ready(10, 5).await.unwrap().len(), 2, "0 and 1 byte");
+    assert_eq!(bed.store.ready(2, u64::MAX).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn mailboxes_take_turns() {
+    let bed = Bed::new().await;
+    for (name, count) in [("a", 5), ("b", 1), ("c", 2)] {
+        let batch = (1..=count).map(mail).collect();
+        bed.store.d1_store(&name.parse().unwrap(), batch, at(0)).await.unwrap();
+    }
+    let ready = bed.store.ready(6, u64::MAX).await.unwrap();
+    let order: Vec<_> = ready.iter().map(|m| format!("{}{}", m.mailbox, m.cursor)).collect();
+    assert_eq!(order, ["a1/1", "b1/1", "c1/1", "a1/2", "c1/2", "a1/3"]);
+}
+
+#[tokio::test]
+async fn a_uidl_that_was_gone_is_a_new_mail() {
+    let bed = Bed::new().await;
+    let listed = [Cursor::Pop3 { uidl: "x".into() }, Cursor::Pop3 { uidl: "y".into() }];
+    let ids = bed.store.d1_store(&mailbox(), vec![pop("x", "1"), pop("y", "2")], at(0)).await.unwrap();
+    // Not cleared yet: it stays known, whatever the listing says.
+    bed.store.retire_absent(&mailbox(), &[]).await.unwrap();
+    assert!(bed.store.unknown(&mailbox(), &listed).await.unwrap().is_empty());
+    bed.store.cleared(&ids).await.unwrap();
+    bed.store.retire_absent(&mailbox(), &listed[..1]).await.unwrap();
+    assert_eq!(bed.store.unknown(&mailbox(), &listed).await.unwrap(), listed[1..]);
+    assert_eq!(bed.store.d1_store(&mailbox(), vec![pop("y", "2")], at(1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn clearing_is_remembered() {
+    let bed = Bed::new().await;
+    let ids = bed.store.d1_store(&mailbox(), vec![mail(1), mail(2), mail(3)], at(0)).await.unwrap();
+    bed.store.mark_rejected(&ids[1..2]).await.unwrap();
+    bed.store.cleared(&ids[..1]).await.unwrap();
+    let bed = bed.reopen().await;
+    let left = bed.store.uncleared(&mailbox()).await.unwrap();
+    assert_eq!(left.iter().map(|u| (u.id, u.rejected)).collect::<Vec<_>>(), [(ids[1], true), (ids[2], false)]);
+    assert_eq!(left[0].cursor, uid(2));
+}
+
+#[tokio::test]
+async fn only_raw_mails_that_are_done_with_are_purged() {
+    let bed = Bed::new().await;
+    bed.fired(firing("a", Severity::Major, 1), &["ann"], 1).await;
+    bed.fired(firing("b", Severity::Major, 1), &["ann"], 1).await;
+    bed.stored().await;
+    assert_eq!(bed.store.purge_raw(at(0), 10).await.unwrap(), 0, "too young");
+    assert_eq!(bed.store.purge_raw(at(5), 1).await.unwrap(), 1);
+    assert_eq!(bed.store.purge_raw(at(5), 10).await.unwrap(), 1);
+    assert_eq!(bed.store.purge_raw(at(5), 10).await.unwrap(), 0, "the third waits to be parsed");
+    assert_eq!(bed.store.ready(10, u64::MAX).await.unwrap().len(), 1);
+    assert!(bed.store.unknown(&mailbox(), &[uid(1), uid(2)]).await.unwrap().is_empty(), "still known");
+}
+
+#[tokio::test]
+async fn there_is_room() {
+    let bed = Bed::new().await;
+    assert!(bed.store.room().await.unwrap().free > 0);
+}

@@ -1,0 +1,9 @@
+//! The port's promises, one by one.
+
+mod bed;
+mod d2;
+mod ends;
+mod inbox;
+mod model;
+mod opening;
+mod outbox;

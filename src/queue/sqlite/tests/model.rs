@@ -1,0 +1,180 @@
+//! Any order of operations keeps the promises: states only move forward, one stanza id for each (alert, JID), nothing vanishes.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::bed::*;
+use crate::model::*;
+use crate::queue::*;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Mail { key: u8, severity: u8, resolved: bool, express: bool },
+    Send { who: u8, accept: bool },
+    Receipt { nth: u8 },
+    Retry { nth: u8 },
+    Dead { nth: u8 },
+    Hold { who: u8 },
+    Release { who: u8 },
+    Digest { who: u8 },
+    Doubt,
+    Expire,
+    Unconfirm,
+    Ask { nth: u8 },
+    End { nth: u8 },
+    Reopen,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0..3u8, 0..5u8, any::<bool>(), any::<bool>())
+            .prop_map(|(key, severity, resolved, express)| Op::Mail { key, severity, resolved, express }),
+        4 => (0..2u8, any::<bool>()).prop_map(|(who, accept)| Op::Send { who, accept }),
+        3 => any::<u8>().prop_map(|nth| Op::Receipt { nth }),
+        2 => any::<u8>().prop_map(|nth| Op::Retry { nth }),
+        1 => any::<u8>().prop_map(|nth| Op::Dead { nth }),
+        2 => (0..2u8).prop_map(|who| Op::Hold { who }),
+        2 => (0..2u8).prop_map(|who| Op::Release { who }),
+        2 => (0..2u8).prop_map(|who| Op::Digest { who }),
+        1 => Just(Op::Doubt),
+        1 => Just(Op::Expire),
+        1 => Just(Op::Unconfirm),
+        1 => any::<u8>().prop_map(|nth| Op::Ask { nth }),
+        1 => any::<u8>().prop_map(|nth| Op::End { nth }),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+const WHO: [&str; 2] = ["ann", "bob"];
+
+async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
+    let store = bed.store.clone();
+    let all = bed.all().await;
+    let nth = |nth: u8| all.get(usize::from(nth) % all.len().max(1));
+    let who = |who: u8| WHO[usize::from(who)];
+    match *op {
+        Op::Mail { key, severity, resolved: over, express } => {
+            let (key, severity) = (format!("k{key}"), Severity::ALL[usize::from(severity)]);
+            let alert = if over { resolved(&key, now) } else { firing(&key, severity, now) };
+            let lane = if express { Lane::open(9) } else { Lane::closed() };
+            let rules = Rules { expires: Some(at(now + 20)), ..Rules::to(&WHO) };
+            bed.mailed(vec![alert], &rules, &lane, now).await;
+        }
+        Op::Send { who: w, accept: true } => drop(bed.sent(&[who(w)], now).await),
+        Op::Send { who: w, accept: false } => {
+            let due = bed.due(&[who(w)], now).await;
+            let mut seen = std::collections::HashSet::new();
+            for out in &due {
+                if let Content::Alert(a) = &out.content {
+                    assert!(seen.insert(a.alert.key.clone()), "two reports of one condition at a time");
+                }
+            }
+            assert_eq!(store.d3_intend(&ids(&due), Epoch(1), at(now)).await.unwrap(), ids(&due));
+        }
+        Op::Receipt { nth: n } => {
+            if let Some(n) = nth(n) {
+                let receipt = Receipt { from: n.jid.parse().unwrap(), stanza_id: n.stanza_id.clone() };
+                assert!(store.d5_delivered(&[receipt], at(now)).await.unwrap().is_empty());
+            }
+        }
+        Op::Retry { nth: n } => {
+            if let Some(n) = nth(n) {
+                store.retry(&n.stanza_id, at(now + 5), "busy", at(now)).await.unwrap();
+            }
+        }
+        Op::Dead { nth: n } => {
+            if let Some(n) = nth(n) {
+                store.dead(&n.stanza_id, "gone", at(now)).await.unwrap();
+            }
+        }
+        Op::Hold { who: w } => {
+            let due = bed.due(&[who(w)], now).await;
+            store.hold(&ids(&due), at(now + 15), "away", at(now)).await.unwrap();
+        }
+        Op::Release { who: w } => {
+            let back = store.returning(&jid(who(w)), 50).await.unwrap();
+            store.release_held(&ids(&back.held), at(now)).await.unwrap();
+        }
+        Op::Digest { who: w } => {
+            let back = store.returning(&jid(who(w)), 50).await.unwrap();
+            store.digest(&recipient(who(w)), &ids(&back.held), "digest", at(now)).await.unwrap();
+        }
+        Op::Doubt => drop(store.in_doubt(at(now)).await.unwrap()),
+        Op::Expire => drop(store.expire(at(now)).await.unwrap()),
+        Op::Unconfirm => drop(store.unconfirm(at(now - 3)).await.unwrap()),
+        Op::Ask { nth: n } => {
+            if let Some(n) = nth(n) {
+                let _ = store.retry_now(n.id, at(now)).await;
+            }
+        }
+        Op::End { nth: n } => {
+            if let Some(n) = nth(n) {
+                let _ = store.expire_now(n.id, "ended", at(now)).await;
+            }
+        }
+        Op::Reopen => {
+            drop(store);
+            return bed.reopen().await;
+        }
+    }
+    bed
+}
+
+/// May one operation take a notification from here to there?
+fn may(from: NotificationState, to: NotificationState, op: &Op) -> bool {
+    use NotificationState as S;
+    match (from, to) {
+        _ if from == to => true,
+        (S::Queued | S::Held, _) => to != S::Dead && to != S::Unconfirmed,
+        (S::Sending, S::Accepted | S::Delivered | S::Dead | S::Queued) => true,
+        (S::Accepted, S::Delivered | S::Dead | S::Queued | S::Unconfirmed) => true,
+        (S::Unconfirmed, S::Delivered) => true,
+        (S::Expired | S::Dead | S::Unconfirmed, S::Queued) => matches!(op, Op::Ask { .. }),
+        _ => false,
+    }
+}
+
+async fn run(ops: Vec<Op>) {
+    let mut bed = Bed::new().await;
+    let mut known: HashMap<NotificationId, NotificationView> = HashMap::new();
+    for (now, op) in (1i64..).zip(&ops) {
+        bed = apply(bed, op, now).await;
+        let all = bed.all().await;
+        assert!(all.len() >= known.len(), "something vanished: {op:?}");
+        let mut once = std::collections::HashSet::new();
+        for n in all {
+            assert!(n.alert.is_none() || once.insert((n.alert.clone(), n.jid.clone())), "two for one: {n:?}");
+            if let Some(before) = known.insert(n.id, n.clone()) {
+                assert_eq!(before.stanza_id, n.stanza_id);
+                assert!(may(before.state, n.state, op), "{} → {} by {op:?}", before.state.as_str(), n.state.as_str());
+                assert!(n.attempts >= before.attempts);
+            }
+        }
+    }
+    // Whatever is left can be sent: nothing is stuck.
+    bed.store.in_doubt(at(1000)).await.unwrap();
+    for now in 1000..1100 {
+        for who in bed.store.recipients_held().await.unwrap() {
+            let back = bed.store.returning(&who, 50).await.unwrap();
+            bed.store.release_held(&ids(&back.held), at(now)).await.unwrap();
+        }
+        if bed.sent(&WHO, now).await.is_empty() {
+            break;
+        }
+    }
+    assert!(bed.store.recipients_due(at(1100)).await.unwrap().is_empty());
+    for n in bed.all().await {
+        assert!(n.state.ended() || n.state == NotificationState::Accepted, "stuck: {n:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_keeps_the_promises(ops in proptest::collection::vec(op(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(run(ops));
+    }
+}
