@@ -44,7 +44,7 @@ pub fn start(settings: &Settings) -> Result<(), BadFilter> {
     }
     // The crash tests' own hook turns an armed failpoint into an abort.
     if !cfg!(feature = "failpoints") {
-        std::panic::set_hook(Box::new(|panic| tell(panic)));
+        std::panic::set_hook(Box::new(tell));
     }
     Ok(())
 }

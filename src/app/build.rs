@@ -60,7 +60,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
     running.control.spawn(control::serve(socket, store.clone(), poke.clone(), last_token.clone()));
     let (session, events, task) =
-        xmpp::start(config.xmpp, last_token).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
+        xmpp::start(config.xmpp, last_token.clone()).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
     let messenger: Arc<dyn Messenger> = Arc::new(session);
     running.xmpp.spawn(async move {
         // A panic in the session counts as its end.
@@ -96,8 +96,17 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         stored,
         poke: poke.clone(),
     };
-    let dispatch =
-        dispatch::Parts { queue: store.clone(), messenger, events, lane, router, settings: config.dispatch, own, poke };
+    let dispatch = dispatch::Parts {
+        queue: store.clone(),
+        messenger,
+        events,
+        lane,
+        router,
+        settings: config.dispatch,
+        own,
+        poke,
+        farewell: last_token,
+    };
     let raw_for = config.store.raw_for;
     let grace = config.serve.shutdown_grace;
     Ok(Parts { store, grace, pokes, running, watchers, disk_task: Box::pin(disk_task), raw_for, parser, dispatch })

@@ -1,6 +1,6 @@
 //! The worker: one task that owns the way from the queue to the messenger.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
+use super::notices::Bursts;
 use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
-use crate::queue::{Content, Outbox, Outgoing, StoreError, patiently};
+use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, patiently};
 use crate::route::Router;
 
 /// Most notifications that one D3 commits: enough to fill the window, few enough to stay fair.
@@ -22,6 +23,10 @@ const CLAIM: usize = 256;
 const CLAIM_EACH: usize = 64;
 /// Without a timer or an event the worker still looks after this: a lost wake-up costs seconds, not an outage.
 const LOOK: Duration = Duration::from_secs(10);
+/// Least time between two sweeps.
+const SWEEP: Duration = Duration::from_secs(1);
+/// At the end the messenger tells what it still knows within this.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// What the worker is made of.
 pub struct Parts<Q: Outbox + ?Sized> {
@@ -41,6 +46,8 @@ pub struct Parts<Q: Outbox + ?Sized> {
     pub own: BareJid,
     /// Notified when there may be something to do: after D2, after an operator's retry.
     pub poke: Arc<Notify>,
+    /// Ends the messenger's session, once nothing of ours is on its way any more.
+    pub farewell: CancellationToken,
 }
 
 /// Owns the way from the queue to the messenger.
@@ -59,6 +66,11 @@ pub struct Worker<Q: Outbox + ?Sized> {
     pub(super) watched_to: Option<(AlertId, GroupName)>,
     drift: Drift,
     swept: Option<Instant>,
+    /// Something happened since the last sweep, too soon after it for another.
+    sweep_owed: bool,
+    pub(super) bursts: Bursts,
+    /// Recipients who have not granted the subscription, and of whom the operators may not know it.
+    pub(super) ungranted: BTreeSet<BareJid>,
 }
 
 /// The XMPP session as the worker sees it.
@@ -66,6 +78,8 @@ pub(super) struct Session {
     /// Epoch of the session that is up, or may yet resume.
     pub epoch: Option<Epoch>,
     pub up: bool,
+    /// When offline is believed next, of all or of one.
+    pub settles: Option<Instant>,
     /// Since when it is down, and why.
     pub down_since: Instant,
     pub why: String,
@@ -78,7 +92,7 @@ pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken, grace: Duration)
 where
     Q: Outbox + ?Sized + 'static,
 {
-    let Parts { queue, messenger, mut events, lane, router, settings, own, poke } = parts;
+    let Parts { queue, messenger, mut events, lane, router, settings, own, poke, farewell } = parts;
     let (records, recorder) = recorder(queue.clone());
     let recorder = tokio::spawn(recorder);
     let mut worker = Worker {
@@ -92,6 +106,7 @@ where
         session: Session {
             epoch: None,
             up: false,
+            settles: None,
             down_since: Instant::now(),
             why: "connecting".into(),
             commanded: false,
@@ -99,9 +114,16 @@ where
         answered: HashMap::new(),
         drift: Drift::new(Timestamp::now(), Instant::now()),
         swept: None,
+        sweep_owed: false,
+        bursts: Bursts::default(),
+        ungranted: BTreeSet::new(),
         watched_to: None,
     };
-    let served = worker.serve(&mut events, &poke, &cancel, grace).await;
+    let served = worker.serve(&mut events, &poke, &cancel).await;
+    let served = match served {
+        Ok(()) => worker.drain(&mut events, grace, &farewell).await,
+        broken => broken,
+    };
     // Without the worker's sender the recorder writes what it has, and ends.
     drop(worker);
     let recorded = recorder.await.unwrap_or_else(|err| {
@@ -116,28 +138,41 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         events: &mut Events,
         poke: &Notify,
         cancel: &CancellationToken,
-        grace: Duration,
     ) -> Result<(), StoreError> {
         let mut told = Vec::new();
         loop {
             let sleep = self.until_next().await?;
             tokio::select! {
-                () = cancel.cancelled() => break,
+                () = cancel.cancelled() => return Ok(()),
                 () = poke.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
-                n = events.recv_many(&mut told, CLAIM) => if n == 0 { break },
+                n = events.recv_many(&mut told, CLAIM) => if n == 0 { return Ok(()) },
             }
             self.take(told.drain(..)).await?;
             self.round().await?;
         }
-        self.drain(events, grace).await
     }
 
-    /// One round: what is over ends, groups without anybody reachable fall back, and what is due is sent.
+    /// One round: what is over ends, what is due is sent or held, and then groups without anybody reachable fall back.
     async fn round(&mut self) -> Result<(), StoreError> {
-        let swept = self.sweep().await?;
-        self.settle_watches(swept).await?;
-        self.send_due().await
+        let mut all = self.sweep().await?;
+        self.look_settled().await?;
+        loop {
+            self.send_due().await?;
+            if !self.settle_watches(all).await? {
+                return Ok(());
+            }
+            // A fallback group is watched in turn, under the number of its alert: that may be an old one.
+            all = true;
+        }
+    }
+
+    /// Once offline is believed of somebody, what waits for them is looked at again.
+    async fn look_settled(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let next = self.lane.tracker(|t| t.next_settle(now));
+        let came = std::mem::replace(&mut self.session.settles, next).is_some_and(|at| at <= now);
+        if came && self.session.up { self.on_return_of_all().await } else { Ok(()) }
     }
 
     /// Sends what is due for everybody who can be reached, until the window is full or nothing is left.
@@ -161,25 +196,24 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
     async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
         let mut deliver = Vec::new();
-        let mut hold: HashMap<Timestamp, Vec<NotificationId>> = HashMap::new();
+        let mut hold: HashMap<(Timestamp, String), Vec<NotificationId>> = HashMap::new();
         let mut skip = Vec::new();
         for out in due {
             let n = &out.notification;
             let presence = self.lane.presence(&n.jid);
             match decide(&n.delivery, n.severity, presence, n.forced || out.in_doubt) {
                 Decision::Deliver => deliver.push(out),
-                Decision::Hold => hold.entry(held_until(&out, now)).or_default().push(n.id),
+                Decision::Hold => hold.entry((held_until(&out, now), absence(presence))).or_default().push(n.id),
                 Decision::Skip => skip.push(n.id),
                 Decision::Wait => {}
             }
         }
         let changed = !deliver.is_empty() || !hold.is_empty() || !skip.is_empty();
-        for (until, ids) in hold {
-            patiently("hold", || self.queue.hold(&ids, until, "the recipient is not reachable", now)).await?;
+        for ((until, why), ids) in hold {
+            patiently("hold", || self.queue.hold(&ids, until, &why, now)).await?;
         }
         if !skip.is_empty() {
-            let reason = "the recipient is not reachable, and the policy says skip";
-            patiently("skip", || self.queue.skip(&skip, reason, now)).await?;
+            patiently("skip", || self.queue.skip(&skip, SKIPPED, now)).await?;
         }
         let ids: Vec<_> = deliver.iter().map(|out| out.notification.id).collect();
         if !ids.is_empty() {
@@ -212,17 +246,20 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if let Some(jump) = self.drift.look(Timestamp::now(), mono) {
             tracing::warn!(seconds = jump.as_secs(), "the clock jumped; nothing expires for 5 minutes");
         }
-        if self.swept.is_some_and(|last| mono.duration_since(last) < Duration::from_secs(1)) {
+        if self.swept.is_some_and(|last| mono.duration_since(last) < SWEEP) {
+            self.sweep_owed = true;
             return Ok(false);
         }
         self.swept = Some(mono);
+        self.sweep_owed = false;
         let now = Timestamp::now();
         if self.drift.may_expire(mono) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
-            self.tell_of_expired(&ended, now).await?;
+            self.tell_of_expired(&ended).await?;
         }
         let before = self.ago(now, self.settings.receipt_timeout);
         patiently("end as unconfirmed", || self.queue.unconfirm(before)).await?;
+        self.note_ungranted().await?;
         self.send_notices(now).await?;
         self.watch_outage().await?;
         Ok(true)
@@ -232,16 +269,23 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn until_next(&self) -> Result<Duration, StoreError> {
         let wait = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         let timer = self.queue.next_timer().await?.map_or(LOOK, wait);
-        let settled = self.lane.tracker(|t| t.settled_at()).map(|at| at.saturating_duration_since(Instant::now()));
+        let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
-        Ok(timer.max(floor).min(LOOK).min(settled.filter(|d| !d.is_zero()).unwrap_or(LOOK)))
+        let look = if self.sweep_owed || self.bursts.waiting() { SWEEP } else { LOOK };
+        Ok(timer.max(floor).min(look).min(settled))
     }
 
-    /// Waits for what is in flight: at shutdown nothing new is sent.
-    async fn drain(&mut self, events: &mut Events, grace: Duration) -> Result<(), StoreError> {
-        let deadline = tokio::time::Instant::now() + grace;
+    /// At shutdown nothing new is sent: waits for what is in flight, at most `grace`, then ends the session and hears it out.
+    /// Only the end of its events says that nothing it knows is left untold; what is not recorded is sent once more.
+    async fn drain(
+        &mut self,
+        events: &mut Events,
+        grace: Duration,
+        farewell: &CancellationToken,
+    ) -> Result<(), StoreError> {
         self.lane.set_epoch(None);
+        let deadline = tokio::time::Instant::now() + grace;
         let mut told = Vec::new();
         while self.session.up && self.messenger.in_flight() > 0 {
             tokio::select! {
@@ -254,6 +298,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             }
             self.take(told.drain(..)).await?;
         }
+        farewell.cancel();
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        while let Ok(1..) = tokio::time::timeout_at(until, events.recv_many(&mut told, CLAIM)).await {
+            self.take(told.drain(..)).await?;
+        }
         Ok(())
     }
 
@@ -262,6 +311,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             self.on_event(event).await?;
         }
         Ok(())
+    }
+}
+
+/// Why somebody is held for, as people read it in the queue.
+fn absence(presence: Presence) -> String {
+    match presence {
+        Presence::Online(show) => format!("the recipient shows {}", show.as_str()),
+        Presence::NotShared => "the recipient has not granted the presence subscription".to_owned(),
+        Presence::Offline | Presence::Unknown => "the recipient is offline".to_owned(),
     }
 }
 

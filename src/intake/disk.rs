@@ -39,14 +39,22 @@ pub async fn watch_disk<Q>(
 where
     Q: Inbox + Outbox + ?Sized,
 {
-    let free = queue.room().await?.free;
-    let (tx, rx) = watch::channel(true);
+    let mut free = queue.room().await?.free;
+    // Known before any mailbox is looked at: what starts below the reserve fetches nothing.
+    let (tx, rx) = watch::channel(free >= reserve);
     let task = async move {
-        let mut free = free;
+        let mut told_room = true;
+        let mut noted = true;
         loop {
             let room = free >= reserve;
-            if tx.send_if_modified(|was| std::mem::replace(was, room) != room) {
-                tell(&*queue, room, free, reserve).await;
+            tx.send_if_modified(|was| std::mem::replace(was, room) != room);
+            if room != told_room {
+                log(room, free, reserve);
+                (told_room, noted) = (room, room);
+            }
+            // A disk that is quite full takes no note either: tried until it is noted, or there is room again.
+            if !noted {
+                noted = note(&*queue, free, reserve).await;
             }
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -55,26 +63,30 @@ where
             free = queue.room().await?.free;
         }
     };
-    // What starts below the reserve is told by the task's first round, but must not fetch before it.
-    if free < reserve {
-        tracing::warn!(free = %Size(free), reserve = %Size(reserve), "little disk space at start");
-    }
     Ok((Disk(rx), task))
 }
 
-async fn tell<Q: Outbox + ?Sized>(queue: &Q, room: bool, free: u64, reserve: u64) {
+fn log(room: bool, free: u64, reserve: u64) {
     if room {
         tracing::info!(free = %Size(free), "there is disk space again; mailboxes are polled");
-        return;
+    } else {
+        tracing::error!(free = %Size(free), reserve = %Size(reserve),
+            "disk space is below the reserve; no mail is fetched until there is room");
     }
-    tracing::error!(free = %Size(free), reserve = %Size(reserve),
-        "disk space is below the reserve; no mail is fetched until there is room");
+}
+
+/// Notes it for the operators; `false`: that did not work.
+async fn note<Q: Outbox + ?Sized>(queue: &Q, free: u64, reserve: u64) -> bool {
     let text = format!(
         "only {} of disk space are free, the reserve is {}: no mail is fetched until there is room",
         Size(free),
         Size(reserve)
     );
-    if let Err(err) = queue.note("disk", &text, Timestamp::now()).await {
-        tracing::warn!(%err, "cannot note the lack of disk space for the operators");
+    match queue.note("disk", &text, Timestamp::now()).await {
+        Ok(()) => true,
+        Err(err) => {
+            tracing::warn!(%err, "cannot note the lack of disk space for the operators; tried again");
+            false
+        }
     }
 }

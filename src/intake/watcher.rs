@@ -21,6 +21,8 @@ use crate::queue::{Inbox, Outbox, StoreError, Uncleared, patiently};
 const TURN_BYTES: u64 = 8 << 20;
 /// A mailbox with so many turns' worth of unparsed mails waits with the next.
 const AHEAD: usize = 4;
+/// Most different hints of a server that are remembered as said: its words may hold numbers that change each time.
+const WARNED: usize = 32;
 /// A mailbox that fails for so long is told to the operators, where it is not told at once.
 const FAILING: Duration = Duration::from_secs(120);
 
@@ -199,9 +201,12 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     /// Bounds what is stored and not parsed: the mailbox is the better place for a backlog.
     async fn let_parser_catch_up(&mut self) -> Result<(), StoreError> {
         let most = u64::try_from(self.settings.batch.saturating_mul(AHEAD)).unwrap_or(u64::MAX);
+        let mut pause = Duration::from_millis(2);
         while self.shared.queue.waiting(&self.name).await? > most {
             self.shared.stored.notify_one();
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(pause).await;
+            // A parser that waits for disk space waits for long.
+            pause = (pause * 2).min(Duration::from_millis(100));
         }
         Ok(())
     }
@@ -252,7 +257,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             self.clear_backoff.reset();
             return Ok(());
         };
-        if self.warned.insert(err.what.clone()) {
+        if self.first_time(&err.what) {
             tracing::error!(%err, "stored mails cannot be cleared from the mailbox; tried again");
             let text = format!("mailbox {}: stored mails cannot be cleared from it: {err}", self.name);
             self.note(&format!("clear:{}", self.name), &text).await?;
@@ -271,7 +276,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             let cursors: Vec<Cursor> = some.iter().map(|u| u.cursor.clone()).collect();
             let clearing = self.mailbox.clear(&cursors, how).await?;
             if let Some(warning) = clearing.warning
-                && self.warned.insert(warning.clone())
+                && self.first_time(&warning)
             {
                 tracing::warn!("{warning}");
             }
@@ -280,6 +285,11 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         };
         patiently("mark mails as cleared", || self.shared.queue.cleared(&done)).await?;
         Ok(())
+    }
+
+    /// Was this not said before?
+    fn first_time(&mut self, what: &str) -> bool {
+        self.warned.len() < WARNED && self.warned.insert(what.to_owned())
     }
 
     fn well(&mut self) {

@@ -73,9 +73,13 @@ impl Mailbox for ImapMailbox {
             return Ok(Clearing { done: stored.to_vec(), warning: None });
         }
         let mut session = self.session().await?;
-        let clearing = self.dialer.bounded(0, session.clear(stored, how)).await?;
-        self.session = Some(session);
-        Ok(clearing)
+        let clearing = self.dialer.bounded(0, session.clear(stored, how)).await;
+        // A refusal (a full quota, a folder that cannot be made) is an answer: the session is as good as before, and new
+        // mails are still told of.
+        if !clearing.as_ref().is_err_and(|err| err.failure == Failure::Transient) {
+            self.session = Some(session);
+        }
+        clearing
     }
 
     async fn rest(&mut self) -> Result<(), MailboxError> {

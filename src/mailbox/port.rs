@@ -89,8 +89,8 @@ pub struct MailboxError {
     pub what: String,
 }
 
-/// One mailbox: connects when it is first asked for something, and again after an error. Any error drops the connection.
-/// Every operation is bounded in time and memory.
+/// One mailbox: connects when it is first asked for something, and again after an error. Any error drops the connection,
+/// but for a refusal to clear. Every operation is bounded in time and memory.
 #[async_trait]
 pub trait Mailbox: Send {
     /// Lists the mails; with a mark of the same UIDVALIDITY only those after it.

@@ -4,11 +4,15 @@
 // Tests say what must hold by failing: the lints that forbid that are for the product's own code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod commands;
 mod config;
+mod crash;
 mod flow;
+mod intake_flow;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod store;
 mod support;
 mod xmpp_session;

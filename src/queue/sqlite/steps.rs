@@ -172,8 +172,8 @@ pub(super) async fn retry(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = concat!(
-        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = $2, accepted = NULL, reason = $3 \
-           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted') RETURNING id; ",
+        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = $2, accepted = NULL, ended = NULL, reason = $3 \
+           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') RETURNING id; ",
         mirror!("d.state = 'queued' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, not_before, reason, (now, "refused for now")).await
@@ -182,7 +182,7 @@ pub(super) async fn retry(
 pub(super) async fn dead(store: &Sqlite, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
     let sql = concat!(
         "UPDATE notification SET state = 'dead', in_doubt = 0, ended = $2, reason = $3 \
-           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted') RETURNING id; ",
+           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') RETURNING id; ",
         mirror!("d.state = 'dead' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, now, reason, (now, "dead")).await

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::SystemTime;
 
 use super::ca::Ca;
 use super::child::Server;
@@ -156,6 +157,11 @@ protocol lmtp {{
 
     /// Puts mails into INBOX as files: much faster than LMTP, for backlogs. Line ends stay as they are.
     pub fn put<'a>(&self, user: &str, mails: impl IntoIterator<Item = &'a [u8]>) {
+        self.put_received(user, mails, SystemTime::now());
+    }
+
+    /// The same with an INTERNALDATE of long ago.
+    pub fn put_received<'a>(&self, user: &str, mails: impl IntoIterator<Item = &'a [u8]>, received: SystemTime) {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let maildir = self.maildir(user, "INBOX");
@@ -169,6 +175,7 @@ protocol lmtp {{
             let name = format!("1700000000.M{}P1.test", NUMBER.fetch_add(1, Ordering::Relaxed));
             let path = maildir.join("tmp").join(&name);
             std::fs::write(&path, mail).unwrap();
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(received).unwrap();
             if root {
                 std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
             }

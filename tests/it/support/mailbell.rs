@@ -98,6 +98,11 @@ impl Mailbell {
         assert!(status.success());
     }
 
+    /// Its exit status, if it has ended.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.server.ended()
+    }
+
     /// Waits until it ends by itself.
     pub fn ended(&mut self) -> ExitStatus {
         let start = Instant::now();

@@ -258,7 +258,10 @@ async fn quarantine(
     .execute(conn)
     .await
     .doing("quarantining (D2)")?;
-    Ok(Some(("quarantine".to_owned(), format!("mailbox {mailbox}, message {id}: {first}"))))
+    Ok(Some((
+        "quarantine".to_owned(),
+        format!("mailbox {mailbox}: message {id} is in quarantine: {first}; see `mailbell quarantine show {id}`"),
+    )))
 }
 
 /// Ends a message in its state, and what was begun for it.
