@@ -23,7 +23,7 @@ async fn the_queue_is_shown_and_changed_through_the_running_service() {
     let list = out(&mailbell.cli(&["queue", "list"], true));
     assert!(list.contains("Disk 1 is slow") && list.contains("held") && list.contains("alice"), "{list}");
     let shown = out(&mailbell.cli(&["queue", "show", &id(0)], true));
-    assert!(shown.contains("the recipient is not reachable"), "{shown}");
+    assert!(shown.contains("the recipient is offline"), "{shown}");
     let alert = held[0]["alert"].as_str().unwrap();
     let timeline = out(&mailbell.cli(&["queue", "show", alert], true));
     assert!(timeline.contains("held") && timeline.contains("Disk 1 is slow"), "{timeline}");

@@ -7,11 +7,15 @@
 mod commands;
 mod conditions;
 mod config;
+mod crash;
 mod flow;
+mod intake_flow;
+mod intake_trouble;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod store;
 mod notices;
 mod presence;
 mod routing;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::SystemTime;
 
 use super::ca::Ca;
 use super::child::Server;
@@ -62,6 +63,7 @@ disable_plaintext_auth = no
 auth_mechanisms = plain login
 auth_failure_delay = 0
 mail_fsync = never
+mailbox_idle_check_interval = 1s
 mail_max_userip_connections = 0
 first_valid_uid = 1
 mail_location = maildir:{mail}/%n/Maildir
@@ -156,6 +158,11 @@ protocol lmtp {{
 
     /// Puts mails into INBOX as files: much faster than LMTP, for backlogs. Line ends stay as they are.
     pub fn put<'a>(&self, user: &str, mails: impl IntoIterator<Item = &'a [u8]>) {
+        self.put_received(user, mails, SystemTime::now());
+    }
+
+    /// The same with an INTERNALDATE of long ago.
+    pub fn put_received<'a>(&self, user: &str, mails: impl IntoIterator<Item = &'a [u8]>, received: SystemTime) {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let maildir = self.maildir(user, "INBOX");
@@ -164,11 +171,13 @@ protocol lmtp {{
             std::fs::remove_file(std::fs::read_dir(maildir.join("new")).unwrap().next().unwrap().unwrap().path())
                 .unwrap();
         }
+        let root = id("-u") == 0;
         for mail in mails {
             let name = format!("1700000000.M{}P1.test", NUMBER.fetch_add(1, Ordering::Relaxed));
             let path = maildir.join("tmp").join(&name);
             std::fs::write(&path, mail).unwrap();
-            if id("-u") == 0 {
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(received).unwrap();
+            if root {
                 std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
             }
             std::fs::rename(path, maildir.join("new").join(name)).unwrap();

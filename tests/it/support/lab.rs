@@ -104,6 +104,11 @@ settle = "300ms"
         self.dovecot.deliver(user, mail.replace("\r\n", "\n").replace('\n', "\r\n").as_bytes());
     }
 
+    /// Puts many mails into a mailbox at once.
+    pub fn put(&self, user: &str, mails: &[String]) {
+        self.dovecot.put(user, mails.iter().map(String::as_bytes));
+    }
+
     /// A person who is online, at a PC that sends receipts.
     pub async fn online(&self, person: &str) -> Client {
         Client::login(self.prosody.c2s, person).await

@@ -98,6 +98,11 @@ impl Mailbell {
         assert!(status.success());
     }
 
+    /// Its exit status, if it has ended.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.server.ended()
+    }
+
     /// Waits until it ends by itself.
     pub fn ended(&mut self) -> ExitStatus {
         let start = Instant::now();
@@ -152,5 +157,13 @@ impl Mailbell {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Mailbell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("mailbell said:\n{}", self.log());
+        }
     }
 }
