@@ -251,7 +251,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let settled = self.lane.tracker(|t| t.settled_at()).map(|at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
-        let look = if self.sweep_owed || self.bursts.waiting() { SWEEP } else { LOOK };
+        let look = if self.sweep_owed || self.bursts.waiting() {
+            SWEEP
+        } else {
+            self.until_outage().map_or(LOOK, |left| left.min(LOOK))
+        };
         Ok(timer.max(floor).min(look).min(settled.filter(|d| !d.is_zero()).unwrap_or(LOOK)))
     }
 

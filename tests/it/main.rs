@@ -13,5 +13,6 @@ mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod outage;
 mod support;
 mod xmpp_session;
