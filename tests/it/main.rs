@@ -14,5 +14,6 @@ mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod outage;
+mod storage;
 mod support;
 mod xmpp_session;

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod prosody;
 pub mod proxy;
 pub mod script;
+pub mod tmpfs;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
