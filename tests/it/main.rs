@@ -7,6 +7,7 @@
 mod config;
 mod crash;
 mod flow;
+mod hostile;
 mod intake_flow;
 mod intake_trouble;
 mod layering;
@@ -14,6 +15,7 @@ mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
 mod outage;
+mod service;
 mod storage;
 mod support;
 mod xmpp_session;
