@@ -272,7 +272,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
-        let look = if self.sweep_owed || self.bursts.waiting() { SWEEP } else { LOOK };
+        let look = if self.sweep_owed || self.bursts.waiting() {
+            SWEEP
+        } else {
+            self.until_outage().map_or(LOOK, |left| left.min(LOOK))
+        };
         Ok(timer.max(floor).min(look).min(settled))
     }
 
