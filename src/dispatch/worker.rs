@@ -21,6 +21,8 @@ use crate::route::Router;
 const CLAIM: usize = 256;
 /// Most of them for one recipient.
 const CLAIM_EACH: usize = 64;
+/// So many times the room is looked at, spread over the recipients.
+const CLAIM_MORE: usize = 4;
 /// Without a timer or an event the worker still looks after this: a lost wake-up costs seconds, not an outage.
 const LOOK: Duration = Duration::from_secs(10);
 /// Least time between two sweeps.
@@ -186,11 +188,22 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             if recipients.is_empty() {
                 return Ok(());
             }
-            let due = self.queue.due(&recipients, CLAIM_EACH, room, now).await?;
+            let due = self.due(&recipients, room, now).await?;
             if !self.send(due, epoch, now).await? {
                 return Ok(());
             }
         }
+    }
+
+    /// What is due, at most `room` in all. A few for each recipient are enough to fill the window when many have something
+    /// waiting; unless those few are all more urgent than what others would get in their stead.
+    async fn due(&self, recipients: &[BareJid], room: usize, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+        let each = (room * CLAIM_MORE).div_ceil(recipients.len().max(1)).min(CLAIM_EACH);
+        let due = self.queue.due(recipients, each, room, now).await?;
+        if each < CLAIM_EACH && cut_short(&due, each) {
+            return self.queue.due(recipients, CLAIM_EACH, room, now).await;
+        }
+        Ok(due)
     }
 
     /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
@@ -312,6 +325,16 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
         Ok(())
     }
+}
+
+/// Did somebody get as many as were asked for, all of them more urgent than the least urgent of the others'?
+fn cut_short(due: &[Outgoing], each: usize) -> bool {
+    let Some(least) = due.iter().map(|out| out.notification.severity).min() else { return false };
+    let mut urgent: HashMap<&BareJid, usize> = HashMap::new();
+    for out in due.iter().filter(|out| out.notification.severity > least) {
+        *urgent.entry(&out.notification.jid).or_default() += 1;
+    }
+    urgent.values().any(|n| *n >= each)
 }
 
 /// Why somebody is held for, as people read it in the queue.
