@@ -12,7 +12,7 @@ use crate::dispatch::{Full, Letter, Messenger};
 const MAX_BYTES: usize = 128 * 1024;
 
 /// A letter's weight before any was seen: rather too much, so that what is promised is taken.
-const FIRST_GUESS: usize = 4 * 1024;
+const FIRST_GUESS: usize = 5 * 1024;
 
 #[derive(Debug)]
 struct Window {
