@@ -150,6 +150,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 () = tokio::time::sleep(sleep) => {}
                 n = events.recv_many(&mut told, CLAIM) => if n == 0 { return Ok(()) },
             }
+            self.look_at_clock().await?;
             self.take(told.drain(..)).await?;
             self.round().await?;
         }
@@ -259,9 +260,6 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// At most once a second; `true`: it did.
     async fn sweep(&mut self) -> Result<bool, StoreError> {
         let mono = Instant::now();
-        if let Some(jump) = self.drift.look(Timestamp::now(), mono) {
-            tracing::warn!(seconds = jump.as_secs(), "the clock jumped; nothing expires for 5 minutes");
-        }
         if self.swept.is_some_and(|last| mono.duration_since(last) < SWEEP) {
             self.sweep_owed = true;
             return Ok(false);
@@ -272,13 +270,23 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if self.drift.may_expire(mono) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
             self.tell_of_expired(&ended).await?;
+            let before = self.ago(now, self.settings.receipt_timeout);
+            patiently("end as unconfirmed", || self.queue.unconfirm(before)).await?;
         }
-        let before = self.ago(now, self.settings.receipt_timeout);
-        patiently("end as unconfirmed", || self.queue.unconfirm(before)).await?;
         self.note_ungranted().await?;
         self.send_notices(now).await?;
         self.watch_outage().await?;
         Ok(true)
+    }
+
+    /// Before anything is timed by a clock that jumped: what waits is moved along, and nothing ends for a while.
+    async fn look_at_clock(&mut self) -> Result<(), StoreError> {
+        let Some(jump) = self.drift.look(Timestamp::now(), Instant::now()) else { return Ok(()) };
+        tracing::warn!(
+            seconds = jump.as_secs(),
+            "the clock jumped; timers are moved along, and nothing expires for 5 minutes"
+        );
+        patiently("move timers along with the clock", || self.queue.clock_jumped(jump)).await
     }
 
     /// How long to sleep unless something happens.
