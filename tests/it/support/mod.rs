@@ -13,6 +13,7 @@ pub mod prosody;
 pub mod proxy;
 pub mod script;
 pub mod store;
+pub mod tmpfs;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
