@@ -66,7 +66,12 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         // A panic in the session counts as its end.
         let _ = task.await;
     });
-    let lane = Arc::new(ExpressLane::new(messenger.clone(), Tracker::new(contacts, config.dispatch.settle)));
+    let lane = Arc::new(ExpressLane::new(
+        messenger.clone(),
+        Tracker::new(contacts, config.dispatch.settle),
+        router.clone(),
+        config.dispatch.text_max,
+    ));
     let reserve = config.mailboxes.iter().map(|m| room_for(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
     let reserve = config.store.reserve.max(reserve);
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
@@ -85,8 +90,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let parser = Parser {
         queue: store.clone(),
         router: router.clone(),
-        lane: lane.clone(),
-        dispatch: config.dispatch.clone(),
+        express: lane.clone(),
         rules: Arc::new(rules),
         limits: config.parse,
         stored,

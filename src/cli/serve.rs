@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::app;
 use crate::config::{self, Config};
-use crate::{app, telemetry};
 
 /// Run the gateway in the foreground
 ///
@@ -27,10 +27,6 @@ pub fn run(args: &Args) -> ExitCode {
             return ExitCode::from(78);
         }
     };
-    if let Err(err) = telemetry::start(&config.log) {
-        eprintln!("{err}");
-        return ExitCode::from(78);
-    }
     // Parsing runs beside; two threads are plenty for sockets and timers.
     match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
         Ok(runtime) => match runtime.block_on(app::serve(config)) {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::notices::ungranted_mark;
 use super::record::Record;
 use super::retry::{self, Failure, Next, Verdict};
 use super::worker::Worker;
@@ -31,13 +32,16 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 Ok(())
             }
             Event::Subscription { who, granted } => {
-                self.lane.tracker(|t| t.subscription(&who, granted));
-                if granted {
-                    return self.on_return(&who).await;
+                let news = self.lane.tracker(|t| t.subscription(&who, granted, Instant::now()));
+                if granted && news {
+                    self.ungranted.remove(&who);
+                    let mark = ungranted_mark(&who);
+                    patiently("note for the operators", || self.queue.unmark(&mark)).await?;
+                } else if !granted {
+                    self.ungranted.insert(who.clone());
                 }
-                let text =
-                    format!("{who} has not granted the presence subscription: alerts that are not critical are held");
-                self.note(&format!("subscription:{who}"), &text).await
+                // What is critical is sent to who does not share as well.
+                self.on_return(&who).await
             }
             Event::Presence { who, state } => {
                 self.lane.tracker(|t| t.presence(&who, state));
@@ -77,7 +81,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
         self.session.up = true;
         self.session.commanded = false;
-        self.lane.tracker(|t| t.up(same, Instant::now()));
+        let now = Instant::now();
+        self.session.settles = self.lane.tracker(|t| {
+            t.up(same, now);
+            t.next_settle(now)
+        });
         self.lane.set_epoch(self.session.epoch);
         tracing::info!(resumed, "XMPP session is up");
         self.on_return_of_all().await

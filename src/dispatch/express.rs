@@ -4,15 +4,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::dispatch::{Full, Letter, Messenger};
+use jiff::Timestamp;
+
+use super::worker::letter;
+use super::{Full, Letter, Messenger};
 use crate::model::{BareJid, Delivery, Epoch, Presence, Recipient, Severity, StanzaId};
 use crate::presence::Tracker;
 use crate::presence::policy::{Decision, decide};
-use crate::queue::Express;
+use crate::queue::{Express, Outgoing};
+use crate::route::Router;
 
 /// Shared by intake (through [`Express`]) and the worker: who is reachable, and how many places of the window are taken.
 pub struct ExpressLane {
     messenger: Arc<dyn Messenger>,
+    router: Arc<Router>,
+    /// Longest text of a message, in characters.
+    text_max: usize,
     state: Mutex<State>,
 }
 
@@ -26,8 +33,8 @@ struct State {
 
 impl ExpressLane {
     /// No session yet.
-    pub fn new(messenger: Arc<dyn Messenger>, tracker: Tracker) -> Self {
-        Self { messenger, state: Mutex::new(State { tracker, epoch: None, reserved: 0 }) }
+    pub fn new(messenger: Arc<dyn Messenger>, tracker: Tracker, router: Arc<Router>, text_max: usize) -> Self {
+        Self { messenger, router, text_max, state: Mutex::new(State { tracker, epoch: None, reserved: 0 }) }
     }
 
     /// Changes or asks the tracker.
@@ -52,24 +59,6 @@ impl ExpressLane {
             return 0;
         }
         self.messenger.room().saturating_sub(state.reserved)
-    }
-
-    /// Writes letters whose notifications were born `sending` under `epoch`; each had a place reserved. Returns the ids of
-    /// those that could not be handed over, because the session changed meanwhile: they were not written.
-    #[must_use]
-    pub fn hand_over(&self, epoch: Option<Epoch>, letters: Vec<Letter>) -> Vec<StanzaId> {
-        let mut state = self.lock();
-        state.reserved = state.reserved.saturating_sub(letters.len());
-        let same_session = epoch.is_some() && state.epoch == epoch;
-        letters
-            .into_iter()
-            .filter_map(|letter| {
-                if !same_session {
-                    return Some(letter.stanza_id);
-                }
-                self.messenger.send(letter).err().map(|Full(letter)| letter.stanza_id)
-            })
-            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,5 +86,22 @@ impl Express for ExpressLane {
     fn release(&self, places: usize) {
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places);
+    }
+
+    fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId> {
+        let places = born.len();
+        let letters: Vec<Letter> = born.iter().map(|out| letter(out, &self.router, self.text_max, now)).collect();
+        let mut state = self.lock();
+        state.reserved = state.reserved.saturating_sub(places);
+        let same_session = epoch.is_some() && state.epoch == epoch;
+        letters
+            .into_iter()
+            .filter_map(|letter| {
+                if !same_session {
+                    return Some(letter.stanza_id);
+                }
+                self.messenger.send(letter).err().map(|Full(letter)| letter.stanza_id)
+            })
+            .collect()
     }
 }

@@ -25,5 +25,3 @@ pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};
 pub use settings::Settings;
 pub use worker::{Parts, run};
-
-pub(crate) use worker::letter;

@@ -1,7 +1,7 @@
 //! What the operators hear: by IM, at most one notice about one thing in `notice_every`; by a command of theirs when XMPP
 //! itself is what failed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,17 @@ use tokio::process::Command;
 
 use super::digest;
 use super::worker::Worker;
+use crate::model::BareJid;
 use crate::queue::{Ended, NoticeDue, Outbox, StoreError, patiently};
 
 /// The operators' command is ended after this.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// Before the JID in the mark of a recipient whose missing subscription was told.
+const UNGRANTED: &str = "subscription:";
+
+/// Most recipients that a notice names.
+const LISTED: usize = 10;
 
 /// A topic that still grows is told of when it stops, or after this.
 const BURST: Duration = Duration::from_secs(30);
@@ -49,6 +56,11 @@ impl Bursts {
     }
 }
 
+/// Stands in the store for "the operators know that this recipient has not granted the subscription".
+pub(super) fn ungranted_mark(who: &BareJid) -> String {
+    format!("{UNGRANTED}{who}")
+}
+
 impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Queues the notices that are due.
     pub(super) async fn send_notices(&mut self, now: Timestamp) -> Result<(), StoreError> {
@@ -66,13 +78,33 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         Ok(())
     }
 
+    /// Tells, once for each recipient until they grant it, of presence subscriptions that are missing. Not before presence
+    /// has settled: who is asked for the first time answers in these seconds, or soon.
+    pub(super) async fn note_ungranted(&mut self) -> Result<(), StoreError> {
+        if self.ungranted.is_empty() || !self.session.up || self.session.settles.is_some() {
+            return Ok(());
+        }
+        let marks: Vec<String> = std::mem::take(&mut self.ungranted).iter().map(ungranted_mark).collect();
+        let untold = self.queue.untold(&marks).await?;
+        if untold.is_empty() {
+            return Ok(());
+        }
+        let mut names: Vec<&str> = untold.iter().take(LISTED).filter_map(|mark| mark.strip_prefix(UNGRANTED)).collect();
+        let more = format!("{} more", untold.len() - names.len());
+        names.extend((untold.len() > names.len()).then_some(more.as_str()));
+        let text = format!(
+            "no presence subscription from {}: only critical alerts are sent to them, others are held until they grant it",
+            names.join(", ")
+        );
+        patiently("note for the operators", || self.queue.note_once("subscriptions", &text, &untold)).await
+    }
+
     /// Holds that ended with nobody told are an outage of their own.
-    pub(super) async fn tell_of_expired(&self, ended: &[Ended], _now: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn tell_of_expired(&self, ended: &[Ended]) -> Result<(), StoreError> {
         for end in ended {
             tracing::info!(notification = %end.id, recipient = %end.recipient, "a notification expired before it could be sent");
         }
-        let mut untold: Vec<_> = ended.iter().filter(|e| e.nobody_told).filter_map(|e| e.alert).collect();
-        untold.dedup();
+        let untold: BTreeSet<_> = ended.iter().filter(|e| e.nobody_told).filter_map(|e| e.alert).collect();
         for alert in untold {
             self.note("expired", &format!("alert {alert} expired, and nobody was told of it")).await?;
         }

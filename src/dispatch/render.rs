@@ -24,9 +24,6 @@ use super::text::{cap, clean, human, one_line, when};
 /// Longest title, in characters.
 const TITLE: usize = 200;
 
-/// Longest list of areas, in characters.
-const AREA: usize = 300;
-
 /// Most links, and the longest of them that is shown, in characters: half a link is none.
 const LINKS: usize = 5;
 const LINK: usize = 500;
@@ -58,7 +55,6 @@ pub fn message(
     if !text.is_empty() {
         lines.push(cap(&text, text_max, &record.id));
     }
-    lines.extend(areas(alert));
     lines.extend(links(record));
     lines.push(last_line(record, notification));
     lines.join("\n")
@@ -122,14 +118,6 @@ fn marks(record: &AlertRecord, notification: &Notification, resend: bool, now: T
 
 fn ago(span: SignedDuration) -> String {
     human(Duration::try_from(span).unwrap_or_default())
-}
-
-/// CAP 1.2 §3.2.4 areaDesc.
-fn areas(alert: &Alert) -> Option<String> {
-    let names = alert.labels.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cap.areaDesc"));
-    let areas: Vec<&str> = names.flat_map(|(_, values)| values).map(String::as_str).collect();
-    let line = one_line(&areas.join("; "), AREA);
-    (!line.is_empty()).then(|| format!("Area: {line}"))
 }
 
 fn links(record: &AlertRecord) -> Vec<String> {

@@ -12,15 +12,16 @@ const LOOK_AT: usize = 256;
 
 impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Settles what can be settled: the alerts that came since the last look, and now and then all that are undecided.
-    /// Without a session nothing is known, and nothing falls back.
-    pub(super) async fn settle_watches(&mut self, all: bool) -> Result<(), StoreError> {
+    /// Without a session nothing is known, and nothing falls back. `true`: there is more to send now.
+    pub(super) async fn settle_watches(&mut self, all: bool) -> Result<bool, StoreError> {
         if !self.session.up {
-            return Ok(());
+            return Ok(false);
         }
+        let mut more = false;
         let mut after = if all { None } else { self.watched_to.clone() };
         loop {
             let watches = self.queue.watches(after.clone(), LOOK_AT).await?;
-            let Some(last) = watches.last() else { return Ok(()) };
+            let Some(last) = watches.last() else { return Ok(more) };
             after = Some((last.alert, last.group.clone()));
             self.watched_to = self.watched_to.take().max(after.clone());
             let now = Timestamp::now();
@@ -31,6 +32,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 }
             }
             if !ends.is_empty() {
+                more |= ends.iter().any(|(_, _, end)| matches!(end, WatchEnd::Fallback { .. } | WatchEnd::Forced));
                 self.tell_of(&watches, &ends).await?;
                 patiently("settle groups", || self.queue.end_watches(ends.clone(), now)).await?;
             }

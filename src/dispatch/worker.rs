@@ -1,6 +1,6 @@
 //! The worker: one task that owns the way from the queue to the messenger.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
-use crate::queue::{Content, Outbox, Outgoing, StoreError, patiently};
+use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, patiently};
 use crate::route::Router;
 
 /// Most notifications that one D3 commits: enough to fill the window, few enough to stay fair.
@@ -69,6 +69,8 @@ pub struct Worker<Q: Outbox + ?Sized> {
     /// Something happened since the last sweep, too soon after it for another.
     sweep_owed: bool,
     pub(super) bursts: Bursts,
+    /// Recipients who have not granted the subscription, and of whom the operators may not know it.
+    pub(super) ungranted: BTreeSet<BareJid>,
 }
 
 /// The XMPP session as the worker sees it.
@@ -76,6 +78,8 @@ pub(super) struct Session {
     /// Epoch of the session that is up, or may yet resume.
     pub epoch: Option<Epoch>,
     pub up: bool,
+    /// When offline is believed next, of all or of one.
+    pub settles: Option<Instant>,
     /// Since when it is down, and why.
     pub down_since: Instant,
     pub why: String,
@@ -102,6 +106,7 @@ where
         session: Session {
             epoch: None,
             up: false,
+            settles: None,
             down_since: Instant::now(),
             why: "connecting".into(),
             commanded: false,
@@ -111,6 +116,7 @@ where
         swept: None,
         sweep_owed: false,
         bursts: Bursts::default(),
+        ungranted: BTreeSet::new(),
         watched_to: None,
     };
     let served = worker.serve(&mut events, &poke, &cancel).await;
@@ -147,11 +153,26 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
     }
 
-    /// One round: what is over ends, groups without anybody reachable fall back, and what is due is sent.
+    /// One round: what is over ends, what is due is sent or held, and then groups without anybody reachable fall back.
     async fn round(&mut self) -> Result<(), StoreError> {
-        let swept = self.sweep().await?;
-        self.settle_watches(swept).await?;
-        self.send_due().await
+        let mut all = self.sweep().await?;
+        self.look_settled().await?;
+        loop {
+            self.send_due().await?;
+            if !self.settle_watches(all).await? {
+                return Ok(());
+            }
+            // A fallback group is watched in turn, under the number of its alert: that may be an old one.
+            all = true;
+        }
+    }
+
+    /// Once offline is believed of somebody, what waits for them is looked at again.
+    async fn look_settled(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let next = self.lane.tracker(|t| t.next_settle(now));
+        let came = std::mem::replace(&mut self.session.settles, next).is_some_and(|at| at <= now);
+        if came && self.session.up { self.on_return_of_all().await } else { Ok(()) }
     }
 
     /// Sends what is due for everybody who can be reached, until the window is full or nothing is left.
@@ -175,25 +196,24 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
     async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
         let mut deliver = Vec::new();
-        let mut hold: HashMap<Timestamp, Vec<NotificationId>> = HashMap::new();
+        let mut hold: HashMap<(Timestamp, String), Vec<NotificationId>> = HashMap::new();
         let mut skip = Vec::new();
         for out in due {
             let n = &out.notification;
             let presence = self.lane.presence(&n.jid);
             match decide(&n.delivery, n.severity, presence, n.forced || out.in_doubt) {
                 Decision::Deliver => deliver.push(out),
-                Decision::Hold => hold.entry(held_until(&out, now)).or_default().push(n.id),
+                Decision::Hold => hold.entry((held_until(&out, now), absence(presence))).or_default().push(n.id),
                 Decision::Skip => skip.push(n.id),
                 Decision::Wait => {}
             }
         }
         let changed = !deliver.is_empty() || !hold.is_empty() || !skip.is_empty();
-        for (until, ids) in hold {
-            patiently("hold", || self.queue.hold(&ids, until, "the recipient is not reachable", now)).await?;
+        for ((until, why), ids) in hold {
+            patiently("hold", || self.queue.hold(&ids, until, &why, now)).await?;
         }
         if !skip.is_empty() {
-            let reason = "the recipient is not reachable, and the policy says skip";
-            patiently("skip", || self.queue.skip(&skip, reason, now)).await?;
+            patiently("skip", || self.queue.skip(&skip, SKIPPED, now)).await?;
         }
         let ids: Vec<_> = deliver.iter().map(|out| out.notification.id).collect();
         if !ids.is_empty() {
@@ -207,7 +227,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Hands over what is committed as `sending`.
     async fn write(&mut self, sending: Vec<Outgoing>, now: Timestamp) -> Result<(), StoreError> {
         for out in sending {
-            let letter = letter(&out, &self.router, &self.settings, now);
+            let letter = letter(&out, &self.router, self.settings.text_max, now);
             let Err(full) = self.messenger.send(letter) else { continue };
             // The session went away between the look at the window and now: it was not written.
             let stanza = full.0.stanza_id;
@@ -235,10 +255,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let now = Timestamp::now();
         if self.drift.may_expire(mono) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
-            self.tell_of_expired(&ended, now).await?;
+            self.tell_of_expired(&ended).await?;
         }
         let before = self.ago(now, self.settings.receipt_timeout);
         patiently("end as unconfirmed", || self.queue.unconfirm(before)).await?;
+        self.note_ungranted().await?;
         self.send_notices(now).await?;
         self.watch_outage().await?;
         Ok(true)
@@ -248,7 +269,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn until_next(&self) -> Result<Duration, StoreError> {
         let wait = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         let timer = self.queue.next_timer().await?.map_or(LOOK, wait);
-        let settled = self.lane.tracker(|t| t.settled_at()).map(|at| at.saturating_duration_since(Instant::now()));
+        let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
         let look = if self.sweep_owed || self.bursts.waiting() {
@@ -256,7 +277,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         } else {
             self.until_outage().map_or(LOOK, |left| left.min(LOOK))
         };
-        Ok(timer.max(floor).min(look).min(settled.filter(|d| !d.is_zero()).unwrap_or(LOOK)))
+        Ok(timer.max(floor).min(look).min(settled))
     }
 
     /// At shutdown nothing new is sent: waits for what is in flight, at most `grace`, then ends the session and hears it out.
@@ -297,6 +318,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     }
 }
 
+/// Why somebody is held for, as people read it in the queue.
+fn absence(presence: Presence) -> String {
+    match presence {
+        Presence::Online(show) => format!("the recipient shows {}", show.as_str()),
+        Presence::NotShared => "the recipient has not granted the presence subscription".to_owned(),
+        Presence::Offline | Presence::Unknown => "the recipient is offline".to_owned(),
+    }
+}
+
 /// End of a hold that starts now: `hold_for` counts from when the notification was committed, or became due.
 fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     let n = &out.notification;
@@ -306,13 +336,13 @@ fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
 }
 
 /// The letter of a notification.
-pub(crate) fn letter(out: &Outgoing, router: &Router, settings: &Settings, now: Timestamp) -> Letter {
+pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
     let n = &out.notification;
     let body = match &out.content {
         Content::Text(text) => text.clone(),
         Content::Alert(record) => {
             let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
-            render::message(record, n, lang, out.in_doubt, now, settings.text_max)
+            render::message(record, n, lang, out.in_doubt, now, text_max)
         }
     };
     Letter {

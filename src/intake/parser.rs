@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::verdict::Rules;
-use crate::dispatch::{self, ExpressLane};
 use crate::model::{MailboxName, MessageState};
 use crate::parse::Limits;
 use crate::queue::{D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Verdict, patiently};
@@ -30,9 +29,7 @@ pub struct Parser<Q: ?Sized> {
     /// The rules of D2.
     pub router: Arc<Router>,
     /// Writes what is born `sending`.
-    pub lane: Arc<ExpressLane>,
-    /// For the text of what is born `sending`.
-    pub dispatch: dispatch::Settings,
+    pub express: Arc<dyn Express>,
     /// Rules by mailbox.
     pub rules: Arc<HashMap<MailboxName, Rules>>,
     /// How much of a hostile mail is looked at.
@@ -72,9 +69,10 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         let batch = self.parse(ready).await?;
         log_ends(&batch);
         let now = Timestamp::now();
-        let epoch = self.lane.epoch();
+        let epoch = self.express.epoch();
         let report =
-            patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*self.router, &*self.lane, now)).await?;
+            patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*self.router, &*self.express, now))
+                .await?;
         self.hand_over(epoch, report, now).await?;
         self.poke.notify_one();
         Ok(true)
@@ -108,8 +106,7 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         if report.born.is_empty() {
             return Ok(());
         }
-        let letters = report.born.iter().map(|out| dispatch::letter(out, &self.router, &self.dispatch, now)).collect();
-        for stanza in self.lane.hand_over(epoch, letters) {
+        for stanza in self.express.hand_over(epoch, report.born, now) {
             let reason = "the session went down before it was written";
             patiently("queue again", || self.queue.retry(&stanza, now, reason, now)).await?;
         }

@@ -2,7 +2,8 @@
 
 use super::draft::{Context, Draft};
 use super::mime::{Part, Tree};
-use super::xml::{self, Doc, El, shown};
+use super::tree::{Doc, El};
+use super::xml::{self, shown};
 use super::{cap, decode, native};
 
 /// How much of a text is looked at to see whether it is XML, in bytes.

@@ -3,7 +3,8 @@
 use crate::model::{Alert, Audience, Format, Key, Labels, Nature, Severity, Status};
 
 use super::fields::one_line;
-use super::xml::{El, shown};
+use super::tree::El;
+use super::xml::shown;
 use super::{Header, Limits};
 
 /// Most values of one label; CAP feeds list thousands of area codes.

@@ -17,6 +17,7 @@ mod native;
 mod plain;
 mod read;
 mod time;
+mod tree;
 mod unique;
 mod xml;
 

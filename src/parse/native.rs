@@ -10,7 +10,8 @@ use crate::model::{Format, Key, Severity, Status};
 use super::draft::{Context, Draft, Word, at, capped, empty, is_link, label, none_of, title, word};
 use super::fields::one_line;
 use super::time;
-use super::xml::{El, shown};
+use super::tree::El;
+use super::xml::shown;
 
 /// Its namespace.
 pub(crate) const SPACE: &str = "urn:mailbell:alert:1";

@@ -8,6 +8,7 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 
 use super::Limits;
+use super::tree::{Doc, Kind, Node};
 
 /// Elements and texts in one document: bounds the memory at some 60 MB whatever the mail holds.
 const MAX_NODES: usize = 400_000;
@@ -16,27 +17,6 @@ const MAX_BINDINGS: usize = 256;
 /// Different namespaces in one document.
 const MAX_SPACES: usize = 256;
 
-/// A well-formed document.
-#[derive(Debug)]
-pub(crate) struct Doc {
-    nodes: Vec<Node>,
-    spaces: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Node {
-    line: usize,
-    /// Index behind the last node inside this one.
-    end: usize,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Element { space: usize, name: String, attributes: Vec<(String, String)> },
-    Text(String),
-}
-
 /// Why a text is no document.
 #[derive(Debug)]
 pub(crate) struct XmlError {
@@ -44,13 +24,6 @@ pub(crate) struct XmlError {
     pub(crate) what: String,
     /// What was read before it broke.
     pub(crate) doc: Doc,
-}
-
-/// One element of a document.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct El<'d> {
-    doc: &'d Doc,
-    at: usize,
 }
 
 /// Reads a document. Errors name the line. White space before it is passed over: bodies of mails begin with empty lines.
@@ -324,97 +297,9 @@ pub(crate) fn shown(text: &str) -> String {
     short.escape_debug().to_string()
 }
 
-impl Doc {
-    /// The root element.
-    pub(crate) fn root(&self) -> Option<El<'_>> {
-        (!self.nodes.is_empty()).then_some(El { doc: self, at: 0 })
-    }
-
-    /// The outermost elements for which `wanted` says yes, in order.
-    pub(crate) fn outermost(&self, wanted: impl Fn(&El<'_>) -> bool) -> Vec<El<'_>> {
-        let mut found = Vec::new();
-        let mut at = 0;
-        while let Some(node) = self.nodes.get(at) {
-            let el = El { doc: self, at };
-            if matches!(node.kind, Kind::Element { .. }) && wanted(&el) {
-                found.push(el);
-                at = node.end.max(at + 1);
-            } else {
-                at += 1;
-            }
-        }
-        found
-    }
-}
-
-impl<'d> El<'d> {
-    fn node(&self) -> Option<&'d Node> {
-        self.doc.nodes.get(self.at)
-    }
-
-    /// Local name.
-    pub(crate) fn name(&self) -> &'d str {
-        match self.node().map(|n| &n.kind) {
-            Some(Kind::Element { name, .. }) => name,
-            _ => "",
-        }
-    }
-
-    /// Namespace; empty where there is none.
-    pub(crate) fn space(&self) -> &'d str {
-        match self.node().map(|n| &n.kind) {
-            Some(Kind::Element { space, .. }) => self.doc.spaces.get(*space).map_or("", String::as_str),
-            _ => "",
-        }
-    }
-
-    /// Line of its start tag, from 1.
-    pub(crate) fn line(&self) -> usize {
-        self.node().map_or(0, |n| n.line)
-    }
-
-    /// Attributes by their qualified name, without namespace declarations.
-    pub(crate) fn attributes(&self) -> &'d [(String, String)] {
-        match self.node().map(|n| &n.kind) {
-            Some(Kind::Element { attributes, .. }) => attributes,
-            _ => &[],
-        }
-    }
-
-    /// Elements right inside it.
-    pub(crate) fn children(&self) -> impl Iterator<Item = Self> + use<'d> {
-        let doc = self.doc;
-        let end = self.node().map_or(0, |n| n.end);
-        let mut next = self.at + 1;
-        std::iter::from_fn(move || {
-            while next < end {
-                let at = next;
-                let node = doc.nodes.get(at)?;
-                next = node.end.max(at + 1);
-                if matches!(node.kind, Kind::Element { .. }) {
-                    return Some(Self { doc, at });
-                }
-            }
-            None
-        })
-    }
-
-    /// All text inside it, also that of elements in it; without the white space around.
-    pub(crate) fn text(&self) -> String {
-        let end = self.node().map_or(0, |n| n.end);
-        let inside = self.doc.nodes.get(self.at + 1..end).unwrap_or_default();
-        let mut text = String::new();
-        for node in inside {
-            if let Kind::Text(piece) = &node.kind {
-                text.push_str(piece);
-            }
-        }
-        text.trim().to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tree::El;
     use super::*;
 
     fn read(text: &str) -> Result<Doc, XmlError> {

@@ -37,6 +37,8 @@ enum Session {
 struct Contact {
     /// `None`: the roster has not said yet.
     granted: Option<bool>,
+    /// They granted it during this session: until then their server may still be telling where they are.
+    settles: Option<Instant>,
     resources: BTreeMap<String, Resource>,
 }
 
@@ -77,15 +79,21 @@ impl Tracker {
     pub fn lost(&mut self) {
         self.session = Session::Down { settled: false };
         for contact in self.contacts.values_mut() {
+            contact.settles = None;
             contact.resources.clear();
         }
     }
 
-    /// A recipient's roster state: do we get their presence?
-    pub fn subscription(&mut self, who: &BareJid, granted: bool) {
-        if let Some(contact) = self.contacts.get_mut(who) {
-            contact.granted = Some(granted);
+    /// A recipient's roster state: do we get their presence? `true`: that is news.
+    pub fn subscription(&mut self, who: &BareJid, granted: bool, now: Instant) -> bool {
+        let Some(contact) = self.contacts.get_mut(who) else { return false };
+        let news = contact.granted != Some(granted);
+        if news {
+            let up = matches!(self.session, Session::Up { .. });
+            contact.settles = (granted && up).then(|| now + self.settle);
         }
+        contact.granted = Some(granted);
+        news
     }
 
     /// Presence of one resource, with its priority; `None`: it is gone. With a bare JID `None` means all of them.
@@ -115,7 +123,7 @@ impl Tracker {
         if let Some(show) = contact.and_then(Contact::best) {
             return Presence::Online(show);
         }
-        if now < settled_at {
+        if now < settled_at || contact.and_then(|c| c.settles).is_some_and(|at| now < at) {
             return Presence::Unknown;
         }
         match contact.and_then(|c| c.granted) {
@@ -125,12 +133,12 @@ impl Tracker {
         }
     }
 
-    /// When offline is believed: a time to look again at what waits. `None` while the session is down.
-    pub fn settled_at(&self) -> Option<Instant> {
-        match self.session {
-            Session::Up { settled_at } => Some(settled_at),
-            Session::Down { .. } => None,
-        }
+    /// When offline is believed next, of all or of one: a time to look again at what waits. `None`: nobody's presence will
+    /// be known by waiting.
+    pub fn next_settle(&self, now: Instant) -> Option<Instant> {
+        let Session::Up { settled_at } = self.session else { return None };
+        let each = self.contacts.values().filter_map(|c| c.settles);
+        each.chain([settled_at]).filter(|at| *at > now).min()
     }
 
     fn forget_older(&mut self) {
@@ -167,7 +175,7 @@ mod tests {
     fn up(now: Instant) -> Tracker {
         let mut tracker = Tracker::new([alice()], SETTLE);
         tracker.up(false, now);
-        tracker.subscription(&alice(), true);
+        tracker.subscription(&alice(), true, now);
         tracker
     }
 
@@ -175,9 +183,9 @@ mod tests {
     fn offline_is_believed_only_after_settling() {
         let now = Instant::now();
         let tracker = Tracker::new([alice()], SETTLE);
-        assert_eq!((tracker.get(&alice(), now + SETTLE), tracker.settled_at()), (Presence::Unknown, None));
+        assert_eq!((tracker.get(&alice(), now + SETTLE), tracker.next_settle(now)), (Presence::Unknown, None));
         let tracker = up(now);
-        assert_eq!(tracker.settled_at(), Some(now + SETTLE));
+        assert_eq!(tracker.next_settle(now), Some(now + SETTLE));
         assert_eq!(tracker.get(&alice(), now + SETTLE - Duration::from_millis(1)), Presence::Unknown);
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Offline);
     }
@@ -219,10 +227,26 @@ mod tests {
         tracker.up(false, now);
         assert_eq!(tracker.get(&alice(), now), Presence::Unknown);
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::NotShared, "not in the roster");
-        tracker.subscription(&alice(), false);
+        tracker.subscription(&alice(), false, now);
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::NotShared);
         tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Online(Show::Available), "seen is seen");
+    }
+
+    #[test]
+    fn who_has_just_granted_the_subscription_is_not_offline_yet() {
+        let now = Instant::now();
+        let mut tracker = Tracker::new([alice()], SETTLE);
+        tracker.up(false, now);
+        assert!(tracker.subscription(&alice(), false, now));
+        let granted = now + 10 * SETTLE;
+        assert!(tracker.subscription(&alice(), true, granted));
+        assert!(!tracker.subscription(&alice(), true, granted + SETTLE), "no news");
+        assert_eq!(tracker.get(&alice(), granted), Presence::Unknown);
+        assert_eq!(tracker.next_settle(granted), Some(granted + SETTLE));
+        assert_eq!(tracker.get(&alice(), granted + SETTLE), Presence::Offline);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
+        assert_eq!(tracker.get(&alice(), granted), Presence::Online(Show::Available));
     }
 
     #[test]
@@ -320,11 +344,11 @@ mod tests {
                     Event::Up(resumed) => {
                         tracker.up(resumed, now);
                         session = Some(now);
-                        prop_assert!(tracker.settled_at().is_some_and(|at| at == now || at == now + SETTLE));
+                        prop_assert!(tracker.next_settle(now).is_none_or(|at| at <= now + SETTLE));
                     }
                     Event::Down => { tracker.down(now); session = None; }
                     Event::Lost => { tracker.lost(); session = None; shown.clear(); }
-                    Event::Granted(granted) => tracker.subscription(&alice(), granted),
+                    Event::Granted(granted) => drop(tracker.subscription(&alice(), granted, now)),
                     Event::Presence(resource, state) => {
                         let name = resource.map(|r| format!("r{r}"));
                         let who = name.as_ref().map_or(alice().into(), |r| jid(&format!("alice@example.org/{r}")));
@@ -340,7 +364,7 @@ mod tests {
                 let presence = tracker.get(&alice(), now);
                 prop_assert_eq!(presence == Presence::Unknown && session.is_none(), session.is_none());
                 if matches!(presence, Presence::Offline | Presence::NotShared) {
-                    prop_assert!(tracker.settled_at().is_some_and(|at| at <= now));
+                    prop_assert_eq!(tracker.next_settle(now), None);
                 }
                 if let Presence::Online(show) = presence {
                     prop_assert!(shown.values().any(|(s, priority)| *s == show && *priority >= 0));

@@ -67,14 +67,16 @@ fn judge_ended(members: &[Member]) -> Judgement {
     }
 }
 
-/// Is this one told, or about to be? `None`: not known yet.
+/// Is this one told? `None`: not known yet. Who can be reached and has not been sent it will be in a moment: unless they
+/// leave before, or the session goes down.
 fn somebody(member: &Member) -> Option<bool> {
     use NotificationState as S;
     match member.state {
         S::Delivered | S::Acknowledged => Some(true),
         // On its way to somebody who was there.
         S::Sending | S::Accepted | S::Unconfirmed if !sent_blindly(member) => Some(true),
-        S::Sending | S::Accepted | S::Unconfirmed | S::Queued | S::Held => reachable(&member.delivery, member.presence),
+        S::Sending | S::Accepted | S::Unconfirmed => reachable(&member.delivery, member.presence),
+        S::Queued | S::Held => reachable(&member.delivery, member.presence).filter(|reachable| !reachable),
         S::Expired | S::Superseded | S::Dead => Some(false),
     }
 }
@@ -125,8 +127,15 @@ mod tests {
 
     #[test]
     fn one_who_can_be_told_is_enough() {
-        for one in [member(S::Queued, ON), member(S::Held, ON), member(S::Sending, OFF), blind(S::Delivered, OFF)] {
+        for one in [member(S::Sending, ON), member(S::Sending, OFF), blind(S::Delivered, OFF)] {
             assert_eq!(judge(Severity::Critical, AT_ONCE, &[member(S::Held, OFF), one]), Judgement::Reached);
+        }
+    }
+
+    #[test]
+    fn who_can_be_told_is_not_told_yet() {
+        for one in [member(S::Queued, ON), member(S::Held, ON)] {
+            assert_eq!(judge(Severity::Critical, AT_ONCE, &[member(S::Held, OFF), one]), Judgement::Undecided);
         }
     }
 

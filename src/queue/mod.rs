@@ -18,13 +18,16 @@ mod views;
 pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Outbox, Queue};
 pub use views::{
-    AlertRecord, Content, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
-    QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared, Verdict, Watch, WatchEnd,
-    WatchMember,
+    AlertRecord, Content, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView,
+    Outgoing, QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared, Verdict, Watch,
+    WatchEnd, WatchMember,
 };
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Reason of a notification that ended because its policy says `skip`. A critical alert that reaches nobody takes those back.
+pub const SKIPPED: &str = "not reachable, and the policy says skip";
 
 /// `[store]` of the config.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    AlertRecord, D2Message, D2Report, Ended, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
+    AlertRecord, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
     QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
 };
 use crate::model::{
@@ -27,6 +27,10 @@ pub trait Express: Send + Sync {
 
     /// Gives back places that were reserved in a D2 that failed.
     fn release(&self, places: usize);
+
+    /// Writes what was born `sending` under `epoch`; each had a place reserved. Returns the stanza ids of those that were not
+    /// written, because the session changed meanwhile.
+    fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId>;
 }
 
 /// What intake needs: from the mailbox to the queue.
@@ -151,11 +155,20 @@ pub trait Outbox: Send + Sync {
     /// queued → expired, with the reason: the policy says skip.
     async fn skip(&self, ids: &[NotificationId], reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
+    /// All that is held for a recipient, oldest first, without what it says.
+    async fn held(&self, recipient: &BareJid) -> Result<Vec<Held>, StoreError>;
+
+    /// These notifications with what they say, by number.
+    async fn outgoing(&self, ids: &[NotificationId]) -> Result<Vec<Outgoing>, StoreError>;
+
     /// What is held for a recipient: at most `limit` critical ones and `limit` others.
     async fn returning(&self, recipient: &BareJid, limit: usize) -> Result<Returning, StoreError>;
 
     /// Recipients for whom something is held.
     async fn recipients_held(&self) -> Result<Vec<BareJid>, StoreError>;
+
+    /// The recipient is back and nothing is held: what ended meanwhile is not worth a word any more.
+    async fn forget_ended(&self, recipient: &BareJid) -> Result<(), StoreError>;
 
     /// held → queued.
     async fn release_held(&self, ids: &[NotificationId], now: Timestamp) -> Result<(), StoreError>;
@@ -177,7 +190,8 @@ pub trait Outbox: Send + Sync {
     async fn alert(&self, id: AlertId) -> Result<Option<AlertRecord>, StoreError>;
 
     /// Groups of alerts of which is not known yet whether somebody can be told, by (alert, group); at most `limit`, and
-    /// only those after `after`.
+    /// only those after `after`. Left out are those with a member of whom has not been decided yet: what waits for its
+    /// turn, or to become effective, is looked at when it was sent or held.
     async fn watches(&self, after: Option<(AlertId, GroupName)>, limit: usize) -> Result<Vec<Watch>, StoreError>;
 
     /// Ends watches, in one commit. What they add is committed with them.
@@ -185,6 +199,15 @@ pub trait Outbox: Send + Sync {
 
     /// Notes something that the operators are to be told.
     async fn note(&self, topic: &str, text: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Those of `marks` of which the operators were not told.
+    async fn untold(&self, marks: &[String]) -> Result<Vec<String>, StoreError>;
+
+    /// Notes something that is told once for each of its `marks`, until [`unmark`](Self::unmark).
+    async fn note_once(&self, topic: &str, text: &str, marks: &[String]) -> Result<(), StoreError>;
+
+    /// What the mark stands for is over: the next time is told again.
+    async fn unmark(&self, mark: &str) -> Result<(), StoreError>;
 
     /// Topics with something untold whose last notice was before `told_before`.
     async fn notices_due(&self, told_before: Timestamp) -> Result<Vec<NoticeDue>, StoreError>;

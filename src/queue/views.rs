@@ -132,6 +132,19 @@ pub struct Receipt {
     pub stanza_id: StanzaId,
 }
 
+/// A notification that is held: what is needed to decide whether it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub id: NotificationId,
+    /// Its severity.
+    pub severity: Severity,
+    /// Its policy.
+    pub delivery: Delivery,
+    /// Sent whatever the presence says.
+    pub forced: bool,
+}
+
 /// What waits for a recipient who is reachable again.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Returning {

@@ -52,7 +52,18 @@ const LAYERS: [(&str, &[&str]); 24] = [
 /// Single things that a module may name beyond its layers: each adapter owns its Settings; a CA file is tried when the config
 /// is checked; `send` is a mail client of its own.
 const SINGLE: [(&str, &[&str]); 2] = [
-    ("config", &["xmpp::Settings", "telemetry::Settings", "net::TlsMode", "net::TlsError", "net::client_config"]),
+    (
+        "config",
+        &[
+            "xmpp::Settings",
+            "telemetry::Settings",
+            "telemetry::Format",
+            "telemetry::check",
+            "net::TlsMode",
+            "net::TlsError",
+            "net::client_config",
+        ],
+    ),
     ("cli", &["net::TlsMode", "net::TlsError", "net::client_config"]),
 ];
 

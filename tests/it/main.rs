@@ -4,6 +4,8 @@
 // Tests say what must hold by failing: the lints that forbid that are for the product's own code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod commands;
+mod conditions;
 mod config;
 mod crash;
 mod flow;
@@ -14,8 +16,12 @@ mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod notices;
 mod outage;
+mod presence;
+mod routing;
 mod service;
 mod storage;
+mod store;
 mod support;
 mod xmpp_session;

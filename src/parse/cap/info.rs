@@ -6,7 +6,8 @@ use crate::model::{Alert, Severity, Variant};
 
 use super::super::draft::{Context, Word, at, capped, is_link, label, none_of, title, word};
 use super::super::time;
-use super::super::xml::{El, shown};
+use super::super::tree::El;
+use super::super::xml::shown;
 use super::{Version, child, ours};
 
 /// The language of an info that names none (CAP 1.2 §3.2.2 `language`).

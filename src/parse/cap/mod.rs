@@ -20,7 +20,8 @@ use crate::model::{Audience, Format, Key, Nature, Status};
 
 use super::draft::{Context, Draft, Word, at, capped, empty, label, none_of, title, word};
 use super::time;
-use super::xml::{El, shown};
+use super::tree::El;
+use super::xml::shown;
 
 /// Version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]

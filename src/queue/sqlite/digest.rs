@@ -9,7 +9,7 @@ use super::inbox::next_id;
 use super::rows::{self, notification_columns};
 use super::timeline::event;
 use crate::model::{BareJid, Delivery, NotificationId, Recipient, Severity, StanzaId};
-use crate::queue::{Returning, StoreError};
+use crate::queue::{Held, Returning, StoreError};
 
 const HELD: &str = concat!(
     "SELECT * FROM (SELECT ",
@@ -19,6 +19,29 @@ const HELD: &str = concat!(
     notification_columns!(),
     " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity <> 'critical' ORDER BY n.id LIMIT $2)"
 );
+
+pub(super) async fn held(store: &Sqlite, recipient: &BareJid) -> Result<Vec<Held>, StoreError> {
+    let mut lease = store.reader().await?;
+    let found = sqlx::query(
+        "SELECT id, severity, delivery, forced FROM notification WHERE jid = $1 AND state = 'held' ORDER BY id",
+    )
+    .bind(recipient.as_str())
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("reading what is held")?;
+    lease.keep();
+    found
+        .iter()
+        .map(|row| {
+            Ok(Held {
+                id: NotificationId(row.int("id")?),
+                severity: row.word("severity")?,
+                delivery: row.json("delivery")?,
+                forced: row.flag("forced")?,
+            })
+        })
+        .collect()
+}
 
 pub(super) async fn returning(store: &Sqlite, recipient: &BareJid, limit: usize) -> Result<Returning, StoreError> {
     let mut lease = store.reader().await?;

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use super::Sqlite;
 use super::conn::{Columns, Doing, json, us};
 use super::timeline::event;
-use crate::model::{AlertId, NotificationId};
+use crate::model::{AlertId, BareJid, NotificationId};
 use crate::queue::{Ended, StoreError};
 
 pub(super) async fn hold(
@@ -90,6 +90,17 @@ pub(super) async fn release_held(store: &Sqlite, ids: &[NotificationId], now: Ti
     lease.commit().await
 }
 
+pub(super) async fn forget_ended(store: &Sqlite, recipient: &BareJid) -> Result<(), StoreError> {
+    let mut lease = store.writer().await?;
+    sqlx::query("UPDATE notification SET unsaid = 0 WHERE jid = $1 AND unsaid = 1")
+        .bind(recipient.as_str())
+        .execute(&mut lease.conn)
+        .await
+        .doing("forgetting what ended")?;
+    lease.keep();
+    Ok(())
+}
+
 pub(super) async fn expire(store: &Sqlite, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
     let mut lease = store.begin().await?;
     // A time that has come is no timer any more.
@@ -128,11 +139,12 @@ pub(super) async fn expire(store: &Sqlite, now: Timestamp) -> Result<Vec<Ended>,
         .collect()
 }
 
-/// For each alert: nobody was told of it, and nobody can be any more.
+/// For each alert: nobody was told of it, and nobody can be any more. Where a fallback may yet be added there is somebody.
 async fn nobody_told(conn: &mut SqliteConnection, alerts: &BTreeSet<i64>) -> Result<BTreeMap<i64, bool>, StoreError> {
     let found = sqlx::query(
         "SELECT j.value AS alert, NOT EXISTS (SELECT 1 FROM notification n WHERE n.alert = j.value \
-         AND n.state IN ('queued', 'held', 'sending', 'accepted', 'delivered', 'acknowledged', 'unconfirmed')) AS nobody \
+         AND n.state IN ('queued', 'held', 'sending', 'accepted', 'delivered', 'acknowledged', 'unconfirmed')) \
+         AND NOT EXISTS (SELECT 1 FROM watch w WHERE w.alert = j.value AND w.fallback IS NOT NULL) AS nobody \
          FROM json_each($1) j",
     )
     .bind(json(alerts)?)

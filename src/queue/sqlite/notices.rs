@@ -35,6 +35,42 @@ pub(super) async fn count(conn: &mut SqliteConnection, topic: &str, text: &str, 
     .doing("noting for the operators")
 }
 
+/// A mark is a topic of which nothing is to be told.
+pub(super) async fn untold(store: &Sqlite, marks: &[String]) -> Result<Vec<String>, StoreError> {
+    let mut lease = store.reader().await?;
+    let found = sqlx::query(
+        "SELECT j.value AS mark FROM json_each($1) j WHERE j.value NOT IN (SELECT topic FROM notice) ORDER BY j.key",
+    )
+    .bind(json(marks)?)
+    .fetch_all(&mut lease.conn)
+    .await
+    .doing("looking what was told")?;
+    lease.keep();
+    found.iter().map(|row| row.text("mark")).collect()
+}
+
+pub(super) async fn note_once(store: &Sqlite, topic: &str, text: &str, marks: &[String]) -> Result<(), StoreError> {
+    let mut lease = store.begin().await?;
+    sqlx::query(
+        "INSERT INTO notice (topic, text, count) SELECT value, '', 0 FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
+    )
+    .bind(json(marks)?)
+    .execute(&mut lease.conn)
+    .await
+    .doing("noting for the operators")?;
+    count(&mut lease.conn, topic, text, 1).await?;
+    lease.commit().await
+}
+
+pub(super) async fn unmark(store: &Sqlite, mark: &str) -> Result<(), StoreError> {
+    let mut lease = store.writer().await?;
+    let done =
+        sqlx::query("DELETE FROM notice WHERE topic = $1 AND count = 0").bind(mark).execute(&mut lease.conn).await;
+    done.doing("forgetting a mark")?;
+    lease.keep();
+    Ok(())
+}
+
 /// Also remembers how many the notice will speak of.
 pub(super) async fn due(store: &Sqlite, told_before: Timestamp) -> Result<Vec<NoticeDue>, StoreError> {
     let mut lease = store.reader().await?;

@@ -8,7 +8,9 @@ use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
 use super::{Sqlite, digest, ends, notices, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
-use crate::queue::{AlertRecord, Ended, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Watch, WatchEnd};
+use crate::queue::{
+    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Watch, WatchEnd,
+};
 
 /// `q` can be sent at `$2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
 /// What is held does not count as older: it waits for its own policy, and must not keep a worse alert back. Nor does what
@@ -56,6 +58,12 @@ const NEXT_TIMER: &str = "SELECT min(at) AS at FROM ( \
     UNION ALL SELECT min(held_until) FROM notification WHERE state = 'held' \
     UNION ALL SELECT min(expires) FROM notification \
       WHERE (state = 'queued' OR state = 'held') AND expires IS NOT NULL AND severity <> 'critical' AND carrier IS NULL)";
+
+const BY_NUMBER: &str = concat!(
+    "SELECT ",
+    notification_columns!(),
+    " FROM json_each($1) j JOIN notification n ON n.id = j.value ORDER BY n.id"
+);
 
 const BY_STANZA: &str = concat!("SELECT ", notification_columns!(), " FROM notification n WHERE n.stanza_id = $1");
 
@@ -166,6 +174,19 @@ impl Outbox for Sqlite {
         self.written(ends::skip(self, ids, reason, now).await)
     }
 
+    async fn held(&self, recipient: &BareJid) -> Result<Vec<Held>, StoreError> {
+        digest::held(self, recipient).await
+    }
+
+    async fn outgoing(&self, ids: &[NotificationId]) -> Result<Vec<Outgoing>, StoreError> {
+        let mut lease = self.reader().await?;
+        let found = sqlx::query(BY_NUMBER).bind(json(ids)?).fetch_all(&mut lease.conn).await;
+        let found = found.doing("reading notifications")?;
+        let found = rows::outgoing(&mut lease.conn, &found).await?;
+        lease.keep();
+        Ok(found)
+    }
+
     async fn returning(&self, recipient: &BareJid, limit: usize) -> Result<Returning, StoreError> {
         digest::returning(self, recipient, limit).await
     }
@@ -176,6 +197,10 @@ impl Outbox for Sqlite {
         let found = sqlx::query(sql).fetch_all(&mut lease.conn).await.doing("looking who has something held")?;
         lease.keep();
         jids(&found)
+    }
+
+    async fn forget_ended(&self, recipient: &BareJid) -> Result<(), StoreError> {
+        self.written(ends::forget_ended(self, recipient).await)
     }
 
     async fn release_held(&self, ids: &[NotificationId], now: Timestamp) -> Result<(), StoreError> {
@@ -215,6 +240,18 @@ impl Outbox for Sqlite {
     async fn note(&self, topic: &str, text: &str, now: Timestamp) -> Result<(), StoreError> {
         let _ = now;
         self.written(notices::note(self, topic, text).await)
+    }
+
+    async fn untold(&self, marks: &[String]) -> Result<Vec<String>, StoreError> {
+        notices::untold(self, marks).await
+    }
+
+    async fn note_once(&self, topic: &str, text: &str, marks: &[String]) -> Result<(), StoreError> {
+        self.written(notices::note_once(self, topic, text, marks).await)
+    }
+
+    async fn unmark(&self, mark: &str) -> Result<(), StoreError> {
+        self.written(notices::unmark(self, mark).await)
     }
 
     async fn notices_due(&self, told_before: Timestamp) -> Result<Vec<NoticeDue>, StoreError> {

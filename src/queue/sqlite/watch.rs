@@ -12,7 +12,7 @@ use super::timeline::alert_event;
 use crate::model::{
     AlertId, Delivery, FallbackWhen, GroupName, NotificationId, NotificationState, PlannedNotification, StanzaId,
 };
-use crate::queue::{StoreError, Watch, WatchEnd, WatchMember};
+use crate::queue::{SKIPPED, StoreError, Watch, WatchEnd, WatchMember};
 
 pub(super) async fn watches(
     store: &Sqlite,
@@ -26,7 +26,10 @@ pub(super) async fn watches(
            (SELECT json_group_array(json_object('id', n.id, 'jid', n.jid, 'state', n.state, 'delivery', json(n.delivery), \
              'forced', n.forced)) FROM notification n WHERE n.alert = w.alert \
              AND EXISTS (SELECT 1 FROM json_each(n.groups) g WHERE g.value = w.name)) AS members \
-         FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > ($1, $2) ORDER BY w.alert, w.name LIMIT $3",
+         FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > ($1, $2) \
+         AND NOT EXISTS (SELECT 1 FROM notification q WHERE q.alert = w.alert AND +q.state = 'queued' AND q.attempts = 0 \
+           AND EXISTS (SELECT 1 FROM json_each(q.groups) g WHERE g.value = w.name)) \
+         ORDER BY w.alert, w.name LIMIT $3",
     )
     .bind(alert)
     .bind(group)
@@ -121,14 +124,16 @@ async fn end_watch(
     }
 }
 
+/// Also those whom the policy skipped: an alert that must be told is not skipped for all.
 async fn force(conn: &mut SqliteConnection, alert: AlertId, group: &GroupName) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE notification SET forced = 1, state = 'queued', held_until = NULL, reason = '' \
-         WHERE alert = $1 AND +state IN ('queued', 'held') AND carrier IS NULL \
+        "UPDATE notification SET forced = 1, state = 'queued', held_until = NULL, ended = NULL, reason = '' \
+         WHERE alert = $1 AND (+state IN ('queued', 'held') OR (+state = 'expired' AND reason = $3)) AND carrier IS NULL \
          AND EXISTS (SELECT 1 FROM json_each(groups) g WHERE g.value = $2)",
     )
     .bind(alert.0)
     .bind(group.as_str())
+    .bind(SKIPPED)
     .execute(conn)
     .await
     .map(drop)

@@ -245,7 +245,14 @@ async fn ends_are_kept_and_counted_for_the_operators() {
     let due: Vec<_> = due.iter().map(|n| (n.topic.as_str(), n.text.as_str(), n.count)).collect();
     assert_eq!(
         due,
-        [("quarantine", "mailbox ops, message 5: because quarantined", 1), ("stale:ops", "because stale", 2)]
+        [
+            (
+                "quarantine",
+                "mailbox ops: message 5 is in quarantine: because quarantined; see `mailbell quarantine show 5`",
+                1
+            ),
+            ("stale:ops", "because stale", 2)
+        ]
     );
     let rejected: Vec<_> = bed.store.uncleared(&mailbox()).await.unwrap().iter().map(|u| u.rejected).collect();
     assert_eq!(rejected, [false, false, false, true, false]);

@@ -136,16 +136,17 @@ async fn watches_know_their_members_and_end() {
     let rules = Rules { fallback: Some((boss.clone(), FallbackWhen::Unreachable)), ..Rules::to(&["ann", "bob"]) };
     bed.mailed(vec![firing("a", Severity::Critical, 1)], &rules, &Lane::closed(), 1).await;
     bed.mailed(vec![firing("b", Severity::Minor, 1)], &rules, &Lane::closed(), 1).await;
+    assert!(bed.store.watches(None, 10).await.unwrap().is_empty(), "nobody was decided on yet");
+    bed.store.hold(&ids(&bed.due(&["ann", "bob"], 2).await), at(100), "offline", at(2)).await.unwrap();
     let watches = bed.store.watches(None, 10).await.unwrap();
     assert_eq!(watches.len(), 2);
     let w = &watches[0];
     assert_eq!((w.alert, w.severity, &w.group, w.members.len()), (AlertId(1), Severity::Critical, &ops, 2));
     assert_eq!(w.fallback, Some((boss.clone(), FallbackWhen::Unreachable)));
-    assert_eq!((&w.members[0].jid, w.members[0].state), (&jid("ann"), NotificationState::Queued));
+    assert_eq!((&w.members[0].jid, w.members[0].state), (&jid("ann"), NotificationState::Held));
     let after = bed.store.watches(Some((AlertId(1), ops.clone())), 10).await.unwrap();
     assert_eq!(after.iter().map(|w| w.alert).collect::<Vec<_>>(), [AlertId(2)]);
 
-    bed.store.hold(&ids(&bed.due(&["ann", "bob"], 2).await), at(100), "offline", at(2)).await.unwrap();
     let planned = |name| PlannedNotification {
         recipient: recipient(name),
         groups: vec![boss.clone()],
@@ -158,11 +159,14 @@ async fn watches_know_their_members_and_end() {
     let ends = vec![(AlertId(1), ops.clone(), end), (AlertId(2), ops.clone(), WatchEnd::Forced)];
     bed.store.end_watches(ends.clone(), at(3)).await.unwrap();
     bed.store.end_watches(ends, at(3)).await.unwrap();
+    assert!(bed.store.watches(None, 10).await.unwrap().is_empty(), "who was added has not been decided on yet");
+    bed.store.hold(&ids(&bed.due(&["cid"], 3).await), at(100), "offline", at(3)).await.unwrap();
     let watches = bed.store.watches(None, 10).await.unwrap();
     assert_eq!(watches.len(), 1);
     assert_eq!((&watches[0].group, &watches[0].fallback), (&boss, &None));
     let members: Vec<_> = watches[0].members.iter().map(|m| (m.jid.clone(), m.state)).collect();
-    assert_eq!(members, [(jid("bob"), NotificationState::Held), (jid("cid"), NotificationState::Queued)]);
+    assert_eq!(members, [(jid("bob"), NotificationState::Held), (jid("cid"), NotificationState::Held)]);
+    bed.store.release_held(&[watches[0].members[1].id], at(4)).await.unwrap();
     let due = bed.due(&["ann", "bob", "cid"], 4).await;
     assert_eq!(titles(&due), ["a is firing", "b is firing", "b is firing"]);
     assert!(!due[0].notification.forced && due[1].notification.forced);
@@ -174,6 +178,56 @@ async fn watches_know_their_members_and_end() {
     bed.fired(resolved("a", 6), &[], 6).await;
     assert!(bed.store.watches(None, 10).await.unwrap().is_empty(), "nobody is added for what is over");
     assert_eq!(titles(&bed.due(&["cid"], 7).await), ["a is resolved"]);
+}
+
+#[tokio::test]
+async fn a_critical_alert_takes_back_who_was_skipped() {
+    let bed = Bed::new().await;
+    let ops: GroupName = "ops".parse().unwrap();
+    bed.fired(firing("a", Severity::Critical, 1), &["ann", "bob"], 1).await;
+    bed.store.skip(&ids(&bed.due(&["ann"], 1).await), SKIPPED, at(2)).await.unwrap();
+    bed.store.expire_now(NotificationId(2), "ended by an operator", at(2)).await.unwrap();
+    bed.store.end_watches(vec![(AlertId(1), ops, WatchEnd::Forced)], at(3)).await.unwrap();
+    assert_eq!(bed.states().await, ["queued", "expired"]);
+    assert!(bed.due(&["ann"], 3).await[0].notification.forced);
+}
+
+#[tokio::test]
+async fn a_hold_that_ends_is_no_news_while_a_fallback_may_be_added() {
+    let bed = Bed::new().await;
+    let boss: GroupName = "boss".parse().unwrap();
+    let rules = Rules { fallback: Some((boss, FallbackWhen::HoldExpired)), ..Rules::to(&["ann"]) };
+    bed.mailed(vec![firing("a", Severity::Major, 1)], &rules, &Lane::closed(), 1).await;
+    bed.store.hold(&ids(&bed.due(&["ann"], 1).await), at(5), "offline", at(1)).await.unwrap();
+    let ended = bed.store.expire(at(5)).await.unwrap();
+    assert_eq!((ended.len(), ended[0].nobody_told), (1, false));
+}
+
+#[tokio::test]
+async fn what_ended_while_nothing_was_held_is_forgotten() {
+    let bed = away().await;
+    bed.store.expire(at(100)).await.unwrap();
+    assert_eq!(bed.store.returning(&jid("ann"), 0).await.unwrap().expired, 6);
+    bed.store.forget_ended(&jid("ann")).await.unwrap();
+    assert_eq!(bed.store.returning(&jid("ann"), 0).await.unwrap().expired, 0);
+}
+
+#[tokio::test]
+async fn some_things_are_noted_once_until_they_are_over() {
+    let bed = Bed::new().await;
+    let marks = ["subscription:ann".to_owned(), "subscription:bob".to_owned()];
+    assert_eq!(bed.store.untold(&marks).await.unwrap(), marks);
+    bed.store.note_once("subscriptions", "ann, bob", &marks).await.unwrap();
+    let bed = bed.reopen().await;
+    assert!(bed.store.untold(&marks).await.unwrap().is_empty());
+    let due = bed.store.notices_due(at(0)).await.unwrap();
+    assert_eq!(
+        due,
+        [NoticeDue { topic: "subscriptions".into(), text: "ann, bob".into(), count: 1 }],
+        "marks are no notices"
+    );
+    bed.store.unmark(&marks[0]).await.unwrap();
+    assert_eq!(bed.store.untold(&marks).await.unwrap(), marks[..1]);
 }
 
 #[tokio::test]

@@ -1,0 +1,118 @@
+//! The commands at the running service, and at the store when none runs.
+
+use std::process::Output;
+
+use crate::support::lab::{Lab, in_state, severe, xml_mail};
+use crate::support::mailbell::Mailbell;
+
+fn out(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{:?}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[tokio::test]
+async fn the_queue_is_shown_and_changed_through_the_running_service() {
+    let lab = Lab::new(&["alice"]);
+    let mut mailbell = Mailbell::run(&lab.config());
+    lab.mail(&severe("disk/1", "warning", "Disk 1 is slow"));
+    lab.mail(&severe("disk/2", "warning", "Disk 2 is slow"));
+    let held = in_state(&mailbell, "held", 2).await;
+    let id = |n: usize| held[n]["id"].to_string();
+
+    let list = out(&mailbell.cli(&["queue", "list"], true));
+    assert!(list.contains("Disk 1 is slow") && list.contains("held") && list.contains("alice"), "{list}");
+    let shown = out(&mailbell.cli(&["queue", "show", &id(0)], true));
+    assert!(shown.contains("the recipient is offline"), "{shown}");
+    let alert = held[0]["alert"].as_str().unwrap();
+    let timeline = out(&mailbell.cli(&["queue", "show", alert], true));
+    assert!(timeline.contains("held") && timeline.contains("Disk 1 is slow"), "{timeline}");
+
+    // Sent although alice is away: her server keeps it for her.
+    out(&mailbell.cli(&["queue", "retry", &id(0)], true));
+    in_state(&mailbell, "accepted", 1).await;
+    out(&mailbell.cli(&["queue", "expire", &id(1)], true));
+    in_state(&mailbell, "expired", 1).await;
+    let again = mailbell.cli(&["queue", "expire", &id(1)], true);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let alice = lab.online("alice").await;
+    alice.gets("Disk 1 is slow").await;
+
+    // Without a service the store itself answers, and says the same.
+    mailbell.stop();
+    let list = out(&mailbell.cli(&["queue", "list", "--state", "expired"], true));
+    assert!(list.contains("Disk 2 is slow"), "{list}");
+}
+
+#[tokio::test]
+async fn the_quarantine_shows_the_reason_and_the_raw_mail() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let mailbell = Mailbell::run(&lab.config());
+    let mail = xml_mail("<alert xmlns=\"urn:mailbell:alert:1\" severity=\"loud\">\n<title>Fan</title></alert>");
+    lab.mail(&mail);
+    let notice = alice.gets("quarantine").await;
+    assert!(notice.contains("`loud`") || notice.contains("loud"), "{notice}");
+    let list = out(&mailbell.cli(&["quarantine", "list", "--json"], true));
+    let first: serde_json::Value = serde_json::from_str(list.lines().next().unwrap()).unwrap();
+    let reason = first["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("line 2: "), "{reason}");
+    let raw = out(&mailbell.cli(&["quarantine", "show", &first["id"].to_string(), "--raw"], true));
+    assert!(raw.contains("severity=\"loud\""), "{raw}");
+}
+
+#[tokio::test]
+async fn a_mail_written_by_send_is_read_by_the_parser() {
+    let mailbell = Mailbell::new("");
+    let mail = mailbell.cli(
+        &[
+            "send",
+            "--dry-run",
+            "--to",
+            "inbox@example.test",
+            "--smtp",
+            "127.0.0.1",
+            "--tls",
+            "none",
+            "--title",
+            "Füße & <Hände>",
+            "--text",
+            "Zeile 1\nZeile 2",
+            "--severity",
+            "major",
+            "--key",
+            "k/1",
+            "--group",
+            "ops",
+            "--label",
+            "host=db7",
+            "--link",
+            "https://example.test/x?a=1&b=2",
+        ],
+        false,
+    );
+    let parsed = mailbell.cli_with(&["parse", "-"], false, out(&mail).as_bytes());
+    let line: serde_json::Value = serde_json::from_str(out(&parsed).trim()).unwrap();
+    let alert = &line["alerts"][0];
+    assert_eq!(line["outcome"], "alerts", "{line}");
+    assert_eq!(alert["title"], "Füße & <Hände>");
+    assert_eq!((&alert["key"], &alert["severity"]), (&"k/1".into(), &"major".into()));
+    assert_eq!((&alert["groups"][0], &alert["labels"]["host"]), (&"ops".into(), &"db7".into()));
+    assert_eq!(alert["warnings"].as_array().unwrap().len(), 0, "{alert}");
+}
+
+#[tokio::test]
+async fn a_bad_config_is_refused_with_every_error_and_78() {
+    let lab = Lab::new(&["alice"]);
+    let mut mailbell = Mailbell::new(&(lab.config() + "colour = \"red\"\n[serve]\nshutdown_grace = \"soon\"\n"));
+    mailbell.spawn();
+    assert_eq!(mailbell.ended().code(), Some(78));
+    let log = mailbell.log();
+    assert!(log.contains("operators.colour") && log.contains("serve.shutdown_grace"), "{log}");
+    let check = mailbell.cli(&["config", "check", mailbell.path("mailbell.toml").to_str().unwrap()], false);
+    assert_eq!(check.status.code(), Some(78));
+
+    mailbell.configure(&lab.config());
+    let show = out(&mailbell.cli(&["config", "show", mailbell.path("mailbell.toml").to_str().unwrap()], false));
+    assert!(!show.contains("pw-alerts") && !show.contains("pw-inbox"), "{show}");
+}

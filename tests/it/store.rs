@@ -1,0 +1,516 @@
+//! The store on a real file system, with real processes; and the door to it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mailbell::cli::{quarantine, queue as queue_cli};
+use mailbell::control::{self, Remote, Socket};
+use mailbell::model::*;
+use mailbell::queue::sqlite::Sqlite;
+use mailbell::queue::*;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::wait_for;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn mailbox() -> MailboxName {
+    "ops".parse().unwrap()
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings { path: dir.join("mailbell.db"), raw_for: Duration::from_secs(86_400), reserve: 0 }
+}
+
+fn mail(uid: u32, size: usize) -> NewMessage {
+    let cursor = Cursor::Imap { uidvalidity: 1, uid };
+    NewMessage { cursor, raw: vec![b'x'; size], internal_date: None, oversize: None }
+}
+
+fn alert(title: &str) -> Alert {
+    Alert {
+        format: Format::Native,
+        id: title.to_owned(),
+        key: Key(title.to_owned()),
+        sender: "ups@example.test".into(),
+        status: Status::Firing,
+        severity: Severity::Major,
+        title: title.to_owned(),
+        text: String::new(),
+        sent: Some(at(0)),
+        effective: None,
+        expires: None,
+        groups: Vec::new(),
+        labels: Labels::default(),
+        links: Vec::new(),
+        references: Vec::new(),
+        nature: Nature::Actual,
+        audience: Audience::Public,
+        variants: Vec::new(),
+        tell_operators: false,
+        warnings: Vec::new(),
+    }
+}
+
+/// Everything goes to ann and bob.
+struct Both;
+
+impl Planner for Both {
+    fn scope(&self, _: &Alert, source: &Source) -> Scope {
+        Scope(source.to_string())
+    }
+
+    fn plan(&self, _: &Seen<'_>) -> Plan {
+        let one = |name: &str| PlannedNotification {
+            recipient: Recipient {
+                name: name.parse().unwrap(),
+                jid: format!("{name}@example.test").parse().unwrap(),
+                lang: None,
+            },
+            groups: vec!["ops".parse().unwrap()],
+            delivery: Delivery { shows: ShowSet::all(), offline: Offline::Hold, hold_for_ms: 1000 },
+            not_before: None,
+            expires: None,
+        };
+        Plan {
+            state: AlertState::Routed,
+            reason: "route 1".into(),
+            open: Some(true),
+            paged: true,
+            supersede: false,
+            notifications: ["ann", "bob"].map(one).into(),
+            groups: vec![("ops".parse().unwrap(), None)],
+            tell_operators: None,
+            resolves: None,
+        }
+    }
+}
+
+/// No express lane.
+struct Closed;
+
+impl Express for Closed {
+    fn epoch(&self) -> Option<Epoch> {
+        None
+    }
+
+    fn reserve(&self, _: &Recipient, _: Severity, _: &Delivery) -> bool {
+        false
+    }
+
+    fn release(&self, _: usize) {}
+
+    fn hand_over(&self, _: Option<Epoch>, _: Vec<Outgoing>, _: jiff::Timestamp) -> Vec<mailbell::model::StanzaId> {
+        Vec::new()
+    }
+}
+
+fn message(id: MessageId, verdict: Verdict) -> D2Message {
+    let source = Source::Mailbox(mailbox());
+    D2Message { id, source, may_choose_group: false, received: at(0), digest: None, verdict }
+}
+
+fn alerts(title: &str) -> Verdict {
+    Verdict::Alerts { alerts: vec![alert(title)], bad: Vec::new() }
+}
+
+/// D1 and D2 of one mail.
+async fn take_in(store: &Sqlite, uid: u32) -> Result<(), StoreError> {
+    let ids = store.d1_store(&mailbox(), vec![mail(uid, 3000)], at(0)).await?;
+    let batch = ids.into_iter().map(|id| message(id, alerts(&format!("alert {uid}")))).collect();
+    store.d2_commit(batch, &Both, &Closed, at(0)).await.map(drop)
+}
+
+/// Another process with the store open: this test binary, at [`in_another_process`].
+fn other_process(dir: &Path, what: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::in_another_process", "--ignored", "--nocapture"])
+        .env("MAILBELL_TEST_STORE", dir)
+        .env("MAILBELL_TEST_DOES", what)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.ends_with("open\n") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended before it was open");
+    }
+    (child, said)
+}
+
+/// Not a test by itself: what [`other_process`] runs.
+#[tokio::test]
+#[ignore = "a part of other tests"]
+async fn in_another_process() {
+    let Some(dir) = std::env::var_os("MAILBELL_TEST_STORE").map(PathBuf::from) else { return };
+    let store = Sqlite::open(&settings(&dir)).await.unwrap();
+    println!("open");
+    match std::env::var("MAILBELL_TEST_DOES").unwrap().as_str() {
+        "hold" => drop(std::io::stdin().read_line(&mut String::new())),
+        _ => {
+            for uid in 1.. {
+                take_in(&store, uid).await.unwrap();
+                println!("took {uid}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_until_the_first_is_gone() {
+    let dir = TempDir::new().unwrap();
+    let (mut child, _said) = other_process(dir.path(), "hold");
+    let err = Sqlite::open(&settings(dir.path())).await.err().unwrap();
+    assert_eq!(err.fault, StoreFault::Refused);
+    assert!(err.what.contains(&format!("in use by process {}", child.id())), "{err}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Sqlite::open(&settings(dir.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_kill_9() {
+    let dir = TempDir::new().unwrap();
+    let (mut child, said) = other_process(dir.path(), "take in");
+    let mut took = 0;
+    for line in said.lines().take(40) {
+        let line = line.unwrap();
+        took = line.strip_prefix("took ").map_or(took, |uid| uid.parse().unwrap());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(took > 0);
+    let store = Sqlite::open(&settings(dir.path())).await.unwrap();
+    let all = store.list(&ListFilter { limit: 1000, ..ListFilter::default() }).await.unwrap();
+    let waiting = store.waiting(&mailbox()).await.unwrap();
+    assert!(all.len() >= 2 * took && all.len() % 2 == 0, "{} notifications of {took} alerts", all.len());
+    assert!(waiting <= 1, "at most the one that was being parsed");
+    let known: Vec<Cursor> = (1..=took as u32).map(|uid| Cursor::Imap { uidvalidity: 1, uid }).collect();
+    assert!(store.unknown(&mailbox(), &known).await.unwrap().is_empty());
+}
+
+/// A tmpfs of its own, unmounted when dropped; `None` where mounting is not permitted.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn new(options: &str) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).output().unwrap();
+        if !done.status.success() {
+            println!("skipped: cannot mount a tmpfs here: {}", String::from_utf8_lossy(&done.stderr));
+            return None;
+        }
+        Some(Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn remount(&self, options: &str) {
+        let done = Command::new("mount").args(["-o", options]).arg(self.path()).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+/// Takes all the room that is left.
+fn fill(disk: &SmallDisk) -> PathBuf {
+    let path = disk.path().join("ballast");
+    let mut file = std::fs::File::create(&path).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    while file.write_all(&[0; 1]).is_ok() {}
+    path
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_ends_by_itself() {
+    let Some(disk) = SmallDisk::new("size=8m") else { return };
+    let store = Sqlite::open(&settings(disk.path())).await.unwrap();
+    let mut stored = 0u32;
+    let err = loop {
+        match take_in(&store, stored + 1).await {
+            Ok(()) => stored += 1,
+            Err(err) => break err,
+        }
+    };
+    assert_eq!(err.fault, StoreFault::Full, "{err}");
+    assert!(stored > 50, "{stored}");
+    disk.remount("remount,size=16m");
+    // What failed can be done now, and nothing of it was done before.
+    let left = store.ready(10, u64::MAX).await.unwrap();
+    for m in left {
+        store.d2_commit(vec![message(m.id, alerts("left"))], &Both, &Closed, at(1)).await.unwrap();
+    }
+    take_in(&store, stored + 2).await.unwrap();
+
+    // D3 and D4 meet a full disk.
+    let who = ["ann@example.test".parse().unwrap()];
+    let due = store.due(&who, 500, 500, at(2)).await.unwrap();
+    let ballast = fill(&disk);
+    let (mut intended, mut full) = (Vec::new(), false);
+    for out in &due {
+        match store.d3_intend(&[out.notification.id], Epoch(1), at(2)).await {
+            Ok(ids) => intended.extend(ids),
+            Err(err) => {
+                assert_eq!(err.fault, StoreFault::Full, "{err}");
+                full = true;
+                break;
+            }
+        }
+    }
+    assert!(full, "the disk was not full");
+    std::fs::remove_file(ballast).unwrap();
+    assert!(store.room().await.unwrap().free > 1 << 20);
+    let sending = ListFilter { states: vec![NotificationState::Sending], limit: 1000, ..ListFilter::default() };
+    let sending: Vec<_> = store.list(&sending).await.unwrap().iter().map(|n| n.id).collect();
+    assert_eq!(sending, intended, "what failed did not happen");
+    let rest: Vec<_> = due.iter().map(|o| o.notification.id).filter(|id| !intended.contains(id)).collect();
+    assert_eq!(store.d3_intend(&rest, Epoch(1), at(3)).await.unwrap(), rest);
+    let stanzas: Vec<_> = due.iter().map(|o| o.notification.stanza_id.clone()).collect();
+    store.d4_accepted(&stanzas, at(3)).await.unwrap();
+    store.close().await;
+    drop(store);
+    Sqlite::open(&settings(disk.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_only_disk_is_named() {
+    let Some(disk) = SmallDisk::new("size=8m") else { return };
+    disk.remount("remount,ro");
+    let err = Sqlite::open(&settings(disk.path())).await.err().unwrap();
+    assert!(err.what.contains("cannot open") && err.what.contains("must be able to write"), "{err}");
+    disk.remount("remount,rw");
+    let store = Sqlite::open(&settings(disk.path())).await.unwrap();
+    take_in(&store, 1).await.unwrap();
+    store.close().await;
+    drop(store);
+    disk.remount("remount,ro");
+    let err = Sqlite::open(&settings(disk.path())).await.err().unwrap();
+    assert!(err.what.contains("must be able to write"), "{err}");
+}
+
+/// A running service's door, and a desk at the other end.
+struct Served {
+    _dir: TempDir,
+    store: Arc<Sqlite>,
+    socket: PathBuf,
+    desk: Remote,
+    poke: Arc<Notify>,
+    cancel: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Served {
+    /// With one alert, `disk\x1b[31m full`, and one mail in quarantine.
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = Sqlite::open(&settings(dir.path())).await.unwrap();
+        let ids = store.d1_store(&mailbox(), vec![mail(1, 10), mail(2, 20)], at(0)).await.unwrap();
+        let bad = Verdict::Ends(MessageState::Quarantined, "line 3: <alert> has no title".into());
+        let batch = vec![message(ids[0], alerts("disk\x1b[31m full")), message(ids[1], bad)];
+        store.d2_commit(batch, &Both, &Closed, at(1)).await.unwrap();
+        let socket = control::socket_path(store.path());
+        // What a dead process left.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(Remote::connect(&socket).await.unwrap().is_none());
+        let (poke, cancel) = (Arc::new(Notify::new()), CancellationToken::new());
+        let bound = Socket::bind(&socket).unwrap();
+        let task = tokio::spawn(control::serve(bound, store.clone(), poke.clone(), cancel.clone()));
+        let desk = Remote::connect(&socket).await.unwrap().unwrap();
+        Self { _dir: dir, store, socket, desk, poke, cancel, task }
+    }
+
+    async fn queue(&self, arguments: &[&str]) -> (Result<(), queue_cli::Failure>, String) {
+        let args = parse::<queue_cli::Args>(arguments);
+        let (mut out, mut complaints) = (Vec::new(), Vec::new());
+        let done = queue_cli::run(&args, &self.desk, &mut out, &mut complaints).await;
+        out.extend(complaints);
+        (done, String::from_utf8(out).unwrap())
+    }
+
+    async fn quarantine(&self, arguments: &[&str]) -> (Result<(), queue_cli::Failure>, Vec<u8>) {
+        let args = parse::<quarantine::Args>(arguments);
+        let (mut out, mut complaints) = (Vec::new(), Vec::new());
+        let done = quarantine::run(&args, &self.desk, &mut out, &mut complaints).await;
+        out.extend(complaints);
+        (done, out)
+    }
+}
+
+fn parse<A: clap::Args>(arguments: &[&str]) -> A {
+    let command = A::augment_args(clap::Command::new("test"));
+    let matches = command.try_get_matches_from(std::iter::once(&"test").chain(arguments)).unwrap();
+    A::from_arg_matches(&matches).unwrap()
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_owner_and_goes_with_the_service() {
+    let served = Served::new().await;
+    assert_eq!(std::fs::metadata(&served.socket).unwrap().permissions().mode() & 0o777, 0o600);
+    // A connection that says nothing does not delay the end.
+    let _idle = tokio::net::UnixStream::connect(&served.socket).await.unwrap();
+    served.cancel.cancel();
+    tokio::time::timeout(Duration::from_secs(5), served.task).await.unwrap().unwrap().unwrap();
+    assert!(!served.socket.exists());
+    assert!(Remote::connect(&served.socket).await.unwrap().is_none());
+    let long = Path::new("/tmp").join("x".repeat(120));
+    assert!(Socket::bind(&long).unwrap_err().to_string().contains("control socket /tmp/xxx"));
+}
+
+#[tokio::test]
+async fn the_desk_is_the_same_over_the_socket() {
+    let served = Served::new().await;
+    let (near, far): (&dyn Desk, &dyn Desk) = (&*served.store, &served.desk);
+    let filters = [
+        ListFilter::default(),
+        ListFilter { recipient: Some("bob".parse().unwrap()), ..ListFilter::default() },
+        ListFilter { states: vec![NotificationState::Held, NotificationState::Dead], ..ListFilter::default() },
+        ListFilter { alert: Some(AlertId(1)), after: Some(NotificationId(1)), limit: 1, ..ListFilter::default() },
+    ];
+    for filter in filters {
+        assert_eq!(near.list(&filter).await.unwrap(), far.list(&filter).await.unwrap(), "{filter:?}");
+    }
+    let (one, none) = (NotificationId(1), NotificationId(99));
+    assert_eq!(near.show(one).await.unwrap(), far.show(one).await.unwrap());
+    assert_eq!(far.show(none).await.unwrap(), None);
+    assert_eq!(near.show_alert(AlertId(1)).await.unwrap(), far.show_alert(AlertId(1)).await.unwrap());
+    assert_eq!(far.show_alert(AlertId(99)).await.unwrap(), None);
+    assert_eq!(near.quarantine(None, 10).await.unwrap(), far.quarantine(None, 10).await.unwrap());
+    assert_eq!(far.quarantine(Some(MessageId(2)), 10).await.unwrap(), []);
+    assert_eq!(near.quarantined(MessageId(2)).await.unwrap(), far.quarantined(MessageId(2)).await.unwrap());
+    served.store.purge_raw(at(10), 10).await.unwrap();
+    assert_eq!(far.quarantined(MessageId(2)).await.unwrap().unwrap().1, None);
+
+    far.expire_now(one, "\"fixed\"", at(5)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), served.poke.notified()).await.unwrap();
+    let err = far.expire_now(one, "again", at(5)).await.unwrap_err();
+    assert_eq!(
+        (err.fault, err.what.as_str()),
+        (StoreFault::Refused, "notification 1 is expired; possible from queued, held")
+    );
+    assert_eq!(near.show(one).await.unwrap().unwrap().reason, "\"fixed\"");
+    far.retry_now(one, at(5)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), served.poke.notified()).await.unwrap();
+    assert_eq!(near.show(one).await.unwrap().unwrap().state, NotificationState::Queued);
+    let err = far.retry_now(none, at(5)).await.unwrap_err();
+    assert_eq!((err.fault, err.what.as_str()), (StoreFault::Refused, "there is no notification 99"));
+}
+
+/// One request as it stands on the wire.
+fn http(socket: &Path, request: &str) -> String {
+    use std::io::Read;
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn problems_are_told_in_their_own_type() {
+    let served = Served::new().await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let long = "x".repeat(5000);
+    let post = |body: &str| {
+        format!(
+            "POST /v1/notifications/1/expire HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    for (request, status, detail) in [
+        (get("/v1/nothing"), 404, "there is nothing at this path"),
+        (get("/v1/notifications/1/retry"), 405, "this path does not take this method"),
+        (get("/v1/notifications/x"), 400, "`x` is no number"),
+        (get("/v1/notifications?state=lost"), 400, "`lost` is no state"),
+        (get("/v1/notifications?stat=held"), 400, "unknown field `stat`"),
+        (get("/v1/alerts/-"), 400, "`-` is no alert id"),
+        (get("/v1/quarantine/1"), 404, "message 1 is not in quarantine"),
+        (post("{}"), 400, "missing field `reason`"),
+        (post(&long), 413, "length limit exceeded"),
+    ] {
+        let answer = http(&served.socket, &request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+        assert!(answer.contains(detail), "{answer}");
+    }
+    let ok = http(&served.socket, &get("/v1/notifications?state=queued%2Cheld&recipient=ann"));
+    assert!(ok.starts_with("HTTP/1.1 200 OK") && ok.contains("\"recipient\":\"ann\"") && !ok.contains("bob"), "{ok}");
+}
+
+#[tokio::test]
+async fn the_queue_commands_show_and_change() {
+    let served = Served::new().await;
+    let (done, text) = served.queue(&["list"]).await;
+    done.unwrap();
+    assert_eq!(
+        text,
+        "ID  ALERT  SEVERITY  RECIPIENT  STATE   SINCE                 TITLE\n\
+         1   #1     major     ann        queued  2027-01-15T08:00:01Z  disk\\u{1b}[31m full\n\
+         2   #1     major     bob        queued  2027-01-15T08:00:01Z  disk\\u{1b}[31m full\n"
+    );
+    let (_, text) = served.queue(&["list", "--limit", "1"]).await;
+    assert!(text.ends_with("there may be more: --after 1\n"), "{text}");
+    let (_, text) = served.queue(&["list", "--state", "dead,held"]).await;
+    assert_eq!(text, "nothing\n");
+    let (_, text) = served.queue(&["list", "--json", "--recipient", "bob"]).await;
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((json["id"].as_i64(), json["state"].as_str()), (Some(2), Some("queued")));
+
+    let (_, text) = served.queue(&["show", "1"]).await;
+    assert!(
+        text.contains("recipient:    ann <ann@example.test>\n") && text.contains("state:        queued\n"),
+        "{text}"
+    );
+    let (_, text) = served.queue(&["show", "#1"]).await;
+    assert!(text.contains("2027-01-15T08:00:00Z  fetched"), "{text}");
+    assert!(text.contains("queued   bob        ops"), "{text}");
+    let (done, text) = served.queue(&["expire", "1", "77", "--reason", "fixed"]).await;
+    assert_eq!(done.unwrap_err().to_string(), "there is no notification 77");
+    assert_eq!(text, "notification 1 is ended\n");
+    let (done, text) = served.queue(&["retry", "#1"]).await;
+    done.unwrap();
+    assert_eq!(text, "notification 1 is sent now\nnotification 2 is sent now\n");
+    let (done, _) = served.queue(&["show", "zz"]).await;
+    let failure = done.unwrap_err();
+    assert_eq!((failure.code(), failure.to_string().as_str()), (1, "there is no alert #zz"));
+    served.cancel.cancel();
+    wait_for("the socket to go", Duration::from_secs(5), async || (!served.socket.exists()).then_some(())).await;
+    let (done, _) = served.queue(&["list"]).await;
+    assert_eq!(done.unwrap_err().code(), 74);
+}
+
+#[tokio::test]
+async fn the_quarantine_commands_show_the_mail_and_why() {
+    let served = Served::new().await;
+    let (_, out) = served.quarantine(&["list"]).await;
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "ID  MAILBOX  CURSOR  FETCHED               SIZE  REASON\n\
+         2   ops      1/2     2027-01-15T08:00:00Z  20B   line 3: <alert> has no title\n"
+    );
+    let (_, out) = served.quarantine(&["show", "2"]).await;
+    assert!(String::from_utf8(out).unwrap().ends_with("reasons:\n  line 3: <alert> has no title\n"));
+    let (_, out) = served.quarantine(&["show", "2", "--raw"]).await;
+    assert_eq!(out, mail(2, 20).raw);
+    let (done, _) = served.quarantine(&["show", "1"]).await;
+    assert_eq!(done.unwrap_err().to_string(), "message 1 is not in quarantine");
+}
