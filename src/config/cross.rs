@@ -1,11 +1,13 @@
-//! Warnings: what is allowed, and yet hardly meant.
+//! What only the whole can tell. Errors: whatever the modules themselves would refuse at the start. Warnings: what is allowed,
+//! and yet hardly meant.
 
 use std::collections::BTreeSet;
 
 use super::Config;
 use super::reader::{Reader, Section};
+use crate::mailbox;
 use crate::model::{GroupName, RecipientName};
-use crate::route::{Group, Member};
+use crate::route::{Group, Member, Place, RouteError, Router};
 
 /// Where the repeated tables stand, in the order of the file.
 pub(super) struct Places {
@@ -28,6 +30,30 @@ impl Places {
             groups: places(groups),
             mailboxes: places(mailboxes),
             routes: places(routes),
+        }
+    }
+
+    fn of_route_fault(&self, fault: &RouteError) -> (Option<usize>, String) {
+        let found = match &fault.place {
+            Place::Recipient { index, .. } => self.recipients.get(*index),
+            Place::Group { index, .. } => self.groups.get(*index),
+            Place::Route(index) => self.routes.get(*index),
+            Place::Operators => None,
+        };
+        found.map_or_else(|| (None, fault.place.to_string()), |(line, label)| (*line, label.clone()))
+    }
+}
+
+/// The modules' own checks. The rules are told with their places before; this is for what they may have missed: a config
+/// that passes here must not fail at the start.
+pub(super) fn refuse(reader: &Reader<'_>, config: &Config, places: &Places) {
+    for fault in Router::new(&config.route).err().unwrap_or_default() {
+        let (line, label) = places.of_route_fault(&fault);
+        reader.error(line, &format!("{label}.{}", fault.key), fault.message, "");
+    }
+    for (entry, (line, label)) in config.mailboxes.iter().zip(&places.mailboxes) {
+        for fault in mailbox::check(&entry.mailbox) {
+            reader.error(*line, label, fault, "");
         }
     }
 }

@@ -216,6 +216,9 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         log: log?,
         warnings: Vec::new(),
     };
+    if root.reader.is_fine() {
+        cross::refuse(root.reader, &config, &places);
+    }
     cross::warn(root.reader, &config, &places);
     Some(config)
 }

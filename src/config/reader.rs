@@ -58,6 +58,11 @@ impl<'a> Reader<'a> {
         self.warnings.borrow_mut().push(problem);
     }
 
+    /// Was no error told so far?
+    pub(super) fn is_fine(&self) -> bool {
+        self.errors.borrow().is_empty()
+    }
+
     pub(super) fn line(&self, at: usize) -> usize {
         self.lines.line(at)
     }

@@ -2,13 +2,12 @@
 
 use super::item::Item;
 use super::names::{Names, one_of};
-use super::pattern::{exact, pattern};
+use super::pattern::pattern;
 use super::reader::{Section, suggestion};
 use super::report::quote;
-use crate::model::{Nature, Severity, Status};
-use crate::route::Route;
+use crate::model::Severity;
+use crate::route::{FIELDS, Route, statuses};
 
-const FIELDS: [&str; 6] = ["source", "mailbox", "sender", "status", "severity", "group"];
 const LABEL: &str = "label.";
 
 pub(super) fn read(section: &Section<'_, '_>, names: &Names) -> Option<Route> {
@@ -16,7 +15,13 @@ pub(super) fn read(section: &Section<'_, '_>, names: &Names) -> Option<Route> {
     let groups = section
         .required("groups", "groups = [\"NAME\"], or [] to keep such alerts without telling anyone")
         .and_then(|item| item.each(|item| names.group(item)));
-    let go_on = section.value("continue").and_then(|item| item.yes());
+    let go_on = section.value("continue").and_then(|item| {
+        let go_on = item.yes()?;
+        if go_on && groups.as_ref().is_some_and(Vec::is_empty) {
+            return item.fail("has no meaning with groups = [], which ends here", "leave it out, or name a group");
+        }
+        Some(go_on)
+    });
     Some(Route { matchers: matchers?, groups: groups?, go_on: go_on? })
 }
 
@@ -48,11 +53,11 @@ fn matcher(field: &str, item: &Item<'_, '_>, names: &Names) -> Option<(String, V
 }
 
 fn value(field: &str, item: &Item<'_, '_>, names: &Names) -> Option<String> {
-    let text = pattern(item)?;
-    if exact(text) {
-        known(field, text, item, names)?;
+    let pattern = pattern(item, field == "sender")?;
+    if let Some(value) = pattern.exact() {
+        known(field, value, item, names)?;
     }
-    Some(text.to_owned())
+    Some(pattern.to_string())
 }
 
 /// An exact value that can never be there is a slip of the pen, and the alerts meant would go elsewhere.
@@ -78,12 +83,4 @@ fn mailbox(name: &str, item: &Item<'_, '_>, names: &Names) -> Option<()> {
         return Some(());
     }
     item.fail(format!("there is no mailbox {}", quote(name)), one_of("mailbox", &names.mailboxes, name))
-}
-
-/// What a report says, and of what nature it is (CAP's own words).
-fn statuses() -> [&'static str; 9] {
-    use {Nature as N, Status as S};
-    let [firing, update, resolved, recorded] = [S::Firing, S::Update, S::Resolved, S::Recorded].map(S::as_str);
-    let [actual, exercise, system, test, draft] = [N::Actual, N::Exercise, N::System, N::Test, N::Draft].map(N::as_str);
-    [firing, update, resolved, recorded, actual, exercise, system, test, draft]
 }

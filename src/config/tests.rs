@@ -230,3 +230,29 @@ fn the_file_is_the_one_named_else_the_variable_else_the_default() {
     assert_eq!(path(None, env), Path::new("/b"));
     assert_eq!(path(None, no_env), Path::new(DEFAULT_PATH));
 }
+
+#[test]
+fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
+    let text = format!("{SMALL}\n[[route]]\ngroups = [\"ops\"]\n");
+    let mut config = read_text(&text).unwrap();
+    config.mailboxes[0].mailbox.user = String::new();
+    config.route.recipients.push(config.route.recipients[0].clone());
+    config.route.routes[0].matchers = vec![("hosts".into(), vec!["x".into()])];
+    config.route.operators = Some("nobody".parse().unwrap());
+
+    let lines = Lines::of(&text);
+    let table = source::parse(&text, &lines).table.unwrap();
+    let reader = Reader::new("a.toml".as_ref(), None, lines, &no_env);
+    let root = Section::root(&reader, &table, source::example());
+    let tables = ["recipient", "group", "mailbox", "route"].map(|key| root.tables(key));
+    let [recipients, groups, mailboxes, routes] = &tables;
+    let places = cross::Places::of(recipients, groups, mailboxes, routes);
+    cross::refuse(&reader, &config, &places);
+    let told: Vec<_> = reader.finish().0.iter().map(|problem| problem.show("a.toml".as_ref())).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    a.toml: recipient alice.name: another recipient has the same name
+    a.toml:20: route[1].match: hosts: `hosts` cannot be matched; allowed: source, mailbox, sender, status, severity, group, label.NAME
+    a.toml: operators.group: there is no group `nobody`; there are ops
+    a.toml:8: mailbox.m: user: must not be empty, nor hold a line break or NUL, which no mail protocol can send
+    ");
+}

@@ -22,6 +22,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Firing, Self::Update, Self::Resolved, Self::Recorded];
+
     /// The name used in XML, config and output.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +53,9 @@ pub enum Nature {
 }
 
 impl Nature {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Actual, Self::Exercise, Self::System, Self::Test, Self::Draft];
+
     /// CAP's own word.
     pub const fn as_str(self) -> &'static str {
         match self {

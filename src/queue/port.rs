@@ -1,7 +1,7 @@
 //! The queue as its users see it, one trait for each of them.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AlertRecord, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
@@ -42,6 +42,14 @@ pub trait Inbox: Send + Sync {
     /// D1: stores raw mails with their SHA-256 and cursors, in one commit. Those whose cursor is known already are left
     /// out. Returns what was stored, in order.
     async fn d1_store(
+        &self,
+        mailbox: &MailboxName,
+        batch: Vec<NewMessage>,
+        now: Timestamp,
+    ) -> Result<Vec<MessageId>, StoreError>;
+
+    /// The same for mails that stay in their mailbox as they are: they count as cleared.
+    async fn d1_keep(
         &self,
         mailbox: &MailboxName,
         batch: Vec<NewMessage>,
@@ -185,6 +193,9 @@ pub trait Outbox: Send + Sync {
 
     /// Ends holds that are over, and what is of no use any more.
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError>;
+
+    /// The wall clock jumped by so much (positive: forward): what waits for a span of time waits as long as it would have.
+    async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError>;
 
     /// One alert.
     async fn alert(&self, id: AlertId) -> Result<Option<AlertRecord>, StoreError>;

@@ -6,7 +6,15 @@ use crate::model::{Alert, Format, Nature, Severity, Source, Status};
 
 use super::Pattern;
 
-/// Label that carries CAP's `status`: an exercise is paged only where a route names it here.
+/// What can be matched on, beside labels (`label.NAME`).
+pub const FIELDS: [&str; 6] = ["source", "mailbox", "sender", "status", "severity", "group"];
+
+/// The exact values that `status` can have: what a report says, and of what nature it is (CAP's own words).
+pub fn statuses() -> Vec<&'static str> {
+    Status::ALL.map(Status::as_str).into_iter().chain(Nature::ALL.map(Nature::as_str)).collect()
+}
+
+/// Label that carries CAP's `status`: an exercise is paged only where a route names it here, or as `status`.
 const CAP_STATUS: &str = "cap.status";
 
 /// `field = [patterns]`.
@@ -51,7 +59,7 @@ impl Matcher {
 
     /// Does it ask by name for alerts of this CAP status? A glob or a regular expression that happens to match does not.
     pub(super) fn names(&self, nature: Nature) -> bool {
-        self.field == Field::Label(CAP_STATUS.to_owned())
+        (self.field == Field::Status || self.field == Field::Label(CAP_STATUS.to_owned()))
             && self.any_of.iter().any(|p| p.exact() == Some(nature.as_str()))
     }
 }
@@ -68,9 +76,7 @@ impl Field {
             _ => match text.strip_prefix("label.") {
                 Some(name) if !name.is_empty() => Self::Label(name.to_owned()),
                 _ => {
-                    return Err(format!(
-                        "`{text}` cannot be matched; allowed: source, mailbox, sender, status, severity, group, label.NAME"
-                    ));
+                    return Err(format!("`{text}` cannot be matched; allowed: {}, label.NAME", FIELDS.join(", ")));
                 }
             },
         })
@@ -85,9 +91,8 @@ impl Field {
         .map_err(|e| e.to_string())?;
         match (self, pattern.exact()) {
             (Self::Severity, Some(name)) => name.parse::<Severity>().map(|_| ()).map_err(|e| e.to_string())?,
-            (Self::Status, Some(name)) if !STATUSES.iter().any(|s| s.as_str() == name) => {
-                let all: Vec<_> = STATUSES.iter().map(|s| s.as_str()).collect();
-                return Err(format!("`{name}` is no status; allowed: {}", all.join(", ")));
+            (Self::Status, Some(name)) if !statuses().contains(&name) => {
+                return Err(format!("`{name}` is no status; allowed: {}", statuses().join(", ")));
             }
             _ => {}
         }
@@ -102,7 +107,7 @@ impl Field {
                 Source::Probe | Source::Api => Vec::new(),
             },
             Self::Sender => vec![alert.sender.as_str().into()],
-            Self::Status => vec![alert.status.as_str().into()],
+            Self::Status => vec![alert.status.as_str().into(), alert.nature.as_str().into()],
             Self::Severity => vec![alert.severity.as_str().into()],
             Self::Group => alert.groups.iter().map(|g| g.as_str().into()).collect(),
             Self::Label(name) => {
@@ -116,8 +121,6 @@ impl Field {
         }
     }
 }
-
-const STATUSES: [Status; 4] = [Status::Firing, Status::Update, Status::Resolved, Status::Recorded];
 
 #[cfg(test)]
 mod tests {
@@ -141,6 +144,7 @@ mod tests {
             ("mailbox", "ops", "mailbox:ops"),
             ("sender", "*@EXAMPLE.org", "*@example.com"),
             ("status", "firing", "resolved"),
+            ("status", "Actual", "Test"),
             ("severity", "~critical|major", "minor"),
             ("group", "dba", "ops"),
             ("label.host", "db2", "DB2"),
@@ -172,10 +176,12 @@ mod tests {
 
     #[test]
     fn only_an_exact_value_asks_by_name() {
-        let names = |p: &str| Matcher::parse("label.cap.status", &[p.to_owned()]).unwrap().names(Nature::Test);
-        assert!(names("Test"));
-        for other in ["*", "T*", "~Test", "Exercise"] {
-            assert!(!names(other), "{other}");
+        for field in ["label.cap.status", "status"] {
+            let names = |p: &str| Matcher::parse(field, &[p.to_owned()]).unwrap().names(Nature::Test);
+            assert!(names("Test"), "{field}");
+            for other in ["*", "T*", "~Test", "Exercise"] {
+                assert!(!names(other), "{field} {other}");
+            }
         }
         assert!(!Matcher::parse("label.x", &["Test".to_owned()]).unwrap().names(Nature::Test));
     }
@@ -190,7 +196,7 @@ mod tests {
         `urgent` is no severity; allowed: critical, major, minor, warning, info
         `~[` is no pattern: unclosed character class
         ");
-        insta::assert_snapshot!(faults("status", &["open"]), @"`open` is no status; allowed: firing, update, resolved, recorded");
+        insta::assert_snapshot!(faults("status", &["open"]), @"`open` is no status; allowed: firing, update, resolved, recorded, Actual, Exercise, System, Test, Draft");
         insta::assert_snapshot!(faults("host", &["x"]), @"`host` cannot be matched; allowed: source, mailbox, sender, status, severity, group, label.NAME");
         insta::assert_snapshot!(faults("label.", &["x"]), @"`label.` cannot be matched; allowed: source, mailbox, sender, status, severity, group, label.NAME");
         insta::assert_snapshot!(faults("sender", &[]), @"the list is empty, so the route would never match; leave the matcher out");

@@ -25,6 +25,7 @@ mod select;
 
 pub use check::{Place, RouteError};
 pub use clock::happened;
+pub use matcher::{FIELDS, statuses};
 pub use pattern::{BadPattern, Pattern};
 pub use router::Router;
 

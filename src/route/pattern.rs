@@ -13,6 +13,13 @@ pub struct BadPattern {
     why: String,
 }
 
+impl BadPattern {
+    /// Why, without the text.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
 /// Matches one whole value: `~db[0-9]+` is a regular expression, `*@example.org` and `db?` are globs (`*` any characters,
 /// `?` one), anything else must be equal.
 #[derive(Debug, Clone)]
@@ -107,6 +114,9 @@ fn anchored(text: &str, caseless: bool) -> Result<Regex, String> {
 
 /// The last line of the regex crate's report says what is wrong; the lines before it draw the place.
 fn reason(error: &regex::Error) -> String {
+    if let regex::Error::CompiledTooBig(_) = error {
+        return "it is too large".into();
+    }
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default().trim();
     last.strip_prefix("error: ").unwrap_or(last).to_owned()

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use mailbell::config::Config;
+use mailbell::config::{Config, EXAMPLE};
+use mailbell::mailbox;
+use mailbell::route::Router;
 
 const DIR: &str = "tests/fixtures/config";
 
@@ -59,4 +61,87 @@ fn every_rule_has_a_bad_file_and_its_message() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// A good file, by name: whatever `config check` lets pass.
+fn good_files(dir: &Path) -> Vec<(String, Config)> {
+    let mut texts: Vec<(String, String)> = std::fs::read_dir(DIR)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter_map(|path| Some((path.display().to_string(), std::fs::read_to_string(&path).ok()?)))
+        .collect();
+    let toml = |line: &&str| line.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+    let example: Vec<_> = EXAMPLE.lines().map(|l| l.strip_prefix('#').filter(toml).unwrap_or(l)).collect();
+    texts.push(("config/mailbell.toml".into(), example.join("\n")));
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let toml = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    texts.push(("README.md".into(), toml.to_owned()));
+    let mut good = Vec::new();
+    for (name, text) in texts {
+        let file = dir.join("good.toml");
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        good.extend(Config::load(&file, env).ok().map(|config| (name, config)));
+    }
+    good
+}
+
+#[test]
+fn what_passes_the_check_is_refused_by_nobody_later() {
+    let dir = tempfile::tempdir().unwrap();
+    for secret in ["xmpp.secret", "mail.secret"] {
+        std::fs::write(dir.path().join(secret), "secret\n").unwrap();
+        std::fs::set_permissions(dir.path().join(secret), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let good = good_files(dir.path());
+    let names: Vec<_> = good.iter().map(|(name, _)| name.as_str()).collect();
+    for must in ["config/mailbell.toml", "README.md", "tests/fixtures/config/good.toml"] {
+        assert!(names.contains(&must), "{must} does not pass: {names:?}");
+    }
+    for (name, config) in good {
+        assert!(Router::new(&config.route).is_ok(), "{name}: {:?}", Router::new(&config.route).err());
+        for entry in &config.mailboxes {
+            assert_eq!(mailbox::check(&entry.mailbox), [""; 0], "{name}");
+            assert!(mailbox::open(entry.mailbox.clone()).is_ok(), "{name}");
+        }
+    }
+}
+
+/// Every field with every kind of value, most of them wrong: the check and the router agree on each.
+#[test]
+fn the_check_and_the_router_agree_on_matchers() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string(format!("{DIR}/good.toml")).unwrap();
+    let file = dir.path().join("a.toml");
+    let fields = ["source", "mailbox", "sender", "status", "severity", "group", "label.x", "label.cap.status", "host"];
+    let values = [
+        "firing",
+        "Test",
+        "critical",
+        "ops",
+        "mailbox:ops",
+        "probe",
+        "*",
+        "?",
+        "~.*",
+        "~",
+        "~(",
+        "~a)|(b",
+        "",
+        "x",
+        "~(a{1000}){1000}",
+        "~(é{500}){30}",
+    ];
+    let mut passed = 0;
+    for field in fields {
+        for value in values {
+            let text = format!("{good}\n[[route]]\nmatch = {{ \"{field}\" = '{value}' }}\ngroups = [\"ops\"]\n");
+            std::fs::write(&file, text).unwrap();
+            if let Ok(config) = Config::load(&file, env) {
+                passed += 1;
+                assert!(Router::new(&config.route).is_ok(), "{field} = {value}");
+            }
+        }
+    }
+    assert!(passed > 40, "{passed}");
 }

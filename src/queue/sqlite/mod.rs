@@ -8,6 +8,7 @@
 //! * A notification that a digest carries (`carrier`) is queued with it and follows its way; it is never due by itself,
 //!   counts as told, and is not superseded.
 
+mod clock;
 mod conn;
 mod d2;
 mod desk;

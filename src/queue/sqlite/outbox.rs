@@ -1,12 +1,12 @@
 //! What is due; and the port for dispatch, whose writes stand in the other files.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
 use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
-use super::{Sqlite, digest, ends, notices, steps, watch};
+use super::{Sqlite, clock, digest, ends, notices, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
     AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Watch, WatchEnd,
@@ -219,6 +219,10 @@ impl Outbox for Sqlite {
 
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
         self.written(ends::expire(self, now).await)
+    }
+
+    async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError> {
+        self.written(clock::jumped(self, by).await)
     }
 
     async fn alert(&self, id: AlertId) -> Result<Option<AlertRecord>, StoreError> {

@@ -109,6 +109,13 @@ fn what_is_not_real_is_paged_only_where_a_route_names_it() {
     assert_eq!((kept.choice, kept.why.as_str()), (Choice::Silent, "status Exercise: no route asks for it by name"));
     a.nature = Nature::Actual;
     assert_eq!(select(&s, &a, false).choice, groups(&["dba"]));
+
+    s.routes = vec![route(&[("status", &["Test"])], &["ops"]), route(&[("status", &["firing"])], &["web"])];
+    assert_eq!(select(&s, &a, false).why, "route 2 → web");
+    a.nature = Nature::Test;
+    assert_eq!(select(&s, &a, false).why, "route 1 → ops", "as config/mailbell.toml says");
+    a.nature = Nature::Draft;
+    assert_eq!(select(&s, &a, false).choice, Choice::Silent);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The port's promises, one by one.
 
 mod bed;
+mod clock;
 mod d2;
 mod ends;
 mod inbox;
