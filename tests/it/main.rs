@@ -15,4 +15,5 @@ mod mailbox_imap;
 mod mailbox_pop3;
 mod store;
 mod support;
+mod watcher;
 mod xmpp_session;
