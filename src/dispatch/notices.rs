@@ -111,6 +111,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         Ok(())
     }
 
+    /// How long until the outage is one that the operators' command is run for.
+    pub(super) fn until_outage(&self) -> Option<Duration> {
+        let waiting = !self.session.up && !self.session.commanded;
+        waiting.then(|| self.settings.command_after.saturating_sub(self.session.down_since.elapsed()))
+    }
+
     /// Runs the operators' command once for an outage of XMPP that lasts.
     pub(super) async fn watch_outage(&mut self) -> Result<(), StoreError> {
         let down = self.session.down_since.elapsed();

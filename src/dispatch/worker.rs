@@ -21,6 +21,8 @@ use crate::route::Router;
 const CLAIM: usize = 256;
 /// Most of them for one recipient.
 const CLAIM_EACH: usize = 64;
+/// So many times the room is looked at, spread over the recipients.
+const CLAIM_MORE: usize = 4;
 /// Without a timer or an event the worker still looks after this: a lost wake-up costs seconds, not an outage.
 const LOOK: Duration = Duration::from_secs(10);
 /// Least time between two sweeps.
@@ -180,18 +182,32 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn send_due(&mut self) -> Result<(), StoreError> {
         loop {
             let room = self.lane.room().min(CLAIM);
-            let (Some(epoch), true, true) = (self.session.epoch, self.session.up, room > 0) else { return Ok(()) };
+            // With most of the window on its way, the next acknowledgement makes more room: a commit for a handful costs as much
+            // as one for many.
+            let worth_it = room > self.messenger.in_flight() / 4;
+            let (Some(epoch), true, true) = (self.session.epoch, self.session.up, worth_it) else { return Ok(()) };
             let now = Timestamp::now();
             let mut recipients = self.queue.recipients_due(now).await?;
             recipients.retain(|who| self.lane.presence(who) != Presence::Unknown);
             if recipients.is_empty() {
                 return Ok(());
             }
-            let due = self.queue.due(&recipients, CLAIM_EACH, room, now).await?;
+            let due = self.due(&recipients, room, now).await?;
             if !self.send(due, epoch, now).await? {
                 return Ok(());
             }
         }
+    }
+
+    /// What is due, at most `room` in all. A few for each recipient are enough to fill the window when many have something
+    /// waiting; unless those few are all more urgent than what others would get in their stead.
+    async fn due(&self, recipients: &[BareJid], room: usize, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+        let each = (room * CLAIM_MORE).div_ceil(recipients.len().max(1)).min(CLAIM_EACH);
+        let due = self.queue.due(recipients, each, room, now).await?;
+        if each < CLAIM_EACH && cut_short(&due, each) {
+            return self.queue.due(recipients, CLAIM_EACH, room, now).await;
+        }
+        Ok(due)
     }
 
     /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
@@ -280,7 +296,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
-        let look = if self.sweep_owed || self.bursts.waiting() { SWEEP } else { LOOK };
+        let look = if self.sweep_owed || self.bursts.waiting() {
+            SWEEP
+        } else {
+            self.until_outage().map_or(LOOK, |left| left.min(LOOK))
+        };
         Ok(timer.max(floor).min(look).min(settled))
     }
 
@@ -320,6 +340,16 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
         Ok(())
     }
+}
+
+/// Did somebody get as many as were asked for, all of them more urgent than the least urgent of the others'?
+fn cut_short(due: &[Outgoing], each: usize) -> bool {
+    let Some(least) = due.iter().map(|out| out.notification.severity).min() else { return false };
+    let mut urgent: HashMap<&BareJid, usize> = HashMap::new();
+    for out in due.iter().filter(|out| out.notification.severity > least) {
+        *urgent.entry(&out.notification.jid).or_default() += 1;
+    }
+    urgent.values().any(|n| *n >= each)
 }
 
 /// Why somebody is held for, as people read it in the queue.

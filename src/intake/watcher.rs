@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::disk::Disk;
 use super::verdict::Rules;
 use crate::mailbox::{self, After, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark};
-use crate::model::{Cursor, MailboxName, MessageId};
+use crate::model::{Cursor, MailboxName, MessageId, NewMessage};
 use crate::parse;
 use crate::queue::{Inbox, Outbox, StoreError, Uncleared, patiently};
 
@@ -179,7 +179,6 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         let mut withheld = HashSet::new();
         while !rest.is_empty() {
             self.disk.room().await;
-            self.let_parser_catch_up().await?;
             let asked = rest.get(..self.settings.batch).unwrap_or(rest);
             let mails = self.mailbox.fetch(asked, TURN_BYTES).await?;
             // In order: what stands before the last one that came and did not come is gone from the mailbox.
@@ -196,17 +195,11 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             if mails.is_empty() {
                 continue;
             }
-            let now = Timestamp::now();
-            let refused = self.refused(&mails);
-            let shared = self.shared.clone();
-            let turn = shared.turn.acquire().await;
-            let ids = patiently("store mails", || self.shared.queue.d1_store(&self.name, mails.clone(), now)).await?;
-            self.mark_rejected(&refused).await?;
-            drop(turn);
-            self.shared.stored.notify_one();
-            tracing::debug!(mails = ids.len(), "stored");
-            self.uncleared = true;
-            self.clear(listing).await?;
+            if self.commit(mails).await? {
+                self.clear(listing).await?;
+            }
+            // Not before the commit: the first mails of a look need not wait for it.
+            self.let_parser_catch_up().await?;
         }
         Ok(withheld)
     }
@@ -234,6 +227,26 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         self.note(&format!("withheld:{}", self.name), &text).await
     }
 
+    /// D1, in this mailbox's turn. `true`: there is something to clear.
+    async fn commit(&mut self, mails: Vec<NewMessage>) -> Result<bool, StoreError> {
+        let (now, shared) = (Timestamp::now(), self.shared.clone());
+        let refused = self.refused(&mails);
+        let keep = self.connection.after == After::Keep && refused.is_empty();
+        let turn = shared.turn.acquire().await;
+        let (queue, name) = (&shared.queue, &self.name);
+        let ids = if keep {
+            patiently("store mails", || queue.d1_keep(name, mails.clone(), now)).await?
+        } else {
+            patiently("store mails", || queue.d1_store(name, mails.clone(), now)).await?
+        };
+        self.mark_rejected(&refused).await?;
+        drop(turn);
+        shared.stored.notify_one();
+        tracing::debug!(mails = ids.len(), "stored");
+        self.uncleared |= !keep;
+        Ok(!keep)
+    }
+
     /// Bounds what is stored and not parsed: the mailbox is the better place for a backlog.
     async fn let_parser_catch_up(&mut self) -> Result<(), StoreError> {
         let most = u64::try_from(self.settings.batch.saturating_mul(AHEAD)).unwrap_or(u64::MAX);
@@ -247,7 +260,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         Ok(())
     }
 
-    fn refused(&self, mails: &[crate::model::NewMessage]) -> HashSet<Cursor> {
+    fn refused(&self, mails: &[NewMessage]) -> HashSet<Cursor> {
         if self.connection.rejected.is_none() {
             return HashSet::new();
         }

@@ -37,20 +37,27 @@ impl ImapMailbox {
             None => self.dialer.bounded(0, Session::open(&self.dialer)).await,
         }
     }
+
+    /// A new session that knows what there is.
+    async fn fresh(&self) -> Result<Session, MailboxError> {
+        let mut session = self.dialer.bounded(0, Session::open(&self.dialer)).await?;
+        self.dialer.bounded(0, session.catch_up()).await?;
+        Ok(session)
+    }
 }
 
 #[async_trait]
 impl Mailbox for ImapMailbox {
     async fn list(&mut self, mark: Option<Mark>) -> Result<Listing, MailboxError> {
-        // A server may have closed a session that was idle for long: no reason to trouble anybody.
-        if let Some(mut old) = self.session.take() {
-            match self.dialer.bounded(0, old.noop()).await {
-                Ok(()) => self.session = Some(old),
-                Err(err) if err.failure == Failure::Transient => {}
+        let mut session = match self.session.take() {
+            Some(mut old) => match self.dialer.bounded(0, old.catch_up()).await {
+                Ok(()) => old,
+                // A server may have closed a session that was idle for long: no reason to trouble anybody.
+                Err(err) if err.failure == Failure::Transient => self.fresh().await?,
                 Err(err) => return Err(err),
-            }
-        }
-        let mut session = self.session().await?;
+            },
+            None => self.fresh().await?,
+        };
         let listing = self.dialer.bounded(0, session.list(mark)).await?;
         self.session = Some(session);
         Ok(listing)

@@ -54,6 +54,8 @@ pub(super) struct Session {
     pub(super) uidvalidity: u32,
     /// Was there a listing in this session? Only then does its `news` tell what came since.
     pub(super) listed: bool,
+    /// The server told of news and answered just now: there is no need to ask it.
+    caught_up: bool,
     /// Folders that this session made sure of.
     pub(super) ensured: Vec<String>,
 }
@@ -72,12 +74,15 @@ impl Session {
         }
         let can = abilities(&mut wire).await?;
         let uidvalidity = select(&mut wire, &s.folder).await?;
-        Ok(Self { wire, can, uidvalidity, listed: false, ensured: Vec::new() })
+        Ok(Self { wire, can, uidvalidity, listed: false, caught_up: false, ensured: Vec::new() })
     }
 
-    /// Learns what came; fails where the server let the session's UIDVALIDITY change under it.
-    pub(super) async fn noop(&mut self) -> Result<(), MailboxError> {
-        self.wire.must("NOOP", "NOOP", |_| ()).await?;
+    /// Learns what came, unless IDLE ended with it just now; fails where the server let the session's UIDVALIDITY change
+    /// under it.
+    pub(super) async fn catch_up(&mut self) -> Result<(), MailboxError> {
+        if !std::mem::take(&mut self.caught_up) {
+            self.wire.must("NOOP", "NOOP", |_| ()).await?;
+        }
         match self.wire.told.uidvalidity {
             Some(now) if now != self.uidvalidity => Err(self.wire.error("the folder's UIDVALIDITY changed")),
             _ => Ok(()),
@@ -109,7 +114,10 @@ impl Session {
             while !matches!(self.wire.next(&tag, |_| ()).await?, Next::Done(_)) {}
             match woke {
                 Woke::Time if until.is_none_or(|end| Instant::now() < end) => {}
-                woke => return Ok(woke),
+                woke => {
+                    self.caught_up = woke == Woke::Server;
+                    return Ok(woke);
+                }
             }
         }
     }

@@ -19,9 +19,8 @@ const RANGE: usize = 1000;
 const LISTING: usize = 1_000_000;
 
 impl Session {
-    /// The mails after `mark`, oldest first. One FETCH, whose replies are short lines: a SEARCH reply would be one long one.
+    /// The mails after `mark`, oldest first, after [`Self::catch_up`]. One FETCH, whose replies are short lines: a SEARCH reply would be one long one.
     pub(super) async fn list(&mut self, mark: Option<Mark>) -> Result<Listing, MailboxError> {
-        self.noop().await?;
         self.wire.told.news = false;
         self.listed = true;
         let after = mark.filter(|mark| mark.uidvalidity == self.uidvalidity).map_or(0, |mark| mark.uid);

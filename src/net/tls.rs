@@ -119,6 +119,12 @@ fn explain(name: &str, err: io::Error) -> TlsError {
         C::NotValidForName | C::NotValidForNameContext { .. } => {
             "it is for another name; correct the server name, or set tls_name to the name in the certificate".to_owned()
         }
+        // An authority that was made anew under its old name.
+        C::BadSignature => {
+            "its signature is not by the authority of that name that this machine trusts; give the authority's present \
+             certificate as ca_file"
+                .to_owned()
+        }
         C::Expired | C::ExpiredContext { .. } => "it has expired; renew it on the server".to_owned(),
         other => other.to_string(),
     };

@@ -48,6 +48,14 @@ pub trait Inbox: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError>;
 
+    /// The same for mails that stay in their mailbox as they are: they count as cleared.
+    async fn d1_keep(
+        &self,
+        mailbox: &MailboxName,
+        batch: Vec<NewMessage>,
+        now: Timestamp,
+    ) -> Result<Vec<MessageId>, StoreError>;
+
     /// Stored messages of the mailbox that were not cleared from it yet.
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError>;
 

@@ -11,11 +11,22 @@ use crate::dispatch::{Full, Letter, Messenger};
 /// sign of life that was asked behind them, before the link is taken for dead.
 const MAX_BYTES: usize = 128 * 1024;
 
-#[derive(Debug, Default)]
+/// A letter's weight before any was seen: rather too much, so that what is promised is taken.
+const FIRST_GUESS: usize = 5 * 1024;
+
+#[derive(Debug)]
 struct Window {
     open: bool,
     letters: usize,
     bytes: usize,
+    /// About the heaviest of the last letters: what the next ones may weigh.
+    heavy: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { open: false, letters: 0, bytes: 0, heavy: FIRST_GUESS }
+    }
 }
 
 #[derive(Debug)]
@@ -30,8 +41,14 @@ impl Shared {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many letters will be taken, unless they are heavier than the last ones were: who reserves places commits to
+    /// them, and a letter that comes back costs a commit more.
     fn room(&self, window: &Window) -> usize {
-        if window.open && window.bytes < MAX_BYTES { self.limit.saturating_sub(window.letters) } else { 0 }
+        if !window.open {
+            return 0;
+        }
+        let by_bytes = MAX_BYTES.saturating_sub(window.bytes).div_ceil(window.heavy.max(1));
+        by_bytes.min(self.limit.saturating_sub(window.letters))
     }
 }
 
@@ -53,6 +70,7 @@ impl Messenger for Handle {
         self.letters.send(letter).map_err(|back| Full(back.0))?;
         window.letters += 1;
         window.bytes += weight;
+        window.heavy = weight.max(window.heavy - window.heavy / 16);
         Ok(())
     }
 
@@ -142,8 +160,31 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, 3);
+        assert_eq!(handle.room(), 0);
         (0..sent).for_each(|_| gate.release(weight(&letter("x".repeat(1 << 20)))));
-        assert_eq!(handle.room(), 1000);
+        assert_eq!(handle.room(), 3, "the next ones may be as heavy");
+        for _ in 0..100 {
+            let light = letter("x".into());
+            gate.release(weight(&light));
+            handle.send(light).unwrap();
+        }
+        assert!(handle.room() > 200, "{}", handle.room());
+    }
+
+    #[test]
+    fn what_is_promised_is_taken() {
+        for size in [1, 100, 1000, 1500, 4000] {
+            let (handle, gate) = window(128);
+            gate.open();
+            for _ in 0..3 {
+                let promised = handle.room();
+                assert!(promised > 0);
+                for n in 0..promised {
+                    handle.send(letter("x".repeat(size))).unwrap_or_else(|_| panic!("{size}: {n} of {promised}"));
+                }
+                (0..promised).for_each(|_| gate.release(size + 400));
+            }
+        }
     }
 
     #[test]

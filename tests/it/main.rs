@@ -5,14 +5,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod commands;
+mod conditions;
 mod config;
 mod crash;
 mod flow;
+mod hostile;
 mod intake_flow;
+mod intake_trouble;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
+mod notices;
+mod outage;
+mod presence;
+mod routing;
+mod service;
+mod storage;
 mod store;
 mod support;
 mod watcher;

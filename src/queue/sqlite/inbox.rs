@@ -33,10 +33,16 @@ impl Inbox for Sqlite {
         batch: Vec<NewMessage>,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.written(self.d1(mailbox, &batch, now).await)
+        self.written(self.d1(mailbox, &batch, false, now).await)
+    }
+
+    async fn d1_keep(
+        &self,
+        mailbox: &MailboxName,
+        batch: Vec<NewMessage>,
+        now: Timestamp,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        self.written(self.d1(mailbox, &batch, true, now).await)
     }
 
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError> {
@@ -117,8 +123,12 @@ impl Sqlite {
         &self,
         mailbox: &MailboxName,
         batch: &[NewMessage],
+        cleared: bool,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut lease = self.begin().await?;
         let cursors: Vec<_> = batch.iter().map(|m| m.cursor.clone()).collect();
         let mut taken = HashSet::new();
@@ -134,7 +144,7 @@ impl Sqlite {
         }
         let first = next_id(&mut lease.conn, "message").await?;
         let ids: Vec<i64> = (first..).take(new.len()).collect();
-        insert(&mut lease.conn, mailbox, &ids, &new, now).await?;
+        insert(&mut lease.conn, mailbox, &ids, &new, cleared, now).await?;
         insert_raw(&mut lease.conn, &ids, &new).await?;
         fail::fail_point!("before_d1");
         lease.commit().await?;
@@ -249,6 +259,7 @@ async fn insert(
     mailbox: &MailboxName,
     ids: &[i64],
     new: &[&NewMessage],
+    cleared: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let lines: Vec<_> = ids
@@ -264,13 +275,14 @@ async fn insert(
         })
         .collect();
     sqlx::query(
-        "INSERT INTO message (id, mailbox, uidvalidity, uid, uidl, size, raw_sha256, oversize, internal_date, stored) \
-         SELECT value ->> 0, $1, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), value ->> 6, \
-         value ->> 7, $3 FROM json_each($2)",
+        "INSERT INTO message (id, mailbox, uidvalidity, uid, uidl, size, raw_sha256, oversize, internal_date, stored, \
+         cleared) SELECT value ->> 0, $1, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), value ->> 6, \
+         value ->> 7, $3, $4 FROM json_each($2)",
     )
     .bind(mailbox.as_str())
     .bind(json(&lines)?)
     .bind(us(now))
+    .bind(i64::from(cleared))
     .execute(conn)
     .await
     .map(drop)

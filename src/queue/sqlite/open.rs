@@ -156,6 +156,7 @@ pub(super) fn writing(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         // After a burst the log file shrinks to this again.
         .pragma("journal_size_limit", "67108864")
+        .pragma("temp_store", "MEMORY")
         .thread_name(|n| format!("store-{n}"))
         .log_statements(log::LevelFilter::Off)
         .log_slow_statements(log::LevelFilter::Warn, Duration::from_secs(1))

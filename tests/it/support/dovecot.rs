@@ -63,6 +63,7 @@ disable_plaintext_auth = no
 auth_mechanisms = plain login
 auth_failure_delay = 0
 mail_fsync = never
+mailbox_idle_check_interval = 1s
 mail_max_userip_connections = 0
 first_valid_uid = 1
 mail_location = maildir:{mail}/%n/Maildir

@@ -87,6 +87,14 @@ settle = "300ms"
         format!("[[group]]\nname = \"{group}\"\nmembers = {:?}\n", self.people)
     }
 
+    /// One IMAP mailbox `inbox` whose alerts name their group, and one person as the operators, in a group of their own.
+    pub fn operated_by(&self, operator: &str) -> String {
+        self.base()
+            + &self.imap("inbox", "sender_may_choose_group = true")
+            + &group("operators", &[operator], "")
+            + "[operators]\ngroup = \"operators\"\ndefault_group = \"operators\"\n"
+    }
+
     /// Mails an alert to `inbox`.
     pub fn mail(&self, mail: &str) {
         self.mail_to("inbox", mail);
@@ -114,6 +122,17 @@ settle = "300ms"
 
 /// The operators are the group `ops`, and it gets what no route wants.
 pub const OPERATORS: &str = "[operators]\ngroup = \"ops\"\ndefault_group = \"ops\"\n";
+
+/// A group with these members, and keys of a policy for all severities where it has one.
+pub fn group(name: &str, members: &[&str], policy: &str) -> String {
+    let policy = if policy.is_empty() { String::new() } else { format!("[[group.policy]]\n{policy}\n") };
+    format!("[[group]]\nname = \"{name}\"\nmembers = {members:?}\n{policy}")
+}
+
+/// A firing alert of that severity for a group, whose title is its key.
+pub fn asks(group: &str, severity: &str, title: &str) -> String {
+    alert(&format!("key=\"{title}\" severity=\"{severity}\""), &format!("<title>{title}</title><group>{group}</group>"))
+}
 
 /// A mail with this native alert element's attributes and content.
 pub fn alert(attributes: &str, content: &str) -> String {

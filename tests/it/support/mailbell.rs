@@ -159,3 +159,11 @@ impl Mailbell {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
+
+impl Drop for Mailbell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("mailbell said:\n{}", self.log());
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The test bed: servers as child processes, certificates, waiting.
 
 pub mod ca;
+pub mod cap;
 pub mod child;
 pub mod client;
 pub mod dovecot;
@@ -11,6 +12,8 @@ pub mod outcome;
 pub mod prosody;
 pub mod proxy;
 pub mod script;
+pub mod store;
+pub mod tmpfs;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};

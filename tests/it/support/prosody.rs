@@ -39,13 +39,22 @@ pub struct Options {
     pub smacks: bool,
     /// Messages to users who are offline are stored.
     pub offline: bool,
+    /// Seconds for which a session whose connection died is kept.
+    pub hibernation: u32,
     /// More configuration, before the virtual host.
     pub extra: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { roster: Roster::Hub, auth: Auth::Plain, smacks: true, offline: true, extra: String::new() }
+        Self {
+            roster: Roster::Hub,
+            auth: Auth::Plain,
+            smacks: true,
+            offline: true,
+            hibernation: 60,
+            extra: String::new(),
+        }
     }
 }
 
@@ -138,7 +147,6 @@ impl Prosody {
                 .split(' ')
                 .collect();
         modules.extend(options.smacks.then_some("smacks"));
-        modules.extend(options.offline.then_some("offline"));
         modules.extend((options.roster == Roster::Groups).then_some("groups"));
         let (auth, hash) = match options.auth {
             Auth::Plain => ("internal_plain", "SHA-1"),
@@ -155,7 +163,7 @@ interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s} }}
 c2s_direct_tls_ports = {{ {c2s_tls} }}
 modules_enabled = {{ "{modules}" }}
-modules_disabled = {{ "s2s" }}
+modules_disabled = {{ "s2s"{without} }}
 groups_file = "{groups}"
 -- For the test clients; the gateway insists on TLS by itself.
 c2s_require_encryption = false
@@ -165,13 +173,15 @@ authentication = "{auth}"
 password_hash = "{hash}"
 default_iteration_count = 4096
 storage = "internal"
-smacks_hibernation_time = 60
+smacks_hibernation_time = {hibernation}
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}
 ssl = {{ key = "{key}", certificate = "{cert}" }}
 {extra}
 VirtualHost "{DOMAIN}"
 "#,
             root = is_root(),
+            // Loaded by default.
+            without = if options.offline { "" } else { ", \"offline\"" },
             data = path("data"),
             pid = path("prosody.pid"),
             c2s = self.c2s,
@@ -181,6 +191,7 @@ VirtualHost "{DOMAIN}"
             log = path("prosody.log"),
             key = ca.key().display(),
             cert = ca.cert().display(),
+            hibernation = options.hibernation,
             extra = options.extra,
         )
     }

@@ -1,6 +1,7 @@
 //! D2: a batch of parsed messages in one commit, each message whole or not at all.
 
 mod alert;
+mod find;
 mod known;
 mod notify;
 
@@ -9,7 +10,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::conn::{Columns, Doing, code, failed, json, refused, us};
+use self::find::Found;
+use super::conn::{Doing, code, failed, json, refused, us};
 use super::inbox::next_id;
 use super::{Sqlite, notices};
 use crate::model::{Alert, AlertId, MessageId, MessageState, Planner, Scope};
@@ -68,6 +70,7 @@ struct Work<'a> {
     alert: i64,
     condition: i64,
     notification: i64,
+    written: Written,
 }
 
 /// One alert of a message.
@@ -78,6 +81,17 @@ struct Case<'a> {
     scope: Scope,
 }
 
+/// How far the message at hand is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// Nothing.
+    Nothing,
+    /// Something, inside the savepoint `message`.
+    Begun,
+    /// All of it, its end included.
+    Ended,
+}
+
 /// What came of one message.
 #[derive(Default)]
 struct Outcome {
@@ -86,14 +100,6 @@ struct Outcome {
     unsubscribed: Vec<(AlertId, String)>,
     /// Topic and text, for the operators.
     notes: Vec<(String, String)>,
-}
-
-/// A message as it was found.
-struct Found {
-    mailbox: String,
-    state: MessageState,
-    /// The earlier message that is the same mail.
-    same: Option<i64>,
 }
 
 pub(super) async fn commit(
@@ -115,11 +121,19 @@ pub(super) async fn commit(
         alert: next_id(&mut lease.conn, "alert").await?,
         condition: next_id(&mut lease.conn, "condition").await?,
         notification: next_id(&mut lease.conn, "notification").await?,
+        written: Written::Nothing,
     };
+    let mut found = find::find(&mut lease.conn, &batch).await?;
+    let again = find::alike(&batch);
     let mut notes: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for message in batch {
         let id = message.id;
-        let (state, outcome) = message_commit(&mut lease.conn, &mut work, message).await?;
+        if again.contains(&id) {
+            // An earlier one of this batch may be the same mail.
+            found.extend(find::find(&mut lease.conn, std::slice::from_ref(&message)).await?);
+        }
+        let found = found.get(&id).ok_or_else(|| refused(format!("there is no message {id}")))?;
+        let (state, outcome) = message_commit(&mut lease.conn, &mut work, message, found).await?;
         report.messages.push((id, state));
         report.born.extend(outcome.born);
         report.queued += outcome.queued;
@@ -144,19 +158,19 @@ async fn message_commit(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
     message: D2Message,
+    found: &Found,
 ) -> Result<(MessageState, Outcome), StoreError> {
-    let found = find(conn, &message).await?;
+    work.written = Written::Nothing;
     if found.state != MessageState::Ready {
         // Committed before: once more would page once more.
-        release(conn).await?;
         return Ok((found.state, Outcome::default()));
     }
     if let Some(same) = found.same {
-        end(conn, work.now, &message, MessageState::Duplicate, &format!("the same mail as message {same}")).await?;
+        end(conn, work, &message, MessageState::Duplicate, &format!("the same mail as message {same}")).await?;
         return Ok((MessageState::Duplicate, Outcome::default()));
     }
     let (alerts, bad) = match &message.verdict {
-        Verdict::Ends(state, reason) => return ends(conn, work.now, &message, &found.mailbox, *state, reason).await,
+        Verdict::Ends(state, reason) => return ends(conn, work, &message, &found.mailbox, *state, reason).await,
         Verdict::Alerts { alerts, bad } => (alerts, bad),
     };
     let reserved = work.reserved.places;
@@ -169,6 +183,7 @@ async fn message_commit(
         }
     }
     let reasons: Vec<&str> = match &done {
+        Ok(()) if work.written == Written::Ended => return Ok((MessageState::Parsed, outcome)),
         Ok(()) if alerts.is_empty() && bad.is_empty() => vec!["there is no alert in it"],
         Ok(()) => bad.iter().map(String::as_str).collect(),
         Err(Fault::Message(reason)) => vec![reason],
@@ -176,54 +191,23 @@ async fn message_commit(
     };
     let state = if done.is_ok() && !alerts.is_empty() { MessageState::Parsed } else { MessageState::Quarantined };
     if done.is_err() {
-        tracing::error!(message = %message.id, reason = reasons.concat().escape_debug().to_string(), "message quarantined");
-        sqlx::query("ROLLBACK TO message").execute(&mut *conn).await.doing("undoing a message")?;
+        tracing::error!(message = %message.id, reason = %reasons.concat().escape_debug(), "message quarantined");
+        if work.written != Written::Nothing {
+            sqlx::query("ROLLBACK TO message").execute(&mut *conn).await.doing("undoing a message")?;
+            work.written = Written::Begun;
+        }
         work.reserved.give_back(work.reserved.places - reserved);
         outcome = Outcome::default();
     }
     outcome.notes.extend(quarantine(conn, message.id, &found.mailbox, &reasons).await?);
     let reason = if state == MessageState::Quarantined { reasons.join("; ") } else { String::new() };
-    end(conn, work.now, &message, state, &reason).await?;
+    end(conn, work, &message, state, &reason).await?;
     Ok((state, outcome))
-}
-
-/// Begins a message, and looks whether the same mail was seen before.
-///
-/// The same Message-ID, Date and body in the same mailbox; without a Message-ID the same bytes, where the earlier one's
-/// cursor is of another generation. Only an earlier mail that came to the same thing counts: one that was rejected, say,
-/// must not silence the one that is not.
-async fn find(conn: &mut SqliteConnection, message: &D2Message) -> Result<Found, StoreError> {
-    let as_state = match &message.verdict {
-        Verdict::Alerts { .. } => Some(MessageState::Parsed),
-        Verdict::Ends(state @ (MessageState::Quarantined | MessageState::Stale), _) => Some(*state),
-        Verdict::Ends(..) => None,
-    };
-    let digest = message.digest.as_ref().filter(|_| as_state.is_some());
-    let found = sqlx::query(
-        "SAVEPOINT message; \
-         SELECT m.mailbox, m.state, CASE WHEN $4 IS NULL THEN NULL WHEN $2 IS NOT NULL THEN \
-           (SELECT min(e.id) FROM message e WHERE e.digest_id = $2 AND e.mailbox = m.mailbox AND e.digest_date IS $3 \
-             AND e.digest_body = $4 AND +e.state = $5 AND e.id <> m.id) ELSE \
-           (SELECT min(e.id) FROM message e WHERE e.raw_sha256 = m.raw_sha256 AND e.digest_id IS NULL \
-             AND e.digest_body IS NOT NULL AND e.mailbox = m.mailbox AND +e.state = $5 AND e.id <> m.id \
-             AND (e.uidvalidity <> m.uidvalidity OR e.retired = 1)) END AS same \
-         FROM message m WHERE m.id = $1",
-    )
-    .bind(message.id.0)
-    .bind(digest.and_then(|d| d.message_id.as_deref()))
-    .bind(digest.and_then(|d| d.date).map(us))
-    .bind(digest.map(|d| d.body_sha256.to_vec()))
-    .bind(as_state.map(MessageState::as_str))
-    .fetch_all(conn)
-    .await
-    .doing("looking at a message (D2)")?;
-    let row = found.first().ok_or_else(|| refused(format!("there is no message {}", message.id)))?;
-    Ok(Found { mailbox: row.text("mailbox")?, state: row.word("state")?, same: row.maybe_int("same")? })
 }
 
 async fn ends(
     conn: &mut SqliteConnection,
-    now: Timestamp,
+    work: &Work<'_>,
     message: &D2Message,
     mailbox: &str,
     state: MessageState,
@@ -238,7 +222,7 @@ async fn ends(
         MessageState::Stale => outcome.notes.push((format!("stale:{mailbox}"), reason.to_owned())),
         MessageState::Ignored | MessageState::Rejected | MessageState::Duplicate => {}
     }
-    end(conn, now, message, state, reason).await?;
+    end(conn, work, message, state, reason).await?;
     Ok((state, outcome))
 }
 
@@ -264,33 +248,29 @@ async fn quarantine(
     )))
 }
 
-/// Ends a message in its state, and what was begun for it.
+/// Ends a message in its state, and the savepoint that was begun for it.
 async fn end(
     conn: &mut SqliteConnection,
-    now: Timestamp,
+    work: &Work<'_>,
     message: &D2Message,
     state: MessageState,
     reason: &str,
 ) -> Result<(), StoreError> {
+    const END: &str = "UPDATE message SET state = $2, reason = $3, parsed = $4, digest_id = $5, digest_date = $6, \
+        digest_body = $7, rejected = max(rejected, $2 = 'rejected') WHERE id = $1";
+    const END_AND_RELEASE: &str = "UPDATE message SET state = $2, reason = $3, parsed = $4, digest_id = $5, \
+        digest_date = $6, digest_body = $7, rejected = max(rejected, $2 = 'rejected') WHERE id = $1; RELEASE message";
     let digest = message.digest.as_ref();
-    sqlx::query(
-        "UPDATE message SET state = $2, reason = $3, parsed = $4, digest_id = $5, digest_date = $6, digest_body = $7, \
-           rejected = max(rejected, $2 = 'rejected') WHERE id = $1; \
-         RELEASE message",
-    )
-    .bind(message.id.0)
-    .bind(state.as_str())
-    .bind(reason)
-    .bind(us(now))
-    .bind(digest.and_then(|d| d.message_id.as_deref()))
-    .bind(digest.and_then(|d| d.date).map(us))
-    .bind(digest.map(|d| d.body_sha256.to_vec()))
-    .execute(conn)
-    .await
-    .map(drop)
-    .doing("ending a message (D2)")
-}
-
-async fn release(conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("RELEASE message").execute(conn).await.map(drop).doing("ending a message (D2)")
+    sqlx::query(if work.written == Written::Begun { END_AND_RELEASE } else { END })
+        .bind(message.id.0)
+        .bind(state.as_str())
+        .bind(reason)
+        .bind(us(work.now))
+        .bind(digest.and_then(|d| d.message_id.as_deref()))
+        .bind(digest.and_then(|d| d.date).map(us))
+        .bind(digest.map(|d| d.body_sha256.to_vec()))
+        .execute(conn)
+        .await
+        .map(drop)
+        .doing("ending a message (D2)")
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::known::Known;
 use super::{Case, Fault, Outcome, Work, mine};
 use crate::model::{
     AlertId, ConditionView, Epoch, Kind, Notification, NotificationId, NotificationState, Plan, PlannedNotification,
@@ -85,21 +84,24 @@ pub(super) fn one_each(planned: &[PlannedNotification]) -> Vec<PlannedNotificati
     each
 }
 
-/// `before` and `after`: the alert's conditions.
-pub(super) async fn write(
+/// Rows to be written, as JSON.
+pub(super) struct Rows {
+    pub notifications: String,
+    pub watches: String,
+}
+
+/// Numbers the notifications, and decides which are born `sending`. `before`: the alert's conditions as they were.
+pub(super) async fn rows(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
     record: &Arc<AlertRecord>,
-    (before, after): (&[ConditionView], &[Known]),
+    before: &[ConditionView],
     plan: &Plan,
     recipients: Vec<PlannedNotification>,
     outcome: &mut Outcome,
-) -> Result<(), Fault> {
-    if recipients.is_empty() && plan.groups.is_empty() {
-        return Ok(());
-    }
+) -> Result<Rows, Fault> {
     let severity = record.alert.severity;
-    let free = match work.reserved.express.epoch() {
+    let free = match work.reserved.express.epoch().filter(|_| !recipients.is_empty()) {
         Some(epoch) => Some((epoch, free_way(conn, work.now, severity, before, &recipients).await?)),
         None => None,
     };
@@ -129,26 +131,7 @@ pub(super) async fn write(
         .iter()
         .map(|(group, fallback)| (group, fallback.as_ref().map(|(to, _)| to), fallback.as_ref().map(|(_, when)| when)))
         .collect();
-    let done = sqlx::query(
-        "INSERT INTO notification (id, kind, alert, condition, several, recipient, jid, lang, groups, delivery, \
-           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent) \
-           SELECT value ->> 0, 'alert', $2, $3, $4, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-             value ->> 6, value ->> 7, $5, $6, value ->> 8, (value ->> 8) IS NOT NULL, $7, value ->> 9, value ->> 10, \
-             CASE WHEN (value ->> 8) IS NULL THEN NULL ELSE $7 END FROM json_each($1); \
-         INSERT INTO watch (alert, name, fallback, fallback_when) SELECT $2, value ->> 0, value ->> 1, value ->> 2 \
-           FROM json_each($8) WHERE true ON CONFLICT DO NOTHING",
-    )
-    .bind(json(&lines)?)
-    .bind(record.id.0)
-    .bind(after.first().map(|c| c.view.id.0))
-    .bind(i64::from(after.len() > 1))
-    .bind(severity.as_str())
-    .bind(i64::from(severity.rank()))
-    .bind(us(work.now))
-    .bind(json(&watches)?)
-    .execute(conn)
-    .await;
-    mine(done, "writing notifications (D2)").map(drop)
+    Ok(Rows { notifications: json(&lines)?, watches: json(&watches)? })
 }
 
 type Line =

@@ -1,0 +1,73 @@
+//! The servers, and the gateway between them.
+
+use std::fmt::Write;
+
+use super::scale::Scale;
+use super::support::DOMAIN;
+use super::support::ca::Ca;
+use super::support::dovecot::Dovecot;
+use super::support::mailbell::Mailbell;
+use super::support::prosody::{BOT, Options, Prosody};
+
+/// Dovecot and Prosody, running.
+pub struct Lab {
+    pub dovecot: Dovecot,
+    pub prosody: Prosody,
+    /// Mailboxes for single alerts: the raw relay's, and mailbell's.
+    pub raw: Vec<String>,
+    pub own: Vec<String>,
+    /// Everybody who may get a message.
+    pub people: Vec<String>,
+    _ca: Ca,
+}
+
+/// Mailboxes of the other measurements.
+pub const BACKLOG: &str = "backlog";
+pub const FANOUT: &str = "fanout";
+
+impl Lab {
+    pub fn start(scale: &Scale) -> Self {
+        let ca = Ca::new();
+        let mailboxes = |name: &str| (0..scale.mailboxes).map(|n| format!("{name}{n}")).collect::<Vec<String>>();
+        let (raw, own) = (mailboxes("raw"), mailboxes("own"));
+        let people: Vec<String> = (0..scale.crowd).map(|n| format!("person{n:03}")).collect();
+        let mut users: Vec<&str> = raw.iter().chain(&own).map(String::as_str).collect();
+        users.extend([BACKLOG, FANOUT]);
+        let dovecot = Dovecot::start(&ca, &users);
+        let names: Vec<&str> = people.iter().map(String::as_str).collect();
+        let prosody = Prosody::start(&ca, &names, Options::default());
+        Self { dovecot, prosody, raw, own, people, _ca: ca }
+    }
+
+    /// The gateway, not started: it reads these mailboxes and tells these people.
+    pub fn gateway(&self, imap: u16, xmpp: u16, mailboxes: &[String], people: &[String], watch: &str) -> Mailbell {
+        let mut config = format!(
+            "[xmpp]\njid = \"{BOT}@{DOMAIN}\"\npassword = \"pw-{BOT}\"\nservers = [\"127.0.0.1:{xmpp}\"]\ntls = \"none\"\n\
+             [operators]\ngroup = \"ops\"\ndefault_group = \"ops\"\n"
+        );
+        for mailbox in mailboxes {
+            write!(
+                config,
+                "[[mailbox]]\nname = \"{mailbox}\"\nserver = \"127.0.0.1:{imap}\"\ntls = \"none\"\nuser = \"{mailbox}\"\n\
+                 password = \"pw-{mailbox}\"\n{watch}\n"
+            )
+            .unwrap();
+        }
+        for person in people {
+            write!(config, "[[recipient]]\nname = \"{person}\"\njid = \"{person}@{DOMAIN}\"\n").unwrap();
+        }
+        let members: Vec<String> = people.iter().map(|person| format!("\"{person}\"")).collect();
+        write!(config, "[[group]]\nname = \"ops\"\nmembers = [{}]\n", members.join(", ")).unwrap();
+        Mailbell::new(&config)
+    }
+}
+
+/// Resident memory of a process, in MiB: now, and its peak.
+pub fn memory(pid: u32) -> (f64, f64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+    };
+    (mib("VmRSS:"), mib("VmHWM:"))
+}

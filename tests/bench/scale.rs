@@ -1,0 +1,30 @@
+//! How much is measured.
+
+/// Numbers of one run.
+pub struct Scale {
+    /// Single alerts whose way is timed.
+    pub singles: u32,
+    /// Mailboxes that they go to in turn: Dovecot batches its notices per mailbox, so that one alone would take minutes.
+    pub mailboxes: usize,
+    /// Mails in the mailbox at start.
+    pub backlog: u32,
+    /// Recipients of the fan-out.
+    pub crowd: usize,
+    /// Alerts for all of them.
+    pub fanned: u32,
+    /// Times that a rate is measured; the median counts.
+    pub runs: usize,
+    /// Commits timed.
+    pub commits: usize,
+}
+
+impl Scale {
+    pub fn full() -> Self {
+        Self { singles: 300, mailboxes: 6, backlog: 10_000, crowd: 100, fanned: 200, runs: 3, commits: 2_000 }
+    }
+
+    /// Small enough to try it, too small to quote it.
+    pub fn quick() -> Self {
+        Self { singles: 36, mailboxes: 6, backlog: 2_000, crowd: 100, fanned: 50, runs: 1, commits: 300 }
+    }
+}
