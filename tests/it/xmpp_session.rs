@@ -323,7 +323,8 @@ async fn a_letter_is_accepted_and_received() {
         {
             assert!(message.element.has_child(name, ns), "{name}: {}", message.raw);
         }
-        assert_eq!((alice.count(), bot.handle.in_flight(), bot.handle.room()), (1, 0, 100));
+        assert_eq!((alice.count(), bot.handle.in_flight()), (1, 0));
+        assert!(bot.handle.room() > 0);
         alice.chat("alerts@example.test/mailbell", "ack <1>").await;
         let chat = Event::Chat { from: full("alice", "pc"), body: "ack <1>".into() };
         bot.wait("the chat", |e| *e == chat).await;
