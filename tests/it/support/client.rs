@@ -22,6 +22,7 @@ pub struct Login {
     user: String,
     resource: String,
     presence: (Option<String>, i8),
+    there: bool,
     receipts: bool,
     accept: bool,
     resumable: bool,
@@ -35,6 +36,7 @@ impl Login {
             user: user.into(),
             resource: "pc".into(),
             presence: (None, 0),
+            there: true,
             receipts: true,
             accept: true,
             resumable: false,
@@ -53,6 +55,12 @@ impl Login {
 
     pub fn priority(mut self, priority: i8) -> Self {
         self.presence.1 = priority;
+        self
+    }
+
+    /// Sends no presence: connected, but not there.
+    pub fn invisible(mut self) -> Self {
+        self.there = false;
         self
     }
 
@@ -156,7 +164,9 @@ impl Client {
         // Whoever has not asked for the roster is not told of changes in it.
         client.raw("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
         let (show, priority) = &login.presence;
-        client.set_presence(show.as_deref(), *priority).await;
+        if login.there {
+            client.set_presence(show.as_deref(), *priority).await;
+        }
         // Answered behind whatever the login brought: presence of others, stored messages.
         client.iq(DOMAIN, "get", "<ping xmlns='urn:xmpp:ping'/>").await;
         client
@@ -170,6 +180,10 @@ impl Client {
     pub async fn set_presence(&self, show: Option<&str>, priority: i8) {
         let show = show.map(|s| format!("<show>{s}</show>")).unwrap_or_default();
         self.raw(&format!("<presence>{show}<priority>{priority}</priority></presence>")).await;
+    }
+
+    pub async fn unavailable(&self) {
+        self.raw("<presence type='unavailable'/>").await;
     }
 
     pub async fn chat(&self, to: &str, body: &str) {
