@@ -14,7 +14,7 @@ use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
-use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, patiently};
+use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, Unwritten, patiently};
 use crate::route::Router;
 
 /// Most notifications that one D3 commits: enough to fill the window, few enough to stay fair.
@@ -243,17 +243,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// Hands over what is committed as `sending`.
     async fn write(&mut self, sending: Vec<Outgoing>, now: Timestamp) -> Result<(), StoreError> {
+        let mut unwritten = Vec::new();
         for out in sending {
             let letter = letter(&out, &self.router, self.settings.text_max, now);
             let Err(full) = self.messenger.send(letter) else { continue };
-            // The session went away between the look at the window and now: it was not written.
-            let stanza = full.0.stanza_id;
-            patiently("queue again", || {
-                self.queue.retry(&stanza, now, "the session went down before it was written", now)
-            })
-            .await?;
+            // The session went away between the look at the window and now.
+            let attempts = out.notification.attempts + 1;
+            unwritten.push(Unwritten { stanza_id: full.0.stanza_id, attempts, in_doubt: out.in_doubt });
         }
-        Ok(())
+        patiently("queue again", || self.queue.not_written(&unwritten)).await
     }
 
     /// Ends holds and alerts that are over, and accepted ones without a receipt; tells what the operators should hear.
@@ -361,10 +359,14 @@ fn absence(presence: Presence) -> String {
     }
 }
 
-/// End of a hold that starts now: `hold_for` counts from when the notification was committed, or became due.
+/// End of a hold that starts now: `hold_for` counts from when the notification was committed, or the alert took effect.
 fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     let n = &out.notification;
-    let from = n.not_before.unwrap_or(n.created).min(now);
+    let effective = match &out.content {
+        Content::Alert(record) => record.alert.effective,
+        Content::Text(_) => None,
+    };
+    let from = n.created.max(effective.unwrap_or(n.created)).min(now);
     let hold = i64::try_from(n.delivery.hold_for_ms).map_or(SignedDuration::MAX, SignedDuration::from_millis);
     from.saturating_add(hold).unwrap_or(Timestamp::MAX)
 }
@@ -385,5 +387,28 @@ pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Time
         body,
         tracked: true,
         first_sent: n.first_intent.filter(|_| out.in_doubt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::tests::{alert, notification, record};
+    use super::*;
+    use crate::queue::Content;
+
+    #[test]
+    fn a_hold_counts_from_the_commit_or_from_when_the_alert_took_effect() {
+        let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        let held = |effective, now| {
+            let mut n = notification();
+            (n.created, n.delivery.hold_for_ms) = (at(60), 10 * 60 * 1000);
+            let content = Content::Alert(Arc::new(record(1, crate::model::Alert { effective, ..alert() })));
+            held_until(&Outgoing { notification: n, content, in_doubt: false }, now)
+        };
+        assert_eq!(held(None, at(60)), at(70));
+        assert_eq!(held(None, at(65)), at(70), "whoever comes and goes is not held for longer");
+        assert_eq!(held(Some(at(30)), at(65)), at(70));
+        assert_eq!(held(Some(at(90)), at(95)), at(100));
+        assert_eq!(held(Some(at(9000)), at(65)), at(75), "told now: a wrong clock");
     }
 }

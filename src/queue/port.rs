@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AlertRecord, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
-    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
+    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten, Watch, WatchEnd,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -138,6 +138,10 @@ pub trait Outbox: Send + Sync {
 
     /// The notification that this stanza carries.
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError>;
+
+    /// sending → as it was before the intent: the session went away before anything was written. Left alone is what was
+    /// intended again since.
+    async fn not_written(&self, letters: &[Unwritten]) -> Result<(), StoreError>;
 
     /// sending, accepted or unconfirmed → queued, not before then: it was refused for now.
     async fn retry(

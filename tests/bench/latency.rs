@@ -205,6 +205,5 @@ async fn deliver(
     if let Some(fault) = post.check(&tickets) {
         table.fault(format!("single alerts ({}): {fault}", if first == RAW { "raw" } else { "mailbell" }));
     }
-    let trips = std::mem::take(&mut *trips.lock().unwrap());
-    trips
+    std::mem::take(&mut *trips.lock().unwrap())
 }

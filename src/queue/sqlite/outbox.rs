@@ -9,7 +9,7 @@ use super::rows::{self, alert_columns, notification_columns};
 use super::{Sqlite, clock, digest, ends, notices, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
-    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Watch, WatchEnd,
+    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Unwritten, Watch, WatchEnd,
 };
 
 /// `q` can be sent at `$2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
@@ -144,6 +144,10 @@ impl Outbox for Sqlite {
         let found = rows::outgoing(&mut lease.conn, &found).await?;
         lease.keep();
         Ok(found.into_iter().next())
+    }
+
+    async fn not_written(&self, letters: &[Unwritten]) -> Result<(), StoreError> {
+        self.written(steps::not_written(self, letters).await)
     }
 
     async fn retry(

@@ -21,7 +21,7 @@ pub struct Login {
     port: u16,
     user: String,
     resource: String,
-    presence: Option<(Option<String>, i8)>,
+    presence: (Option<String>, i8),
     receipts: bool,
     accept: bool,
     resumable: bool,
@@ -34,7 +34,7 @@ impl Login {
             port,
             user: user.into(),
             resource: "pc".into(),
-            presence: Some((None, 0)),
+            presence: (None, 0),
             receipts: true,
             accept: true,
             resumable: false,
@@ -47,20 +47,12 @@ impl Login {
     }
 
     pub fn show(mut self, show: &str) -> Self {
-        let priority = self.presence.map_or(0, |p| p.1);
-        self.presence = Some((Some(show.into()), priority));
+        self.presence.0 = Some(show.into());
         self
     }
 
     pub fn priority(mut self, priority: i8) -> Self {
-        let show = self.presence.and_then(|p| p.0);
-        self.presence = Some((show, priority));
-        self
-    }
-
-    /// Sends no presence: connected, but not there.
-    pub fn invisible(mut self) -> Self {
-        self.presence = None;
+        self.presence.1 = priority;
         self
     }
 
@@ -163,9 +155,8 @@ impl Client {
         let client = Self { jid, writer, inbox, reader: tokio::spawn(task) };
         // Whoever has not asked for the roster is not told of changes in it.
         client.raw("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
-        if let Some((show, priority)) = &login.presence {
-            client.set_presence(show.as_deref(), *priority).await;
-        }
+        let (show, priority) = &login.presence;
+        client.set_presence(show.as_deref(), *priority).await;
         // Answered behind whatever the login brought: presence of others, stored messages.
         client.iq(DOMAIN, "get", "<ping xmlns='urn:xmpp:ping'/>").await;
         client
@@ -179,10 +170,6 @@ impl Client {
     pub async fn set_presence(&self, show: Option<&str>, priority: i8) {
         let show = show.map(|s| format!("<show>{s}</show>")).unwrap_or_default();
         self.raw(&format!("<presence>{show}<priority>{priority}</priority></presence>")).await;
-    }
-
-    pub async fn unavailable(&self) {
-        self.raw("<presence type='unavailable'/>").await;
     }
 
     pub async fn chat(&self, to: &str, body: &str) {
