@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::lab::{Lab, OPERATORS, alert, critical, in_state};
 use crate::support::mailbell::{Mailbell, SOON};
-use crate::support::outcome::{all_in_state, came_with_one_id};
+use crate::support::outcome::{SENT, all_in_state, came_with_one_id};
 use crate::support::proxy::{Proxy, Trouble, Way};
 use crate::support::tmpfs::Tmpfs;
 use crate::support::wait_for;
