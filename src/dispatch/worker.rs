@@ -158,8 +158,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// One round: what is over ends, what is due is sent or held, and then groups without anybody reachable fall back.
     async fn round(&mut self) -> Result<(), StoreError> {
-        let mut all = self.sweep().await?;
-        self.look_settled().await?;
+        let swept = self.sweep().await?;
+        let mut all = self.look_settled().await? || swept;
         loop {
             self.send_due().await?;
             if !self.settle_watches(all).await? {
@@ -170,12 +170,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
     }
 
-    /// Once offline is believed of somebody, what waits for them is looked at again.
-    async fn look_settled(&mut self) -> Result<(), StoreError> {
+    /// Once offline is believed of somebody, what waits for them is looked at again. `true`: it was.
+    async fn look_settled(&mut self) -> Result<bool, StoreError> {
         let now = Instant::now();
         let next = self.lane.tracker(|t| t.next_settle(now));
         let came = std::mem::replace(&mut self.session.settles, next).is_some_and(|at| at <= now);
-        if came && self.session.up { self.on_return_of_all().await } else { Ok(()) }
+        if came && self.session.up {
+            self.on_return_of_all().await?;
+        }
+        Ok(came)
     }
 
     /// Sends what is due for everybody who can be reached, until the window is full or nothing is left.

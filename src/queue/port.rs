@@ -209,6 +209,9 @@ pub trait Outbox: Send + Sync {
     /// turn, or to become effective, is looked at when it was sent or held.
     async fn watches(&self, after: Option<(AlertId, GroupName)>, limit: usize) -> Result<Vec<Watch>, StoreError>;
 
+    /// The last of all watches, by (alert, group).
+    async fn newest_watch(&self) -> Result<Option<(AlertId, GroupName)>, StoreError>;
+
     /// Ends watches, in one commit. What they add is committed with them.
     async fn end_watches(&self, ends: Vec<(AlertId, GroupName, WatchEnd)>, now: Timestamp) -> Result<(), StoreError>;
 

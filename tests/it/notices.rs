@@ -119,8 +119,7 @@ async fn a_missing_subscription_is_told_once_until_it_is_granted() {
 async fn mark(lab: &Lab, olga: &Client, n: usize) {
     let bad = critical("x", "Bad").replace("</alert>", "");
     lab.mail(&bad);
-    wait_for("the notice of a bad mail", SOON, async || (olga.copies(" is in quarantine: ") == n).then_some(()))
-        .await;
+    wait_for("the notice of a bad mail", SOON, async || (olga.copies(" is in quarantine: ") == n).then_some(())).await;
 }
 
 #[tokio::test]

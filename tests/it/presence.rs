@@ -15,6 +15,8 @@ async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
     let xaver = lab.login("xaver").show("xa").connect().await;
     let dora = lab.login("dora").show("dnd").connect().await;
     let lowe = lab.login("lowe").priority(-1).connect().await;
+    // Connected, but not there.
+    let otto = lab.login("otto").invisible().connect().await;
     let shy = lab.login("shy").without_accepting().connect().await;
     let mailbell = Mailbell::run(
         &(lab.base()
@@ -46,7 +48,7 @@ async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
     mailbell.notified("Smoke", "otto", "held").await;
     mailbell.notified("Smoke", "lowe", "held").await;
 
-    let otto = lab.online("otto").await;
+    otto.set_presence(None, 0).await;
     lowe.set_presence(None, 0).await;
     dora.set_presence(None, 0).await;
     shy.raw("<presence type='subscribed' to='alerts@example.test'/>").await;
@@ -58,6 +60,12 @@ async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
     }
     assert_eq!(titles(&otto), ["CRITICAL: Fire", "WARNING: Smoke"], "critical first");
     assert_eq!(anna.copies("no presence subscription"), 1);
+    anna.unavailable().await;
+    // Answered behind it: the gateway has read it.
+    anna.iq("alerts@example.test/mailbell", "get", "<ping xmlns='urn:xmpp:ping'/>").await;
+    lab.mail(&severe("door", "info", "Door open"));
+    away.gets("Door open").await;
+    assert_eq!(mailbell.notified("Door open", "anna", "held").await.reason, "the recipient is offline");
 }
 
 #[tokio::test]

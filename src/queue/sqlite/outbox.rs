@@ -241,6 +241,10 @@ impl Outbox for Sqlite {
         watch::watches(self, after, limit).await
     }
 
+    async fn newest_watch(&self) -> Result<Option<(AlertId, GroupName)>, StoreError> {
+        watch::newest(self).await
+    }
+
     async fn end_watches(&self, ends: Vec<(AlertId, GroupName, WatchEnd)>, now: Timestamp) -> Result<(), StoreError> {
         self.written(watch::end_watches(self, ends, now).await)
     }

@@ -149,6 +149,7 @@ async fn watches_know_their_members_and_end() {
     bed.mailed(vec![firing("a", Severity::Critical, 1)], &rules, &Lane::closed(), 1).await;
     bed.mailed(vec![firing("b", Severity::Minor, 1)], &rules, &Lane::closed(), 1).await;
     assert!(bed.store.watches(None, 10).await.unwrap().is_empty(), "nobody was decided on yet");
+    assert_eq!(bed.store.newest_watch().await.unwrap(), Some((AlertId(2), ops.clone())));
     bed.store.hold(&ids(&bed.due(&["ann", "bob"], 2).await), at(100), "offline", at(2)).await.unwrap();
     let watches = bed.store.watches(None, 10).await.unwrap();
     assert_eq!(watches.len(), 2);
