@@ -9,12 +9,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
+use super::letter::letter;
 use super::notices::Bursts;
 use super::record::{Record, recorder};
-use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
+use super::{Event, Events, ExpressLane, Messenger, Settings};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
-use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, patiently};
+use crate::queue::{Outbox, Outgoing, SKIPPED, StoreError, patiently};
 use crate::route::Router;
 
 /// Most notifications that one D3 commits: enough to fill the window, few enough to stay fair.
@@ -367,23 +368,4 @@ fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     let from = n.not_before.unwrap_or(n.created).min(now);
     let hold = i64::try_from(n.delivery.hold_for_ms).map_or(SignedDuration::MAX, SignedDuration::from_millis);
     from.saturating_add(hold).unwrap_or(Timestamp::MAX)
-}
-
-/// The letter of a notification.
-pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
-    let n = &out.notification;
-    let body = match &out.content {
-        Content::Text(text) => text.clone(),
-        Content::Alert(record) => {
-            let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
-            render::message(record, n, lang, out.in_doubt, now, text_max)
-        }
-    };
-    Letter {
-        to: n.jid.clone(),
-        stanza_id: n.stanza_id.clone(),
-        body,
-        tracked: true,
-        first_sent: n.first_intent.filter(|_| out.in_doubt),
-    }
 }
