@@ -9,9 +9,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
+use super::letter::letter;
 use super::notices::Bursts;
 use super::record::{Record, recorder};
-use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
+use super::{Event, Events, ExpressLane, Messenger, Settings};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
 use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, Unwritten, patiently};
@@ -374,30 +375,10 @@ fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     from.saturating_add(hold).unwrap_or(Timestamp::MAX)
 }
 
-/// The letter of a notification.
-pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
-    let n = &out.notification;
-    let body = match &out.content {
-        Content::Text(text) => text.clone(),
-        Content::Alert(record) => {
-            let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
-            render::message(record, n, lang, out.in_doubt, now, text_max)
-        }
-    };
-    Letter {
-        to: n.jid.clone(),
-        stanza_id: n.stanza_id.clone(),
-        body,
-        tracked: true,
-        first_sent: n.first_intent.filter(|_| out.in_doubt),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::render::tests::{alert, notification, record};
     use super::*;
-    use crate::queue::Content;
 
     #[test]
     fn a_hold_counts_from_the_commit_or_from_when_the_alert_took_effect() {
