@@ -72,7 +72,8 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         router.clone(),
         config.dispatch.text_max,
     ));
-    let reserve = config.mailboxes.iter().map(|m| room_for(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
+    let reserve =
+        config.mailboxes.iter().map(|m| intake::room_for_turn(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
     let reserve = config.store.reserve.max(reserve);
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored: stored.clone() });
@@ -125,10 +126,4 @@ impl Parts {
         self.running.dispatch.spawn(dispatch::run(self.dispatch, self.running.dispatch_token.clone(), self.grace));
         self.running
     }
-}
-
-/// `delivery.md` step 14: room for a batch of the largest mails, and half as much again.
-fn room_for(max_size: u64, batch: usize) -> u64 {
-    let batch = u64::try_from(batch).unwrap_or(u64::MAX);
-    max_size.saturating_mul(batch).saturating_mul(3) / 2
 }

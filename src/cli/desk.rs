@@ -12,7 +12,7 @@ use crate::{app, config};
 
 /// `mailbell queue`.
 pub fn queue(args: &queue::Args) -> ExitCode {
-    at_desk(args.config.as_deref(), async |desk| {
+    at_desk(args.desk.config.as_deref(), async |desk| {
         let mut out = io::stdout().lock();
         queue::run(args, &*desk, &mut out, &mut io::stderr()).await?;
         Ok(out.flush()?)
@@ -21,7 +21,7 @@ pub fn queue(args: &queue::Args) -> ExitCode {
 
 /// `mailbell quarantine`.
 pub fn quarantine(args: &quarantine::Args) -> ExitCode {
-    at_desk(args.config.as_deref(), async |desk| {
+    at_desk(args.desk.config.as_deref(), async |desk| {
         let mut out = io::stdout().lock();
         quarantine::run(args, &*desk, &mut out, &mut io::stderr()).await?;
         Ok(out.flush()?)

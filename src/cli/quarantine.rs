@@ -1,11 +1,10 @@
 //! `mailbell quarantine`: mails that could not be read, and why.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::queue::{Failure, lines};
+use super::queue::{DeskArgs, Failure, lines};
 use super::table;
 use crate::model::{MessageId, Size};
 use crate::queue::Desk;
@@ -13,12 +12,9 @@ use crate::queue::Desk;
 /// Show mails that could not be read
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Config file, which names the store [default: $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Print JSON, one object a line
-    #[arg(long, global = true)]
-    pub json: bool,
+    /// Where, and how it is told.
+    #[command(flatten)]
+    pub desk: DeskArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -54,9 +50,9 @@ pub enum Command {
 pub async fn run(args: &Args, desk: &dyn Desk, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Failure> {
     match args.command {
         Command::List { after, limit } => {
-            list(after.map(MessageId), usize::from(limit), args.json, desk, out, complaints).await
+            list(after.map(MessageId), usize::from(limit), args.desk.json, desk, out, complaints).await
         }
-        Command::Show { id, raw } => show(MessageId(id), raw, args.json, desk, out).await,
+        Command::Show { id, raw } => show(MessageId(id), raw, args.desk.json, desk, out).await,
     }
 }
 

@@ -14,15 +14,23 @@ use crate::queue::{Desk, ListFilter, MessageView, NotificationView, StoreError, 
 /// Show and change what waits in the queue
 #[derive(Debug, ClapArgs)]
 pub struct Args {
+    /// Where, and how it is told.
+    #[command(flatten)]
+    pub desk: DeskArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What all commands at the desk take.
+#[derive(Debug, ClapArgs)]
+pub struct DeskArgs {
     /// Config file, which names the store [default: $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 /// What to do with the queue.
@@ -135,11 +143,13 @@ impl Failure {
 /// With several ids all are tried; the first failure is returned, the others are printed to `complaints`.
 pub async fn run(args: &Args, desk: &dyn Desk, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Failure> {
     match &args.command {
-        Command::List(list) => show_list(list, args.json, desk, out, complaints).await,
-        Command::Show { id: Which::Notification(id) } => show_notification(*id, args.json, desk, out).await,
-        Command::Show { id: Which::Alert(id) } => show_alert(*id, args.json, desk, out).await,
-        Command::Retry { ids } => change(ids, Change::Retry, args.json, desk, out, complaints).await,
-        Command::Expire { ids, reason } => change(ids, Change::Expire(reason), args.json, desk, out, complaints).await,
+        Command::List(list) => show_list(list, args.desk.json, desk, out, complaints).await,
+        Command::Show { id: Which::Notification(id) } => show_notification(*id, args.desk.json, desk, out).await,
+        Command::Show { id: Which::Alert(id) } => show_alert(*id, args.desk.json, desk, out).await,
+        Command::Retry { ids } => change(ids, Change::Retry, args.desk.json, desk, out, complaints).await,
+        Command::Expire { ids, reason } => {
+            change(ids, Change::Expire(reason), args.desk.json, desk, out, complaints).await
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Config;
 use super::reader::{Reader, Section};
+use crate::intake::room_for_turn;
 use crate::mailbox;
 use crate::model::{GroupName, RecipientName};
 use crate::route::{Group, Member, Place, RouteError, Router};
@@ -122,12 +123,9 @@ fn unreachable_routes(reader: &Reader<'_>, config: &Config, places: &Places) {
     }
 }
 
-/// A turn must fit: raw mails, and as much again for the log of the database.
 fn small_reserve(reader: &Reader<'_>, config: &Config, places: &Places) {
     for (entry, (line, label)) in config.mailboxes.iter().zip(&places.mailboxes) {
-        let turn = entry.mailbox.max_size.saturating_mul(entry.intake.batch as u64);
-        let needed = turn.saturating_add(turn / 2);
-        if needed > config.store.reserve {
+        if room_for_turn(entry.mailbox.max_size, entry.intake.batch) > config.store.reserve {
             let reserve = crate::model::Size(config.store.reserve);
             let wrong = format!("one turn may take more than store.reserve ({reserve})");
             reader.warn(*line, label, wrong, "raise the reserve, or lower batch or max_size");

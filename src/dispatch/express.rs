@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::worker::letter;
+use super::letter::letter;
 use super::{Full, Letter, Messenger};
 use crate::model::{BareJid, Delivery, Epoch, Presence, Recipient, Severity, StanzaId};
 use crate::presence::Tracker;

@@ -8,6 +8,7 @@
 mod drift;
 mod events;
 mod express;
+mod letter;
 mod notices;
 mod port;
 mod record;

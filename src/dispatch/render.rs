@@ -90,8 +90,7 @@ fn marks(record: &AlertRecord, notification: &Notification, resend: bool, now: T
     let resolved = alert.status == Status::Resolved;
     let mut marks = Vec::new();
     if resend {
-        let first = notification.first_intent.map(|at| format!(" of {}", when(at))).unwrap_or_default();
-        marks.push(format!("Sent again: the copy{first} may have arrived."));
+        marks.push(sent_again(notification));
     }
     match record.resolves {
         Some((first, lasted)) if resolved => marks.push(format!("Ends {first} after {}.", human(lasted))),
@@ -114,6 +113,12 @@ fn marks(record: &AlertRecord, notification: &Notification, resend: bool, now: T
         marks.extend(alert.expires.filter(|at| *at < now).map(|at| format!("Expired {}: it may be over.", when(at))));
     }
     marks
+}
+
+/// What a copy says that may be the second one.
+pub(super) fn sent_again(notification: &Notification) -> String {
+    let first = notification.first_intent.map(|at| format!(" of {}", when(at))).unwrap_or_default();
+    format!("Sent again: the copy{first} may have arrived.")
 }
 
 fn ago(span: SignedDuration) -> String {

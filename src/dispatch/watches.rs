@@ -17,13 +17,19 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if !self.session.up {
             return Ok(false);
         }
-        let mut more = false;
+        let newest = self.queue.newest_watch().await?;
         let mut after = if all { None } else { self.watched_to.clone() };
+        if newest <= after {
+            return Ok(false);
+        }
+        // Looked at, whatever comes of it: what cannot be settled yet waits for the next look at all, so that a backlog is
+        // not read again with each alert that is added to it.
+        self.watched_to = self.watched_to.take().max(newest);
+        let mut more = false;
         loop {
             let watches = self.queue.watches(after.clone(), LOOK_AT).await?;
             let Some(last) = watches.last() else { return Ok(more) };
             after = Some((last.alert, last.group.clone()));
-            self.watched_to = self.watched_to.take().max(after.clone());
             let now = Timestamp::now();
             let mut ends = Vec::new();
             for watch in &watches {

@@ -9,12 +9,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
+use super::letter::letter;
 use super::notices::Bursts;
 use super::record::{Record, recorder};
-use super::{Event, Events, ExpressLane, Letter, Messenger, Settings, render};
+use super::{Event, Events, ExpressLane, Messenger, Settings};
 use crate::model::{AlertId, BareJid, Epoch, GroupName, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
-use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, patiently};
+use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, Unwritten, patiently};
 use crate::route::Router;
 
 /// Most notifications that one D3 commits: enough to fill the window, few enough to stay fair.
@@ -158,8 +159,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// One round: what is over ends, what is due is sent or held, and then groups without anybody reachable fall back.
     async fn round(&mut self) -> Result<(), StoreError> {
-        let mut all = self.sweep().await?;
-        self.look_settled().await?;
+        let swept = self.sweep().await?;
+        let mut all = self.look_settled().await? || swept;
         loop {
             self.send_due().await?;
             if !self.settle_watches(all).await? {
@@ -170,12 +171,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
     }
 
-    /// Once offline is believed of somebody, what waits for them is looked at again.
-    async fn look_settled(&mut self) -> Result<(), StoreError> {
+    /// Once offline is believed of somebody, what waits for them is looked at again. `true`: it was.
+    async fn look_settled(&mut self) -> Result<bool, StoreError> {
         let now = Instant::now();
         let next = self.lane.tracker(|t| t.next_settle(now));
         let came = std::mem::replace(&mut self.session.settles, next).is_some_and(|at| at <= now);
-        if came && self.session.up { self.on_return_of_all().await } else { Ok(()) }
+        if came && self.session.up {
+            self.on_return_of_all().await?;
+        }
+        Ok(came)
     }
 
     /// Sends what is due for everybody who can be reached, until the window is full or nothing is left.
@@ -243,17 +247,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// Hands over what is committed as `sending`.
     async fn write(&mut self, sending: Vec<Outgoing>, now: Timestamp) -> Result<(), StoreError> {
+        let mut unwritten = Vec::new();
         for out in sending {
             let letter = letter(&out, &self.router, self.settings.text_max, now);
             let Err(full) = self.messenger.send(letter) else { continue };
-            // The session went away between the look at the window and now: it was not written.
-            let stanza = full.0.stanza_id;
-            patiently("queue again", || {
-                self.queue.retry(&stanza, now, "the session went down before it was written", now)
-            })
-            .await?;
+            // The session went away between the look at the window and now.
+            let attempts = out.notification.attempts + 1;
+            unwritten.push(Unwritten { stanza_id: full.0.stanza_id, attempts, in_doubt: out.in_doubt });
         }
-        Ok(())
+        patiently("queue again", || self.queue.not_written(&unwritten)).await
     }
 
     /// Ends holds and alerts that are over, and accepted ones without a receipt; tells what the operators should hear.
@@ -361,29 +363,36 @@ fn absence(presence: Presence) -> String {
     }
 }
 
-/// End of a hold that starts now: `hold_for` counts from when the notification was committed, or became due.
+/// End of a hold that starts now: `hold_for` counts from when the notification was committed, or the alert took effect.
 fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     let n = &out.notification;
-    let from = n.not_before.unwrap_or(n.created).min(now);
+    let effective = match &out.content {
+        Content::Alert(record) => record.alert.effective,
+        Content::Text(_) => None,
+    };
+    let from = n.created.max(effective.unwrap_or(n.created)).min(now);
     let hold = i64::try_from(n.delivery.hold_for_ms).map_or(SignedDuration::MAX, SignedDuration::from_millis);
     from.saturating_add(hold).unwrap_or(Timestamp::MAX)
 }
 
-/// The letter of a notification.
-pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
-    let n = &out.notification;
-    let body = match &out.content {
-        Content::Text(text) => text.clone(),
-        Content::Alert(record) => {
-            let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
-            render::message(record, n, lang, out.in_doubt, now, text_max)
-        }
-    };
-    Letter {
-        to: n.jid.clone(),
-        stanza_id: n.stanza_id.clone(),
-        body,
-        tracked: true,
-        first_sent: n.first_intent.filter(|_| out.in_doubt),
+#[cfg(test)]
+mod tests {
+    use super::super::render::tests::{alert, notification, record};
+    use super::*;
+
+    #[test]
+    fn a_hold_counts_from_the_commit_or_from_when_the_alert_took_effect() {
+        let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        let held = |effective, now| {
+            let mut n = notification();
+            (n.created, n.delivery.hold_for_ms) = (at(60), 10 * 60 * 1000);
+            let content = Content::Alert(Arc::new(record(1, crate::model::Alert { effective, ..alert() })));
+            held_until(&Outgoing { notification: n, content, in_doubt: false }, now)
+        };
+        assert_eq!(held(None, at(60)), at(70));
+        assert_eq!(held(None, at(65)), at(70), "whoever comes and goes is not held for longer");
+        assert_eq!(held(Some(at(30)), at(65)), at(70));
+        assert_eq!(held(Some(at(90)), at(95)), at(100));
+        assert_eq!(held(Some(at(9000)), at(65)), at(75), "told now: a wrong clock");
     }
 }

@@ -13,6 +13,12 @@ use crate::queue::{Inbox, Outbox, StoreError};
 /// How often the free space is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Free bytes that a turn of so many mails may need: raw mails, and half as much for the log of the database.
+pub fn room_for_turn(max_size: u64, batch: usize) -> u64 {
+    let mails = max_size.saturating_mul(u64::try_from(batch).unwrap_or(u64::MAX));
+    mails.saturating_add(mails / 2)
+}
+
 /// Tells whether there is room to fetch.
 #[derive(Debug, Clone)]
 pub struct Disk(watch::Receiver<bool>);

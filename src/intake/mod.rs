@@ -9,7 +9,7 @@ mod parser;
 mod verdict;
 mod watcher;
 
-pub use disk::{Disk, watch_disk};
+pub use disk::{Disk, room_for_turn, watch_disk};
 pub use parser::{Parser, purge};
 pub use verdict::Rules;
 pub use watcher::{Shared, Watcher};

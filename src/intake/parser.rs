@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::verdict::Rules;
 use crate::model::{MailboxName, MessageState};
 use crate::parse::Limits;
-use crate::queue::{D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Verdict, patiently};
+use crate::queue::{
+    D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Unwritten, Verdict, patiently,
+};
 use crate::route::Router;
 
 /// Most mails in one D2, and most bytes of them held in memory.
@@ -106,11 +108,10 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         if report.born.is_empty() {
             return Ok(());
         }
-        for stanza in self.express.hand_over(epoch, report.born, now) {
-            let reason = "the session went down before it was written";
-            patiently("queue again", || self.queue.retry(&stanza, now, reason, now)).await?;
-        }
-        Ok(())
+        // The session went down before they were written; the next one may have taken them up already.
+        let back = self.express.hand_over(epoch, report.born, now).into_iter();
+        let back: Vec<_> = back.map(|stanza_id| Unwritten { stanza_id, attempts: 1, in_doubt: false }).collect();
+        patiently("queue again", || self.queue.not_written(&back)).await
     }
 }
 

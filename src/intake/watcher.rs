@@ -50,8 +50,13 @@ pub struct Watcher<Q: ?Sized> {
     mark: Option<Mark>,
     /// There may be stored mails that were not cleared.
     uncleared: bool,
+    /// Listed in the last look, and not given.
+    withheld: HashSet<Cursor>,
+    /// The operators know that some are listed and never given.
+    withheld_told: bool,
     backoff: Backoff,
-    clear_backoff: Backoff,
+    /// For what a look left undone: clearing, and mails that were not given.
+    again_backoff: Backoff,
     failing_since: Option<Instant>,
     told: bool,
     warned: HashSet<String>,
@@ -95,8 +100,10 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             poke,
             mark: None,
             uncleared: true,
+            withheld: HashSet::new(),
+            withheld_told: false,
             backoff: Backoff::default(),
-            clear_backoff: Backoff::default(),
+            again_backoff: Backoff::default(),
             failing_since: None,
             told: false,
             warned: HashSet::new(),
@@ -139,8 +146,9 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         self.look().await?;
         self.well();
         self.mailbox.rest().await?;
-        let retry_clear = self.uncleared.then(|| self.clear_backoff.next(Failure::Transient, rand::random()));
-        let wait = [self.settings.poll, retry_clear].into_iter().flatten().min();
+        let undone = self.uncleared || !self.withheld.is_empty();
+        let again = undone.then(|| self.again_backoff.next(Failure::Transient, rand::random()));
+        let wait = [self.settings.poll, again].into_iter().flatten().min();
         self.mailbox.wait(wait, &self.poke).await?;
         Ok(())
     }
@@ -154,20 +162,21 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
         let unknown: HashSet<Cursor> = self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
         let new: Vec<Entry> = listing.entries.iter().filter(|e| unknown.contains(&e.cursor)).cloned().collect();
-        let whole = self.store(&new, &listing).await?;
+        let withheld = self.store(&new, &listing).await?;
         if self.uncleared {
             self.clear(&listing).await?;
         }
-        if whole {
+        if withheld.is_empty() {
             self.mark = mark_of(&listing, self.mark);
         }
+        self.tell_of_withheld(withheld).await?;
         Ok(())
     }
 
-    /// Fetches and stores in turns. `false`: some of the listed were gone when they were fetched.
-    async fn store(&mut self, new: &[Entry], listing: &Listing) -> Result<bool, Fault> {
+    /// Fetches and stores in turns. Returns those of the listed that did not come.
+    async fn store(&mut self, new: &[Entry], listing: &Listing) -> Result<HashSet<Cursor>, Fault> {
         let mut rest = new;
-        let mut whole = true;
+        let mut withheld = HashSet::new();
         while !rest.is_empty() {
             self.disk.room().await;
             let asked = rest.get(..self.settings.batch).unwrap_or(rest);
@@ -177,7 +186,11 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
                 Some(last) => asked.iter().position(|e| e.cursor == last.cursor).map_or(asked.len(), |at| at + 1),
                 None => asked.len(),
             };
-            whole &= mails.len() == reached;
+            if mails.len() < reached {
+                let came: HashSet<&Cursor> = mails.iter().map(|m| &m.cursor).collect();
+                let asked = asked.iter().take(reached).map(|e| &e.cursor);
+                withheld.extend(asked.filter(|cursor| !came.contains(cursor)).cloned());
+            }
             rest = rest.get(reached..).unwrap_or_default();
             if mails.is_empty() {
                 continue;
@@ -188,7 +201,30 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             // Not before the commit: the first mails of a look need not wait for it.
             self.let_parser_catch_up().await?;
         }
-        Ok(whole)
+        Ok(withheld)
+    }
+
+    /// A mail that did not come was gone by then. If it is listed again and does not come again, the server cannot read it:
+    /// it may be an alert, and only a person can look.
+    async fn tell_of_withheld(&mut self, withheld: HashSet<Cursor>) -> Result<(), StoreError> {
+        let mut again: Vec<&Cursor> = withheld.intersection(&self.withheld).collect();
+        again.sort();
+        let text = again.first().map(|first| {
+            let (name, n) = (&self.name, again.len());
+            format!(
+                "mailbox {name}: the server lists mails and does not give them: {n}, the first is {first}; look there yourself"
+            )
+        });
+        self.withheld = withheld;
+        let Some(text) = text else {
+            self.withheld_told &= !self.withheld.is_empty();
+            return Ok(());
+        };
+        if std::mem::replace(&mut self.withheld_told, true) {
+            return Ok(());
+        }
+        tracing::error!("{text}; they are asked for again at each look");
+        self.note(&format!("withheld:{}", self.name), &text).await
     }
 
     /// D1, in this mailbox's turn. `true`: there is something to clear.
@@ -267,7 +303,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
         let Some(err) = failed else {
             self.uncleared = false;
-            self.clear_backoff.reset();
+            self.again_backoff.reset();
             return Ok(());
         };
         if self.first_time(&err.what) {

@@ -103,7 +103,7 @@ impl Mailbox for ImapMailbox {
         let woke = if session.can_idle(self.settings()) {
             session.idle(self.settings().idle_for, until, poke).await?
         } else {
-            sleep(until, poke).await
+            session.without_idle(until, poke).await?
         };
         self.session = Some(session);
         Ok(woke)

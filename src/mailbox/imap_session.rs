@@ -106,7 +106,7 @@ impl Session {
                     return Err(self.wire.refused("IDLE", &refusal, Failure::Transient));
                 }
                 self.can.idle = false;
-                return Ok(sleep(until, poke).await);
+                return self.without_idle(until, poke).await;
             }
             let round = Instant::now() + idle_for;
             let woke = self.idle_once(&tag, until.map_or(round, |end| end.min(round)), poke).await?;
@@ -120,6 +120,17 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Waits for the next poll. Where there is none either, nobody would ever notice a mail.
+    pub(super) async fn without_idle(&self, until: Option<Instant>, poke: &Notify) -> Result<Woke, MailboxError> {
+        if until.is_none() {
+            return Err(MailboxError::permanent(format!(
+                "{}: the server has no IDLE, and with poll = \"never\" nothing else tells of new mail; set poll",
+                self.wire.place
+            )));
+        }
+        Ok(sleep(until, poke).await)
     }
 
     /// Waits for the server's consent; gives its refusal.

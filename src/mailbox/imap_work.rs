@@ -190,7 +190,9 @@ impl Session {
     async fn transfer(&mut self, verb: &str, set: &str, target: &str) -> Result<(), MailboxError> {
         let command = format!("UID {verb} {set} {}", folder(target));
         let mut reply = self.wire.run(&command, |_| ()).await?;
-        let missing = !reply.ok && matches!(reply.failure(Failure::Permanent), Failure::Permanent);
+        let says = |reply: &Reply, code: &str| reply.code.as_deref() == Some(code);
+        let permanent = !reply.ok && matches!(reply.failure(Failure::Permanent), Failure::Permanent);
+        let missing = permanent && !says(&reply, "OVERQUOTA");
         if missing && !self.ensured.iter().any(|name| name == target) {
             self.ensured.push(target.to_owned());
             let created = self.wire.run(&format!("CREATE {}", folder(target)), |_| ()).await?;
@@ -198,7 +200,8 @@ impl Session {
                 // Whether people see the folder is comfort.
                 self.wire.run(&format!("SUBSCRIBE {}", folder(target)), |_| ()).await?;
                 reply = self.wire.run(&command, |_| ()).await?;
-            } else {
+            } else if !says(&created, "ALREADYEXISTS") {
+                // What is there already is not what is wrong: then the first refusal tells.
                 let mut err =
                     self.wire.refused(&format!("to create the folder {target:?}"), &created, Failure::Permanent);
                 err.what.push_str("; create it, or name one as the server wants it (perhaps with INBOX. in front)");

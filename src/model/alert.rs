@@ -224,6 +224,34 @@ pub struct Alert {
     pub warnings: Vec<String>,
 }
 
+impl Alert {
+    /// An alert that says nothing yet: what is true of each that does not say otherwise.
+    pub fn empty(format: Format) -> Self {
+        Self {
+            format,
+            id: String::new(),
+            key: Key(String::new()),
+            sender: String::new(),
+            status: Status::Firing,
+            severity: Severity::Warning,
+            title: String::new(),
+            text: String::new(),
+            sent: None,
+            effective: None,
+            expires: None,
+            groups: Vec::new(),
+            labels: Labels::default(),
+            links: Vec::new(),
+            references: Vec::new(),
+            nature: Nature::Actual,
+            audience: Audience::Public,
+            variants: Vec::new(),
+            tell_operators: false,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

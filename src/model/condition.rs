@@ -83,6 +83,23 @@ pub struct Plan {
     pub resolves: Option<(AlertId, std::time::Duration)>,
 }
 
+impl Plan {
+    /// Keeps the alert, and does nothing else.
+    pub fn keep(state: AlertState, reason: impl Into<String>) -> Self {
+        Self {
+            state,
+            reason: reason.into(),
+            open: None,
+            paged: false,
+            supersede: false,
+            notifications: Vec::new(),
+            groups: Vec::new(),
+            tell_operators: None,
+            resolves: None,
+        }
+    }
+}
+
 /// One recipient's share of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedNotification {

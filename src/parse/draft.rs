@@ -1,6 +1,6 @@
 //! What the vocabularies share: an alert in the making, and the rules for values.
 
-use crate::model::{Alert, Audience, Format, Key, Labels, Nature, Severity, Status};
+use crate::model::{Alert, Format};
 
 use super::fields::one_line;
 use super::tree::El;
@@ -39,30 +39,9 @@ pub(crate) struct Draft {
     pub(crate) has_key: bool,
 }
 
-/// An alert that says nothing yet.
+/// An alert that says no more than its mail's header.
 pub(crate) fn empty(format: Format, context: &Context<'_>) -> Alert {
-    Alert {
-        format,
-        id: String::new(),
-        key: Key(String::new()),
-        sender: context.sender(),
-        status: Status::Firing,
-        severity: Severity::Warning,
-        title: String::new(),
-        text: String::new(),
-        sent: context.header.date,
-        effective: None,
-        expires: None,
-        groups: Vec::new(),
-        labels: Labels::default(),
-        links: Vec::new(),
-        references: Vec::new(),
-        nature: Nature::Actual,
-        audience: Audience::Public,
-        variants: Vec::new(),
-        tell_operators: false,
-        warnings: Vec::new(),
-    }
+    Alert { sender: context.sender(), sent: context.header.date, ..Alert::empty(format) }
 }
 
 /// `line 7: <status>: what`.

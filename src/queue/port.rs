@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AlertRecord, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
-    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Watch, WatchEnd,
+    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten, Watch, WatchEnd,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -139,6 +139,10 @@ pub trait Outbox: Send + Sync {
     /// The notification that this stanza carries.
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError>;
 
+    /// sending → as it was before the intent: the session went away before anything was written. Left alone is what was
+    /// intended again since.
+    async fn not_written(&self, letters: &[Unwritten]) -> Result<(), StoreError>;
+
     /// sending, accepted or unconfirmed → queued, not before then: it was refused for now.
     async fn retry(
         &self,
@@ -204,6 +208,9 @@ pub trait Outbox: Send + Sync {
     /// only those after `after`. Left out are those with a member of whom has not been decided yet: what waits for its
     /// turn, or to become effective, is looked at when it was sent or held.
     async fn watches(&self, after: Option<(AlertId, GroupName)>, limit: usize) -> Result<Vec<Watch>, StoreError>;
+
+    /// The last of all watches, by (alert, group).
+    async fn newest_watch(&self) -> Result<Option<(AlertId, GroupName)>, StoreError>;
 
     /// Ends watches, in one commit. What they add is committed with them.
     async fn end_watches(&self, ends: Vec<(AlertId, GroupName, WatchEnd)>, now: Timestamp) -> Result<(), StoreError>;

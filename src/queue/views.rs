@@ -107,6 +107,17 @@ pub enum Content {
     Text(String),
 }
 
+/// A notification that was committed as `sending` and never written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Its stanza.
+    pub stanza_id: StanzaId,
+    /// Its intents, this one included.
+    pub attempts: u32,
+    /// It was in doubt before: an earlier copy may have arrived.
+    pub in_doubt: bool,
+}
+
 /// An alert as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertRecord {

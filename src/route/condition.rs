@@ -104,7 +104,8 @@ impl Router {
     fn page(&self, seen: &Seen<'_>, news: &str) -> Plan {
         let Selection { choice, why, warn } = self.select(seen);
         let reason = if news.is_empty() { why } else { format!("{news}; {why}") };
-        let unpaged = |state, reason| Plan { open: Some(true), tell_operators: warn.clone(), ..kept(state, reason) };
+        let unpaged =
+            |state, reason| Plan { open: Some(true), tell_operators: warn.clone(), ..Plan::keep(state, reason) };
         match choice {
             Choice::Silent => unpaged(AlertState::Recorded, reason),
             Choice::Nobody => unpaged(AlertState::Unsubscribed, reason),
@@ -141,7 +142,7 @@ impl Router {
             groups: watched,
             tell_operators: warn,
             resolves: opened(seen),
-            ..kept(AlertState::Routed, reason)
+            ..Plan::keep(AlertState::Routed, reason)
         }
     }
 }
@@ -183,7 +184,7 @@ fn resolve(seen: &Seen<'_>) -> Plan {
         reason.push_str("; nobody was told of it");
     }
     let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
-    Plan { open: Some(false), supersede: true, notifications, resolves, ..kept(state, reason) }
+    Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
 }
 
 /// The alert that opened the conditions first, and how long ago.
@@ -198,22 +199,7 @@ fn says_the_same(alert: &Alert, condition: &ConditionView) -> bool {
 }
 
 fn recorded(reason: String) -> Plan {
-    kept(AlertState::Recorded, reason)
-}
-
-/// A plan that does nothing but keep the alert.
-fn kept(state: AlertState, reason: String) -> Plan {
-    Plan {
-        state,
-        reason,
-        open: None,
-        paged: false,
-        supersede: false,
-        notifications: Vec::new(),
-        groups: Vec::new(),
-        tell_operators: None,
-        resolves: None,
-    }
+    Plan::keep(AlertState::Recorded, reason)
 }
 
 /// In whole seconds, or minutes where there are some: a reason is read by people.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Group, Member, Route, Router, Settings};
 use crate::model::{
-    Alert, Audience, ConditionId, ConditionView, FallbackWhen, Format, Key, Labels, Nature, Offline, PolicyRow,
-    Recipient, Seen, Severity, Source, Status, Timestamp,
+    Alert, ConditionId, ConditionView, FallbackWhen, Format, Key, Offline, PolicyRow, Recipient, Seen, Severity,
+    Source, Timestamp,
 };
 
 pub fn at(text: &str) -> Timestamp {
@@ -20,26 +20,14 @@ pub fn noon() -> Timestamp {
 
 pub fn alert(key: &str, severity: Severity) -> Alert {
     Alert {
-        format: Format::Native,
         id: key.to_owned(),
         key: Key(key.to_owned()),
         sender: "ups7@example.org".into(),
-        status: Status::Firing,
         severity,
         title: "UPS 7 on battery".into(),
         text: "Input power lost.".into(),
         sent: Some(noon()),
-        effective: None,
-        expires: None,
-        groups: Vec::new(),
-        labels: Labels::default(),
-        links: Vec::new(),
-        references: Vec::new(),
-        nature: Nature::Actual,
-        audience: Audience::Public,
-        variants: Vec::new(),
-        tell_operators: false,
-        warnings: Vec::new(),
+        ..Alert::empty(Format::Native)
     }
 }
 

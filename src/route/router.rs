@@ -13,6 +13,9 @@ use super::recipients::{built_in, compile};
 use super::select::CompiledRoute;
 use super::{KeyScope, Settings};
 
+/// Notices to the operators are held for 96 h.
+const NOTICE_HOLD_MS: u64 = 96 * 60 * 60 * 1000;
+
 /// The rules of the config, and by them the [`Planner`](crate::model::Planner) of D2.
 #[derive(Debug, Clone)]
 pub struct Router {
@@ -70,12 +73,14 @@ impl Router {
         self.groups.iter().filter(|(_, group)| group.members.contains(&index)).map(|(name, _)| name).collect()
     }
 
-    /// Who is told of the gateway's own troubles, and how: as of a warning, by the built-in policy.
+    /// Who is told of the gateway's own troubles, and how: as of a warning, by the built-in policy, but held for them over a
+    /// long weekend. There is nobody else who hears of it.
     pub fn operators(&self) -> Vec<(Recipient, Delivery)> {
         let group = self.operators.as_ref().and_then(|name| self.groups.get(name));
         let members = group.into_iter().flat_map(|group| &group.members);
         let recipients = members.filter_map(|index| self.recipients.get(*index));
-        recipients.map(|r| (r.clone(), built_in(Severity::Warning))).collect()
+        let delivery = Delivery { hold_for_ms: NOTICE_HOLD_MS, ..built_in(Severity::Warning) };
+        recipients.map(|r| (r.clone(), delivery)).collect()
     }
 
     /// Whom a fallback group brings to an alert of another group, and the group's own fallback. The audience is kept: the

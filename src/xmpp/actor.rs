@@ -23,26 +23,31 @@ pub struct Actor {
     backoff: Backoff,
     /// The last failure that was told: the same one is told once.
     told: Option<Failure>,
+    /// Where the server sent us when it ended the last session.
+    sent_to: Option<String>,
 }
 
 impl Actor {
     /// Ready to run.
     pub fn new(core: Core, tls: Arc<ClientConfig>, cancel: CancellationToken) -> Self {
-        Self { core, tls, cancel, backoff: Backoff::default(), told: None }
+        Self { core, tls, cancel, backoff: Backoff::default(), told: None, sent_to: None }
     }
 
     /// Until it is cancelled.
     pub async fn run(mut self) {
         loop {
-            let old = self.old();
-            let Some(result) = self.during(|settings, tls| async move { establish(&settings, &tls, old).await }).await
-            else {
-                break;
+            let (old, sent_to) = (self.old(), self.sent_to.take());
+            let work = |settings: Arc<super::Settings>, tls| async move {
+                establish(&settings, &tls, old, sent_to.as_deref()).await
             };
+            let Some(result) = self.during(work).await else { break };
             let failure = match result {
                 Err(failure) => failure,
                 Ok(established) => match self.session(established).await {
-                    Some(failure) => failure,
+                    Some(failure) => {
+                        self.sent_to.clone_from(&failure.elsewhere);
+                        failure
+                    }
                     None => break,
                 },
             };

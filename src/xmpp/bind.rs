@@ -5,7 +5,7 @@ use xmpp_parsers::minidom::Element;
 
 use super::Settings;
 use super::connect::{Link, read, write};
-use super::failure::{Class, Failure};
+use super::failure::Failure;
 use super::sm::Resumption;
 use super::stanza::SM;
 use super::xml::{CLIENT, Xml, condition};
@@ -88,12 +88,9 @@ fn bind_error(answer: &Element, settings: &Settings) -> Failure {
     let condition = error.map(|e| condition(e, STANZA_ERRORS).0).unwrap_or_default();
     let place = format!("{}/{}", settings.jid, settings.resource);
     match condition.as_str() {
-        "conflict" => Failure {
-            class: Class::Conflict,
-            reason: format!(
-                "the server keeps {place} for another session; is a second mailbell running with this account?"
-            ),
-        },
+        "conflict" => Failure::conflict(format!(
+            "the server keeps {place} for another session; is a second mailbell running with this account?"
+        )),
         _ => Failure::transient(format!("the server refused the session {place} ({condition})")),
     }
 }
@@ -131,7 +128,7 @@ pub async fn enable(link: &mut Link, settings: &Settings) -> Result<Management, 
     }
 }
 
-/// `host`, `host:port` or `[v6]:port` of a resumption's location.
+/// `host`, `host:port` or `[v6]:port`, of a resumption's location and of `see-other-host`.
 pub fn location(text: &str, port: u16) -> Option<(String, u16)> {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
         let port = match rest.strip_prefix(':') {

@@ -1,5 +1,6 @@
 //! From nothing to a session: every server in turn, each within the time limit.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -41,30 +42,43 @@ pub enum Kind {
 /// The session to be resumed, and how many stanzas we handled in it.
 pub type Old = Option<(Resumption, u32)>;
 
-/// Connects and signs in.
-pub async fn establish(settings: &Settings, tls: &Arc<ClientConfig>, old: Old) -> Result<Established, Failure> {
-    let mut candidates = targets(settings, settings.connect_timeout).await;
-    let preferred = old.as_ref().and_then(|(resumption, _)| resumption.location.as_deref());
-    if let Some(preferred) = preferred.and_then(|text| location(text, default_port(&candidates))) {
+/// Connects and signs in. `sent_to`: where the server sent us when it ended the last session. The certificate must be for
+/// our domain wherever that is.
+pub async fn establish(
+    settings: &Settings,
+    tls: &Arc<ClientConfig>,
+    old: Old,
+    sent_to: Option<&str>,
+) -> Result<Established, Failure> {
+    let mut candidates: VecDeque<Target> = targets(settings, settings.connect_timeout).await.into();
+    let port = candidates.front().map_or(5222, |c| c.1);
+    let resumes_at = old.as_ref().and_then(|(resumption, _)| resumption.location.as_deref());
+    for preferred in [resumes_at, sent_to].into_iter().flatten().filter_map(|text| location(text, port)) {
         candidates.retain(|c| *c != preferred);
-        candidates.insert(0, preferred);
+        candidates.push_front(preferred);
     }
     let mut failures = Vec::new();
-    for target in &candidates {
-        match attempt(settings, tls, target, &old).await {
+    let mut followed = false;
+    while let Some(target) = candidates.pop_front() {
+        let failure = match attempt(settings, tls, &target, &old).await {
             Ok(established) => return Ok(established),
-            Err(failure) => failures.push(failure),
+            Err(failure) => failure,
+        };
+        // Once: servers that point at each other would keep us going round.
+        let elsewhere = failure.elsewhere.as_deref().filter(|_| !followed).and_then(|text| location(text, port));
+        if let Some(elsewhere) = elsewhere {
+            tracing::info!(host = elsewhere.0, port = elsewhere.1, "the server sends us to another one");
+            followed = true;
+            candidates.retain(|c| *c != elsewhere);
+            candidates.push_front(elsewhere);
         }
+        failures.push(failure);
         // A password that one server refuses is not shown to the next; a certificate may be wrong on one server only.
         if failures.last().is_some_and(|f| f.class != Class::Transient && f.reason.starts_with(settings.jid.as_str())) {
             break;
         }
     }
     Err(summary(failures))
-}
-
-fn default_port(candidates: &[Target]) -> u16 {
-    candidates.first().map_or(5222, |c| c.1)
 }
 
 async fn attempt(

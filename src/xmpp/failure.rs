@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xmpp_parsers::minidom::Element;
 
-use super::xml::condition;
+use super::xml::{condition, cut};
 
 /// RFC 6120 §4.9.3.
 const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
@@ -27,17 +27,28 @@ pub struct Failure {
     pub class: Class,
     /// For people.
     pub reason: String,
+    /// `host` or `host:port` where the server sends us (RFC 6120 §4.9.3.19).
+    pub elsewhere: Option<String>,
 }
 
 impl Failure {
+    fn new(class: Class, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into(), elsewhere: None }
+    }
+
     /// Time helps.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self { class: Class::Transient, reason: reason.into() }
+        Self::new(Class::Transient, reason)
     }
 
     /// Somebody has to change something.
     pub fn refused(reason: impl Into<String>) -> Self {
-        Self { class: Class::Refused, reason: reason.into() }
+        Self::new(Class::Refused, reason)
+    }
+
+    /// Another session is in our place.
+    pub fn conflict(reason: impl Into<String>) -> Self {
+        Self::new(Class::Conflict, reason)
     }
 
     /// The same, with the place before the reason.
@@ -51,16 +62,19 @@ pub fn stream_error(error: &Element, account: &str) -> Failure {
     let (condition, text) = condition(error, STREAM_ERRORS);
     let text = text.map(|t| format!(": {}", t.escape_debug())).unwrap_or_default();
     match condition.as_str() {
-        "conflict" => Failure {
-            class: Class::Conflict,
-            reason: format!(
-                "another session signed in as {account} and took our place (conflict{text}); is a second mailbell running \
-                 with this account?"
-            ),
-        },
+        "conflict" => Failure::conflict(format!(
+            "another session signed in as {account} and took our place (conflict{text}); is a second mailbell running \
+             with this account?"
+        )),
         "host-unknown" | "host-gone" => Failure::refused(format!(
             "the server does not serve the domain of {account} ({condition}{text}); correct [xmpp] jid or servers"
         )),
+        "see-other-host" => {
+            let named = error.get_child("see-other-host", STREAM_ERRORS).map(Element::text).unwrap_or_default();
+            let host = cut(named.trim(), 256).0;
+            let reason = format!("the server sends us to {} ({condition}{text})", host.escape_debug());
+            Failure { elsewhere: Some(host.to_owned()), ..Failure::transient(reason) }
+        }
         _ => Failure::transient(format!("the server closed the stream ({condition}{text})")),
     }
 }
@@ -137,6 +151,13 @@ mod tests {
         };
         assert_eq!(read("conflict", "Replaced").class, Class::Conflict);
         assert_eq!(read("host-unknown", "").class, Class::Refused);
+        let moved = format!(
+            "<error xmlns='http://etherx.jabber.org/streams'><see-other-host xmlns='{STREAM_ERRORS}'> [::1]:9222 \
+             </see-other-host></error>"
+        );
+        let moved = stream_error(&moved.parse().unwrap(), "alerts@example.test");
+        assert_eq!(moved.reason, "the server sends us to [::1]:9222 (see-other-host)");
+        assert_eq!(moved.elsewhere.as_deref(), Some("[::1]:9222"));
         let shutdown = read("system-shutdown", "Bye\nnow");
         assert_eq!(shutdown, Failure::transient("the server closed the stream (system-shutdown: Bye\\nnow)"));
     }

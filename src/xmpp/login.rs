@@ -1,6 +1,8 @@
 //! Signing in (SASL, RFC 6120 §6). SCRAM proves both sides to each other; the password itself is given away only where the
 //! operator allowed it.
 
+use std::borrow::Cow;
+
 use sasl::client::Mechanism;
 use sasl::client::mechanisms::{Plain, Scram};
 use sasl::common::scram::{Sha1, Sha256};
@@ -124,10 +126,10 @@ fn mechanism(chosen: Chosen, settings: &Settings, binding: ChannelBinding) -> Re
     // RFC 5802 §5.1: these two are escaped in a SCRAM user name; the library leaves that to us.
     let escaped = user.as_str().replace('=', "=3D").replace(',', "=2C");
     let user = if chosen == Chosen::Plain { user.as_str().to_owned() } else { escaped };
-    let credentials = Credentials::default()
-        .with_username(user)
-        .with_password(settings.password.expose())
-        .with_channel_binding(binding);
+    let password = settings.password.expose();
+    let password = if chosen == Chosen::Plain { Cow::Borrowed(password) } else { prepared(password) };
+    let credentials =
+        Credentials::default().with_username(user).with_password(&*password).with_channel_binding(binding);
     let made: Result<BoxedMechanism, _> = match chosen {
         Chosen::Sha256Plus | Chosen::Sha256 => {
             Scram::<Sha256>::from_credentials(credentials).map(|m| Box::new(m) as BoxedMechanism)
@@ -138,6 +140,12 @@ fn mechanism(chosen: Chosen, settings: &Settings, binding: ChannelBinding) -> Re
         Chosen::Plain => Plain::from_credentials(credentials).map(|m| Box::new(m) as BoxedMechanism),
     };
     made.map_err(|err| Failure::transient(format!("cannot prepare {}: {err}", chosen.name())))
+}
+
+/// SCRAM hashes the password as SASLprep (RFC 4013) leaves it (RFC 5802 §2.2): whether an umlaut was typed as one character
+/// or two makes no difference then. What SASLprep forbids goes as it is, and the server says what it thinks of it.
+fn prepared(password: &str) -> Cow<'_, str> {
+    stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password))
 }
 
 async fn exchange(
@@ -259,6 +267,21 @@ mod tests {
         let err = pick(&["SCRAM-SHA-1-PLUS"], Terms { can_bind: false, ..allowed }).unwrap_err();
         assert!(err.reason.contains("it offers SCRAM-SHA-1-PLUS"), "{}", err.reason);
         assert!(pick(&[], allowed).unwrap_err().reason.contains("nothing"));
+    }
+
+    #[test]
+    fn passwords_are_prepared_as_the_server_does() {
+        // The examples of RFC 4013 §3, and an umlaut of two characters.
+        for (given, hashed) in [
+            ("I\u{ad}X", "IX"),
+            ("user", "user"),
+            ("\u{aa}", "a"),
+            ("\u{2168}", "IX"),
+            ("u\u{308}", "ü"),
+            ("a\u{7}", "a\u{7}"),
+        ] {
+            assert_eq!(prepared(given), hashed, "{given:?}");
+        }
     }
 
     #[tokio::test]

@@ -191,7 +191,7 @@ async fn what_takes_effect_later_is_told_then_and_not_before() {
     // Nobody of the group is there while it waits: that must not bring the fallback before its time.
     mailbell.notified("Storm ahead", "bob", "queued").await;
     lab.mail(&critical("x", "Bad").replace("</alert>", ""));
-    olga.gets("mailbox inbox, message 2").await;
+    olga.gets("message 2 is in quarantine").await;
     let bob = lab.online("bob").await;
     let in_time = Timestamp::now() < effective;
     bob.gets("MINOR: Storm ahead").await;

@@ -327,7 +327,9 @@ async fn idle_is_issued_again_and_a_server_without_it_is_only_waited_for() {
     assert_eq!(mailbox.wait(Some(Duration::from_millis(300)), &Notify::new()).await.unwrap(), Woke::Time);
     let poke = Notify::new();
     poke.notify_one();
-    assert_eq!(mailbox.wait(None, &poke).await.unwrap(), Woke::Poked);
+    assert_eq!(mailbox.wait(Some(Duration::from_secs(30)), &poke).await.unwrap(), Woke::Poked);
+    let deaf = mailbox.wait(None, &Notify::new()).await;
+    assert_failure(deaf, Failure::Permanent, "the server has no IDLE, and with poll = \"never\" nothing else tells");
 }
 
 #[tokio::test]

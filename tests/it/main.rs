@@ -24,4 +24,5 @@ mod service;
 mod storage;
 mod store;
 mod support;
+mod watcher;
 mod xmpp_session;

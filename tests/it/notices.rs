@@ -18,7 +18,7 @@ async fn what_cannot_be_read_is_one_notice_in_a_while_with_its_number() {
     let mailbell = Mailbell::run(&config);
     let bad = critical("x", "Bad").replace("</alert>", "");
     lab.mail(&bad);
-    let first = olga.wait_message(|m| m.body().unwrap().contains("mailbox inbox, message 1: "), SOON).await;
+    let first = olga.wait_message(|m| m.body().unwrap().contains("message 1 is in quarantine: "), SOON).await;
     for _ in 0..3 {
         lab.mail(&bad.replace("Message-ID: <", &format!("Message-ID: <{}", rand::random::<u32>())));
     }
@@ -119,8 +119,7 @@ async fn a_missing_subscription_is_told_once_until_it_is_granted() {
 async fn mark(lab: &Lab, olga: &Client, n: usize) {
     let bad = critical("x", "Bad").replace("</alert>", "");
     lab.mail(&bad);
-    wait_for("the notice of a bad mail", SOON, async || (olga.copies("mailbox inbox, message ") == n).then_some(()))
-        .await;
+    wait_for("the notice of a bad mail", SOON, async || (olga.copies(" is in quarantine: ") == n).then_some(())).await;
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
     let xaver = lab.login("xaver").show("xa").connect().await;
     let dora = lab.login("dora").show("dnd").connect().await;
     let lowe = lab.login("lowe").priority(-1).connect().await;
+    // Connected, but not there.
+    let otto = lab.login("otto").invisible().connect().await;
     let shy = lab.login("shy").without_accepting().connect().await;
     let mailbell = Mailbell::run(
         &(lab.base()
@@ -46,7 +48,7 @@ async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
     mailbell.notified("Smoke", "otto", "held").await;
     mailbell.notified("Smoke", "lowe", "held").await;
 
-    let otto = lab.online("otto").await;
+    otto.set_presence(None, 0).await;
     lowe.set_presence(None, 0).await;
     dora.set_presence(None, 0).await;
     shy.raw("<presence type='subscribed' to='alerts@example.test'/>").await;
@@ -58,6 +60,12 @@ async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
     }
     assert_eq!(titles(&otto), ["CRITICAL: Fire", "WARNING: Smoke"], "critical first");
     assert_eq!(anna.copies("no presence subscription"), 1);
+    anna.unavailable().await;
+    // Answered behind it: the gateway has read it.
+    anna.iq("alerts@example.test/mailbell", "get", "<ping xmlns='urn:xmpp:ping'/>").await;
+    lab.mail(&severe("door", "info", "Door open"));
+    away.gets("Door open").await;
+    assert_eq!(mailbell.notified("Door open", "anna", "held").await.reason, "the recipient is offline");
 }
 
 #[tokio::test]
@@ -221,7 +229,7 @@ async fn a_fallback_may_wait_for_the_end_of_the_hold() {
     mailbell.notified("Patience", "alice", "expired").await;
     // A notice that comes for certain, behind the one that must not.
     lab.mail(&asks("operators", "info", "Marker").replace("</alert>", ""));
-    olga.gets("mailbox inbox, message 2").await;
+    olga.gets("message 2 is in quarantine").await;
     assert_eq!(olga.count(), 1, "somebody was told: no notice");
 }
 
@@ -263,6 +271,30 @@ async fn unknown_is_not_offline() {
     assert!(fallback.at.duration_since(started) >= settle, "offline was believed too soon");
     assert_eq!((bob.count(), alice.count(), olga.count()), (1, 1, 0));
     mailbell.notified("For carol", "carol", "held").await;
+}
+
+#[tokio::test]
+async fn what_came_while_the_chat_server_was_down_is_decided_on_when_it_is_back() {
+    let mut lab = Lab::new(&["olga", "alice", "bob"]);
+    let (alice, _bob) = (lab.online("alice").await, lab.online("bob").await);
+    let mailbell = Mailbell::run(
+        &(lab.operated_by("olga")
+            + &group("front", &["alice"], "fallback = \"@managers\"")
+            + &group("managers", &["bob"], "")),
+    );
+    lab.mail(&asks("front", "major", "Before"));
+    alice.gets("Before").await;
+    lab.prosody.kill();
+    lab.mail(&asks("front", "major", "Meanwhile"));
+    mailbell.notified("Meanwhile", "alice", "queued").await;
+    // Only one of them comes back.
+    lab.prosody.run();
+    let bob = lab.online("bob").await;
+    let text = bob.gets("Meanwhile").await;
+    assert!(text.contains("\nmanagers · "), "{text}");
+    mailbell.notified("Meanwhile", "alice", "held").await;
+    lab.online("alice").await.gets("Meanwhile").await;
+    assert_eq!(bob.count(), 1);
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ async fn one_bad_alert_in_a_mail_takes_no_other_with_it() {
     ));
     alice.gets("WARNING: First").await;
     alice.gets("WARNING: Third").await;
-    let notice = alice.gets("mailbell: mailbox inbox, message 1: ").await;
+    let notice = alice.gets("mailbell: mailbox inbox: message 1 is in quarantine: ").await;
     assert!(notice.contains("line 4") && notice.contains("severity") && notice.contains("apocalyptic"), "{notice}");
     assert_eq!(alice.copies("Second\n"), 0);
     let listed = mailbell.cli(&["quarantine", "list", "--json"], true);

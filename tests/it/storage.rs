@@ -80,6 +80,35 @@ async fn a_full_disk_at_d4_sends_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_full_disk_does_not_keep_it_from_stopping() {
+    let Some(disk) = Tmpfs::mount(8) else { return };
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let proxy = Proxy::start(lab.prosody.c2s).await;
+    let config = config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.prosody.c2s), &format!(":{}\"", proxy.port))
+        + "[serve]\nshutdown_grace = \"1s\"\n";
+    let mut mailbell = Mailbell::run(&config);
+    lab.mail(&critical("w", "Warm-up"));
+    alice.gets("Warm-up").await;
+    all_in_state(&mailbell, "Warm-up", 1, "delivered").await;
+    proxy.set(Way::Down, Trouble::Stall(0));
+    lab.mail(&critical("f", "In flight"));
+    alice.gets("In flight").await;
+    in_state(&mailbell, "sending", 1).await;
+    disk.fill(0);
+    proxy.heal();
+    mailbell.logged("the disk is full: cannot record what the server accepted", 1).await;
+    mailbell.signal("TERM");
+    let status = wait_for("the end", SOON, async || mailbell.has_ended()).await;
+    assert!(status.success(), "{status}");
+    // What could not be recorded is in doubt: once more, and under the same id.
+    disk.clear();
+    mailbell.start();
+    all_in_state(&mailbell, "In flight", 1, SENT).await;
+    came_with_one_id(&alice, "In flight", 2);
+}
+
+#[tokio::test]
 async fn below_the_reserve_no_mail_is_fetched_until_there_is_room() {
     let Some(disk) = Tmpfs::mount(16) else { return };
     let lab = Lab::new(&["alice"]);

@@ -38,26 +38,13 @@ fn mail(uid: u32, size: usize) -> NewMessage {
 
 fn alert(title: &str) -> Alert {
     Alert {
-        format: Format::Native,
         id: title.to_owned(),
         key: Key(title.to_owned()),
         sender: "ups@example.test".into(),
-        status: Status::Firing,
         severity: Severity::Major,
         title: title.to_owned(),
-        text: String::new(),
         sent: Some(at(0)),
-        effective: None,
-        expires: None,
-        groups: Vec::new(),
-        labels: Labels::default(),
-        links: Vec::new(),
-        references: Vec::new(),
-        nature: Nature::Actual,
-        audience: Audience::Public,
-        variants: Vec::new(),
-        tell_operators: false,
-        warnings: Vec::new(),
+        ..Alert::empty(Format::Native)
     }
 }
 
@@ -82,15 +69,11 @@ impl Planner for Both {
             expires: None,
         };
         Plan {
-            state: AlertState::Routed,
-            reason: "route 1".into(),
             open: Some(true),
             paged: true,
-            supersede: false,
             notifications: ["ann", "bob"].map(one).into(),
             groups: vec![("ops".parse().unwrap(), None)],
-            tell_operators: None,
-            resolves: None,
+            ..Plan::keep(AlertState::Routed, "route 1")
         }
     }
 }

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    AlertId, Audience, Delivery, Format, Key, Kind, Labels, NotificationId, NotificationState, Offline, Severity,
-    ShowSet, StanzaId, Variant,
+    AlertId, Delivery, Format, Key, Kind, NotificationId, NotificationState, Offline, Severity, ShowSet, StanzaId,
+    Variant,
 };
 
 fn at(text: &str) -> Timestamp {
@@ -12,26 +12,14 @@ fn at(text: &str) -> Timestamp {
 
 pub(in crate::dispatch) fn alert() -> Alert {
     Alert {
-        format: Format::Native,
         id: "ups7-1432".into(),
         key: Key("ups/7/input".into()),
         sender: "ups7@example.com".into(),
-        status: Status::Firing,
         severity: Severity::Critical,
         title: "UPS 7 on battery".into(),
         text: "Input power lost.\n12 minutes of runtime left.".into(),
         sent: Some(at("2026-11-21T18:42:00Z")),
-        effective: None,
-        expires: None,
-        groups: Vec::new(),
-        labels: Labels::default(),
-        links: Vec::new(),
-        references: Vec::new(),
-        nature: Nature::Actual,
-        audience: Audience::Public,
-        variants: Vec::new(),
-        tell_operators: false,
-        warnings: Vec::new(),
+        ..Alert::empty(Format::Native)
     }
 }
 

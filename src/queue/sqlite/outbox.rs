@@ -9,7 +9,7 @@ use super::rows::{self, alert_columns, notification_columns};
 use super::{Sqlite, clock, digest, ends, notices, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
-    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Watch, WatchEnd,
+    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Unwritten, Watch, WatchEnd,
 };
 
 /// `q` can be sent at `$2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
@@ -146,6 +146,10 @@ impl Outbox for Sqlite {
         Ok(found.into_iter().next())
     }
 
+    async fn not_written(&self, letters: &[Unwritten]) -> Result<(), StoreError> {
+        self.written(steps::not_written(self, letters).await)
+    }
+
     async fn retry(
         &self,
         stanza: &StanzaId,
@@ -235,6 +239,10 @@ impl Outbox for Sqlite {
 
     async fn watches(&self, after: Option<(AlertId, GroupName)>, limit: usize) -> Result<Vec<Watch>, StoreError> {
         watch::watches(self, after, limit).await
+    }
+
+    async fn newest_watch(&self) -> Result<Option<(AlertId, GroupName)>, StoreError> {
+        watch::newest(self).await
     }
 
     async fn end_watches(&self, ends: Vec<(AlertId, GroupName, WatchEnd)>, now: Timestamp) -> Result<(), StoreError> {

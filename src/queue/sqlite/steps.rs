@@ -9,7 +9,7 @@ use super::Sqlite;
 use super::conn::{Columns, Doing, json, us};
 use super::timeline::event;
 use crate::model::{Epoch, NotificationId, StanzaId};
-use crate::queue::{Receipt, StoreError};
+use crate::queue::{Receipt, StoreError, Unwritten};
 
 /// What a digest covers follows it: state and times are copied for the digests `d` that the condition names.
 macro_rules! mirror {
@@ -164,6 +164,29 @@ pub(super) async fn unconfirm(store: &Sqlite, before: Timestamp) -> Result<u64, 
     Ok(own?.into_iter().filter(|own| *own).count() as u64)
 }
 
+pub(super) async fn not_written(store: &Sqlite, letters: &[Unwritten]) -> Result<(), StoreError> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<_> = letters.iter().map(|l| (&l.stanza_id.0, l.attempts, i64::from(l.in_doubt))).collect();
+    let mut lease = store.begin().await?;
+    sqlx::query(concat!(
+        "UPDATE notification SET state = CASE (r.value ->> 2) WHEN 0 THEN 'queued' ELSE 'sending' END, \
+           in_doubt = (r.value ->> 2), attempts = attempts - 1, \
+           first_intent = CASE attempts WHEN 1 THEN NULL ELSE first_intent END FROM json_each($1) r \
+           WHERE notification.stanza_id = (r.value ->> 0) AND +notification.state = 'sending' \
+           AND notification.in_doubt = 0 AND notification.attempts = (r.value ->> 1); ",
+        mirror!("d.stanza_id IN (SELECT value ->> 0 FROM json_each($1))")
+    ))
+    .bind(json(&lines)?)
+    .execute(&mut lease.conn)
+    .await
+    .doing("taking back an intent")?;
+    lease.commit().await
+}
+
+// An error for an earlier copy of what a digest carries by now says nothing of the digest.
+
 pub(super) async fn retry(
     store: &Sqlite,
     stanza: &StanzaId,
@@ -173,7 +196,7 @@ pub(super) async fn retry(
 ) -> Result<(), StoreError> {
     let sql = concat!(
         "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = $2, accepted = NULL, ended = NULL, reason = $3 \
-           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') RETURNING id; ",
+           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') AND carrier IS NULL RETURNING id; ",
         mirror!("d.state = 'queued' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, not_before, reason, (now, "refused for now")).await
@@ -182,7 +205,7 @@ pub(super) async fn retry(
 pub(super) async fn dead(store: &Sqlite, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
     let sql = concat!(
         "UPDATE notification SET state = 'dead', in_doubt = 0, ended = $2, reason = $3 \
-           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') RETURNING id; ",
+           WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') AND carrier IS NULL RETURNING id; ",
         mirror!("d.state = 'dead' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, now, reason, (now, "dead")).await

@@ -41,6 +41,16 @@ pub(super) async fn watches(
     found.iter().map(watch).collect()
 }
 
+pub(super) async fn newest(store: &Sqlite) -> Result<Option<(AlertId, GroupName)>, StoreError> {
+    let mut lease = store.reader().await?;
+    let found = sqlx::query("SELECT alert, name FROM watch ORDER BY alert DESC, name DESC LIMIT 1")
+        .fetch_optional(&mut lease.conn)
+        .await
+        .doing("reading watches")?;
+    lease.keep();
+    found.map(|row| Ok((AlertId(row.int("alert")?), row.word("name")?))).transpose()
+}
+
 #[derive(Deserialize)]
 struct Member {
     id: i64,

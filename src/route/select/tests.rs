@@ -201,7 +201,9 @@ fn a_fallback_brings_its_members_and_its_own_fallback() {
     assert_eq!(next, Some(("web".parse().unwrap(), FallbackWhen::Unreachable)));
     assert_eq!(router.fallback(&alert("k", Severity::Major), &ops, noon()).1, None);
 
-    assert_eq!(router.operators(), [(recipient("bob"), built_in(Severity::Warning))]);
+    let [(who, how)] = &router.operators()[..] else { panic!("one operator") };
+    assert_eq!((who, how.shows), (&recipient("bob"), built_in(Severity::Warning).shows));
+    assert!(how.hold_for_ms > built_in(Severity::Warning).hold_for_ms, "not over before somebody is back");
     assert_eq!(router.recipient(&"carol@example.org".parse().unwrap()), Some(&recipient("carol")));
     assert_eq!(router.recipient(&"mallory@example.org".parse().unwrap()), None);
     assert_eq!(router.recipients().len(), 3);

@@ -21,7 +21,8 @@ pub struct Login {
     port: u16,
     user: String,
     resource: String,
-    presence: Option<(Option<String>, i8)>,
+    presence: (Option<String>, i8),
+    there: bool,
     receipts: bool,
     accept: bool,
     resumable: bool,
@@ -34,7 +35,8 @@ impl Login {
             port,
             user: user.into(),
             resource: "pc".into(),
-            presence: Some((None, 0)),
+            presence: (None, 0),
+            there: true,
             receipts: true,
             accept: true,
             resumable: false,
@@ -47,20 +49,18 @@ impl Login {
     }
 
     pub fn show(mut self, show: &str) -> Self {
-        let priority = self.presence.map_or(0, |p| p.1);
-        self.presence = Some((Some(show.into()), priority));
+        self.presence.0 = Some(show.into());
         self
     }
 
     pub fn priority(mut self, priority: i8) -> Self {
-        let show = self.presence.and_then(|p| p.0);
-        self.presence = Some((show, priority));
+        self.presence.1 = priority;
         self
     }
 
     /// Sends no presence: connected, but not there.
     pub fn invisible(mut self) -> Self {
-        self.presence = None;
+        self.there = false;
         self
     }
 
@@ -163,7 +163,8 @@ impl Client {
         let client = Self { jid, writer, inbox, reader: tokio::spawn(task) };
         // Whoever has not asked for the roster is not told of changes in it.
         client.raw("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
-        if let Some((show, priority)) = &login.presence {
+        let (show, priority) = &login.presence;
+        if login.there {
             client.set_presence(show.as_deref(), *priority).await;
         }
         // Answered behind whatever the login brought: presence of others, stored messages.

@@ -1,7 +1,5 @@
 //! The whole set-up of a test: mail server, chat server, people, and the gateway between them.
 
-use std::time::Duration;
-
 use super::DOMAIN;
 use super::ca::Ca;
 use super::client::{Client, Login};
@@ -179,11 +177,4 @@ pub async fn in_state(mailbell: &Mailbell, state: &str, count: usize) -> Vec<ser
         (found.len() >= count).then_some(found)
     })
     .await
-}
-
-/// Long enough for a message that must not come: the time in which one that was sent for certain arrived, thrice over.
-pub async fn nothing_more(client: &Client, marker_lab: &Lab) {
-    let before = client.count();
-    marker_lab.mail(&critical(&format!("marker-{}", mailbell::model::StanzaId::random()), "Marker"));
-    client.wait_count(before + 1, Duration::from_secs(20)).await;
 }

@@ -1,7 +1,6 @@
 //! What became of alerts: in the store, and at the client.
 
 use std::collections::HashSet;
-use std::os::unix::process::ExitStatusExt;
 
 use serde_json::Value;
 
@@ -59,7 +58,9 @@ pub fn came_with_one_id(client: &Client, text: &str, most: usize) -> usize {
 
 /// Waits for the end by an armed failpoint, which aborts as kill -9 would. The clients of the test go on meanwhile: it may be a
 /// receipt of theirs that triggers it.
+#[cfg(feature = "failpoints")]
 pub async fn aborted(mailbell: &mut Mailbell) {
+    use std::os::unix::process::ExitStatusExt;
     let status = wait_for("the abort at the failpoint", SOON, async || mailbell.has_ended()).await;
     assert_eq!(status.signal(), Some(6), "not by the failpoint ({status}):\n{}", mailbell.log());
 }

@@ -107,17 +107,6 @@ impl Prosody {
         self.server.kill();
     }
 
-    /// Its process, for signals.
-    pub fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
-    /// What it logged.
-    pub fn log(&self) -> String {
-        let log = std::fs::read_to_string(self.server.path("prosody.log")).unwrap_or_default();
-        self.server.log() + &log
-    }
-
     /// One more account, while it runs or not; it has nobody in its roster.
     pub fn add_user(&self, user: &str) {
         self.write_accounts(&[user]);

@@ -37,26 +37,14 @@ pub fn mail(uid: u32) -> NewMessage {
 
 pub fn alert(key: &str, status: Status, severity: Severity, sent: i64) -> Alert {
     Alert {
-        format: Format::Native,
         id: format!("{key}-{sent}"),
         key: Key(key.to_owned()),
         sender: "ups@example.test".into(),
         status,
         severity,
         title: format!("{key} is {}", status.as_str()),
-        text: String::new(),
         sent: Some(at(sent)),
-        effective: None,
-        expires: None,
-        groups: Vec::new(),
-        labels: Labels::default(),
-        links: Vec::new(),
-        references: Vec::new(),
-        nature: Nature::Actual,
-        audience: Audience::Public,
-        variants: Vec::new(),
-        tell_operators: false,
-        warnings: Vec::new(),
+        ..Alert::empty(Format::Native)
     }
 }
 
@@ -93,20 +81,6 @@ impl Rules {
     }
 }
 
-fn plan(state: AlertState, reason: &str) -> Plan {
-    Plan {
-        state,
-        reason: reason.into(),
-        open: None,
-        paged: false,
-        supersede: false,
-        notifications: Vec::new(),
-        groups: Vec::new(),
-        tell_operators: None,
-        resolves: None,
-    }
-}
-
 impl Planner for Rules {
     fn scope(&self, alert: &Alert, source: &Source) -> Scope {
         Scope(format!("{source}/{}", alert.sender))
@@ -117,7 +91,7 @@ impl Planner for Rules {
         assert_ne!(alert.title, "panic", "told to panic");
         let open = seen.conditions.iter().find(|c| c.open);
         if let Some(first) = seen.duplicate_of {
-            return plan(AlertState::Recorded, &format!("the same as {first}"));
+            return Plan::keep(AlertState::Recorded, format!("the same as {first}"));
         }
         if alert.status == Status::Resolved {
             let told = seen.conditions.iter().flat_map(|c| &c.told);
@@ -131,7 +105,7 @@ impl Planner for Rules {
             let resolves = open.and_then(|c| c.opened_by).map(|(id, at)| {
                 (id, std::time::Duration::try_from(seen.received.duration_since(at)).unwrap_or_default())
             });
-            let base = plan(AlertState::Routed, "resolves");
+            let base = Plan::keep(AlertState::Routed, "resolves");
             return Plan {
                 open: Some(false),
                 supersede: true,
@@ -141,14 +115,14 @@ impl Planner for Rules {
             };
         }
         if let Some(c) = open.filter(|c| c.severity >= alert.severity && c.last_paged.is_some()) {
-            return Plan { open: Some(true), ..plan(AlertState::Recorded, &format!("repeat at {}", c.severity)) };
+            return Plan { open: Some(true), ..Plan::keep(AlertState::Recorded, format!("repeat at {}", c.severity)) };
         }
         if self.who.is_empty() {
-            return Plan { open: Some(true), ..plan(AlertState::Unsubscribed, "no route") };
+            return Plan { open: Some(true), ..Plan::keep(AlertState::Unsubscribed, "no route") };
         }
         let groups = vec![("ops".parse().unwrap(), self.fallback.clone())];
         let notifications = self.planned();
-        Plan { open: Some(true), paged: true, notifications, groups, ..plan(AlertState::Routed, "route 1") }
+        Plan { open: Some(true), paged: true, notifications, groups, ..Plan::keep(AlertState::Routed, "route 1") }
     }
 }
 

@@ -79,6 +79,18 @@ async fn a_digest_that_is_refused_takes_what_it_covers_along() {
 }
 
 #[tokio::test]
+async fn an_error_for_an_earlier_copy_says_nothing_of_the_digest() {
+    let bed = away().await;
+    let first = bed.store.show(NotificationId(1)).await.unwrap().unwrap().stanza_id;
+    let back = bed.store.returning(&jid("ann"), 9).await.unwrap();
+    let digest = bed.store.digest(&recipient("ann"), &ids(&back.held), "five", at(3)).await.unwrap().unwrap();
+    bed.store.d3_intend(&[digest], Epoch(1), at(4)).await.unwrap();
+    bed.store.dead(&first, "gone", at(5)).await.unwrap();
+    bed.store.retry(&first, at(50), "busy", at(5)).await.unwrap();
+    assert_eq!(bed.states().await[0], "sending", "the digest is on its way, and it with it");
+}
+
+#[tokio::test]
 async fn a_digest_is_not_held_but_undone() {
     let bed = away().await;
     let back = bed.store.returning(&jid("ann"), 9).await.unwrap();
@@ -137,6 +149,7 @@ async fn watches_know_their_members_and_end() {
     bed.mailed(vec![firing("a", Severity::Critical, 1)], &rules, &Lane::closed(), 1).await;
     bed.mailed(vec![firing("b", Severity::Minor, 1)], &rules, &Lane::closed(), 1).await;
     assert!(bed.store.watches(None, 10).await.unwrap().is_empty(), "nobody was decided on yet");
+    assert_eq!(bed.store.newest_watch().await.unwrap(), Some((AlertId(2), ops.clone())));
     bed.store.hold(&ids(&bed.due(&["ann", "bob"], 2).await), at(100), "offline", at(2)).await.unwrap();
     let watches = bed.store.watches(None, 10).await.unwrap();
     assert_eq!(watches.len(), 2);
@@ -210,6 +223,32 @@ async fn what_ended_while_nothing_was_held_is_forgotten() {
     assert_eq!(bed.store.returning(&jid("ann"), 0).await.unwrap().expired, 6);
     bed.store.forget_ended(&jid("ann")).await.unwrap();
     assert_eq!(bed.store.returning(&jid("ann"), 0).await.unwrap().expired, 0);
+}
+
+#[tokio::test]
+async fn what_was_never_written_is_as_before() {
+    let bed = Bed::new().await;
+    bed.fired(firing("a", Severity::Minor, 1), &["ann"], 1).await;
+    let out = bed.due(&["ann"], 1).await.remove(0).notification;
+    let unwritten = |attempts, in_doubt| Unwritten { stanza_id: out.stanza_id.clone(), attempts, in_doubt };
+    bed.store.d3_intend(&[out.id], Epoch(1), at(2)).await.unwrap();
+    bed.store.not_written(&[unwritten(1, false)]).await.unwrap();
+    let due = bed.due(&["ann"], 3).await;
+    assert_eq!((due.len(), due[0].in_doubt, &due[0].notification), (1, false, &out), "as if nothing had been");
+
+    // The next session took it up meanwhile: it is on its way.
+    bed.store.d3_intend(&[out.id], Epoch(1), at(4)).await.unwrap();
+    bed.store.in_doubt(at(5)).await.unwrap();
+    bed.store.not_written(&[unwritten(1, false)]).await.unwrap();
+    assert_eq!(bed.states().await, ["sending"], "in doubt, and due by itself");
+    bed.store.d3_intend(&[out.id], Epoch(2), at(6)).await.unwrap();
+    bed.store.not_written(&[unwritten(1, false)]).await.unwrap();
+    assert!(bed.due(&["ann"], 7).await.is_empty());
+
+    // What was in doubt before stays so.
+    bed.store.not_written(&[unwritten(2, true)]).await.unwrap();
+    let due = bed.due(&["ann"], 8).await;
+    assert_eq!((due.len(), due[0].in_doubt, due[0].notification.first_intent), (1, true, Some(at(4))));
 }
 
 #[tokio::test]

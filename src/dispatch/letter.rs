@@ -1,0 +1,66 @@
+//! The letter of a notification, as it is handed to the messenger.
+
+use jiff::Timestamp;
+
+use super::{Letter, render};
+use crate::queue::{Content, Outgoing};
+use crate::route::Router;
+
+/// Renders an alert at the moment of sending; digests and notices have their text already. A copy that may be the second one
+/// says so, whatever it carries.
+pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
+    let n = &out.notification;
+    let body = match &out.content {
+        Content::Text(text) if out.in_doubt => format!("{text}\n{}", render::sent_again(n)),
+        Content::Text(text) => text.clone(),
+        Content::Alert(record) => {
+            let lang = router.recipient(&n.jid).and_then(|r| r.lang.as_deref());
+            render::message(record, n, lang, out.in_doubt, now, text_max)
+        }
+    };
+    Letter {
+        to: n.jid.clone(),
+        stanza_id: n.stanza_id.clone(),
+        body,
+        tracked: true,
+        first_sent: n.first_intent.filter(|_| out.in_doubt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::render::tests::{alert, notification, record};
+    use super::*;
+    use crate::route::Settings;
+
+    fn nobody() -> Router {
+        let settings = Settings {
+            recipients: Vec::new(),
+            groups: Vec::new(),
+            routes: Vec::new(),
+            default_group: None,
+            operators: None,
+            repeat_after: Duration::from_secs(1),
+            key_scopes: BTreeMap::new(),
+        };
+        Router::new(&settings).unwrap()
+    }
+
+    #[test]
+    fn every_copy_that_may_be_the_second_says_so() {
+        let now: Timestamp = "2026-11-21T18:43:00Z".parse().unwrap();
+        let n = crate::model::Notification { first_intent: Some(now), ..notification() };
+        for content in [Content::Text("While you were away".into()), Content::Alert(Arc::new(record(1, alert())))] {
+            let out = |in_doubt| Outgoing { notification: n.clone(), content: content.clone(), in_doubt };
+            let first = letter(&out(false), &nobody(), 1000, now);
+            assert!(!first.body.contains("Sent again") && first.first_sent.is_none(), "{}", first.body);
+            let second = letter(&out(true), &nobody(), 1000, now);
+            assert!(second.body.contains("Sent again: the copy of 2026-11-21 18:43 UTC may have arrived."));
+            assert_eq!((second.first_sent, second.stanza_id), (Some(now), first.stanza_id));
+        }
+    }
+}
