@@ -48,7 +48,7 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         loop {
             // Registered before the look, so that a D1 in between is not missed.
             let woken = self.stored.notified();
-            if self.turn().await? {
+            if self.turn(&cancel).await? {
                 if cancel.is_cancelled() {
                     return Ok(());
                 }
@@ -63,20 +63,24 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
     }
 
     /// Parses and commits one batch; `false`: nothing was waiting.
-    async fn turn(&self) -> Result<bool, StoreError> {
+    async fn turn(&self, cancel: &CancellationToken) -> Result<bool, StoreError> {
         let ready = self.queue.ready(BATCH, BATCH_BYTES).await?;
         if ready.is_empty() {
             return Ok(false);
         }
-        let batch = self.parse(ready).await?;
-        log_ends(&batch);
-        let now = Timestamp::now();
-        let epoch = self.express.epoch();
-        let report =
-            patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*self.router, &*self.express, now))
-                .await?;
-        self.hand_over(epoch, report, now).await?;
-        self.poke.notify_one();
+        let mut batch = self.parse(ready).await?;
+        while !batch.is_empty() && !cancel.is_cancelled() {
+            let now = Timestamp::now();
+            let epoch = self.express.epoch();
+            let report =
+                patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*self.router, &*self.express, now))
+                    .await?;
+            let done = report.messages.len().clamp(1, batch.len());
+            log_ends(batch.get(..done).unwrap_or_default());
+            batch.drain(..done);
+            self.hand_over(epoch, report, now).await?;
+            self.poke.notify_one();
+        }
         Ok(true)
     }
 

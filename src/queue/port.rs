@@ -76,7 +76,8 @@ pub trait Inbox: Send + Sync {
     async fn ready(&self, limit: usize, max_bytes: u64) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// D2: alerts, conditions, routing and notifications of a batch, in one commit; each message whole or not at all.
-    /// Whatever is quarantined or unsubscribed is noted for the operators in the same commit.
+    /// Whatever is quarantined or unsubscribed is noted for the operators in the same commit. Where many are to be told it
+    /// commits only as many from the front as keep it short, at least one: the report names them.
     async fn d2_commit(
         &self,
         batch: Vec<D2Message>,

@@ -25,8 +25,11 @@ use super::stanza;
 use super::wire::Wire;
 use crate::dispatch::{Event, Letter};
 
-/// Stanzas that are gathered before they are written in one go, with one `<r/>` behind them.
+/// Stanzas that are gathered before they are written in one go.
 const BURST: usize = 64;
+/// With stream management the server is asked after so many: while it works on the second half of the window, the first is
+/// acknowledged and more is made ready.
+const ASK_AFTER: usize = 32;
 /// Answers that may wait for a server that does not read, before we stop reading as well.
 const MAX_QUEUED: usize = 1024;
 /// Time for a polite end: what is written and acknowledged, and the closing of the stream.
@@ -196,14 +199,16 @@ impl<'a> Session<'a> {
         self.unasked_letters += usize::from(letter.is_some());
         self.wire.push(stanza.clone());
         self.core.ledger.push(Sent { stanza, letter });
+        if self.managed && self.unasked >= ASK_AFTER {
+            self.ask();
+        }
     }
 
     /// Asks for an acknowledgement when there is something to acknowledge. Not before the last one came, so that single
-    /// letters do not cost an `<r/>` each under load; but at the latest after a burst.
+    /// letters do not cost an `<r/>` each under load; `send` does so where many are sent.
     fn ask_if_due(&mut self) {
-        let due = self.unasked_letters > 0 || self.unasked >= BURST;
-        let free = self.asked.is_none() || (self.managed && self.unasked >= BURST);
-        if due && free {
+        let due = self.unasked_letters > 0 || self.unasked >= ASK_AFTER;
+        if due && self.asked.is_none() {
             self.ask();
         }
     }

@@ -9,7 +9,7 @@ use super::post::Post;
 use super::scale::Scale;
 use super::support::prosody::BOT;
 use super::table::{Figure, Table, Target, median};
-use super::xmpp::{Sender, message};
+use super::xmpp::{Acked, Sender, message};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Copies that are still on their way have come by then.
@@ -19,11 +19,12 @@ const IDLE: Duration = Duration::from_secs(3);
 
 pub async fn measure(lab: &Lab, scale: &Scale, table: &mut Table) {
     let post = Post::open(lab.prosody.c2s, &lab.people, false).await;
-    let raw = raw(lab, scale, &post).await;
+    let (raw, acked) = raw(lab, scale, &post).await;
     let own = own(lab, scale, &post, table).await;
     let rate = |n| Some(Figure::PerSecond(n));
     let what = format!("fan-out to {} recipients, told to look -> last IM", scale.crowd);
     table.row(what, rate(own.rate), rate(raw), Some(Target::Share(0.7)));
+    table.row("  the same beside a raw sender that asks for acks", rate(own.rate), rate(acked), None);
     let most = Some(Target::AtMost(Figure::MiB(15.0)));
     let what = format!("resident memory, idle, 1 mailbox, {} recipients", scale.crowd);
     table.row(what, Some(Figure::MiB(own.idle)), None, most);
@@ -72,20 +73,28 @@ async fn own(lab: &Lab, scale: &Scale, post: &Post, table: &mut Table) -> Own {
     Own { rate: median(rates), idle }
 }
 
-async fn raw(lab: &Lab, scale: &Scale, post: &Post) -> f64 {
+/// Stanzas a second: as fast as they go, and with no more than a window of them unacknowledged.
+async fn raw(lab: &Lab, scale: &Scale, post: &Post) -> (f64, f64) {
     let each = |ticket| lab.people.iter().map(move |person| message(person, ticket));
     let stanzas: Vec<String> = (0..scale.fanned).flat_map(each).collect();
     let mut sender = Sender::open(lab.prosody.c2s, BOT).await;
-    let mut rates = Vec::new();
-    for round in 0..=scale.runs {
+    let mut acked = Acked::open(lab.prosody.c2s, BOT).await;
+    let mut rates = [Vec::new(), Vec::new()];
+    // The first round of each warms up.
+    for round in 0..2 * (scale.runs + 1) {
         post.clear();
         let start = Instant::now();
-        sender.send(&stanzas).await;
+        let ask = round % 2 == 1;
+        if ask {
+            acked.send(&stanzas).await
+        } else {
+            sender.send(&stanzas).await
+        }
         let last = post.many(stanzas.len(), LIMIT).await.expect("the raw stanzas came");
-        // The first round warms up.
-        if round > 0 {
-            rates.push(stanzas.len() as f64 / (last - start).as_secs_f64());
+        if round > 1 {
+            rates[usize::from(ask)].push(stanzas.len() as f64 / (last - start).as_secs_f64());
         }
     }
-    median(rates)
+    let [unasked, asked] = rates.map(median);
+    (unasked, asked)
 }

@@ -8,6 +8,7 @@ use sasl::common::{Credentials, scram::Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use xmpp_parsers::minidom::Element;
 use xmpp_parsers::sasl::{Auth, Challenge, Mechanism, Response};
@@ -108,6 +109,59 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.drain.abort();
+    }
+}
+
+/// A session that only writes, and knows what the server has taken over (XEP-0198): no more than a window is on its way.
+pub struct Acked {
+    write: OwnedWriteHalf,
+    sent: u32,
+    acked: watch::Receiver<u32>,
+    read: JoinHandle<()>,
+}
+
+/// Stanzas between two requests, and most of them on their way: as mailbell does it.
+const ASK_AFTER: usize = 32;
+const WINDOW: u32 = 128;
+
+impl Acked {
+    pub async fn open(port: u16, user: &str) -> Self {
+        let mut session = Session::open(port, user, "acked").await;
+        session.say("<enable xmlns='urn:xmpp:sm:3'/>", "<enabled ").await;
+        let Session { mut read, write, mut rest } = session;
+        let (tell, acked) = watch::channel(0);
+        let read = tokio::spawn(async move {
+            while read.read_buf(&mut rest).await.is_ok_and(|n| n > 0) {
+                while let Some(at) = find(&rest, b"<a ") {
+                    let Some(end) = find(&rest[at..], b"/>") else { break };
+                    let ack = String::from_utf8_lossy(&rest[at..at + end]).into_owned();
+                    let digits = ack.split_once("h='").map_or("", |(_, h)| h.split('\'').next().unwrap_or_default());
+                    if let Ok(h) = digits.parse() {
+                        tell.send_replace(h);
+                    }
+                    rest.drain(..at + end);
+                }
+            }
+        });
+        Self { write, sent: 0, acked, read }
+    }
+
+    /// Writes all, and waits until the server has taken all of it.
+    pub async fn send(&mut self, stanzas: &[String]) {
+        for burst in stanzas.chunks(ASK_AFTER) {
+            let burst_end = self.sent + burst.len() as u32;
+            self.acked.wait_for(|h| burst_end - h <= WINDOW).await.unwrap();
+            self.write.write_all((burst.concat() + "<r xmlns='urn:xmpp:sm:3'/>").as_bytes()).await.unwrap();
+            self.sent = burst_end;
+        }
+        let sent = self.sent;
+        self.acked.wait_for(|h| *h == sent).await.unwrap();
+    }
+}
+
+impl Drop for Acked {
+    fn drop(&mut self) {
+        self.read.abort();
     }
 }
 

@@ -14,10 +14,14 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use self::find::Found;
+use self::together::Member;
 use super::conn::{Columns, Doing, broken, code, failed, json, refused, us};
 use super::{Sqlite, notices};
 use crate::model::{Alert, AlertId, MessageId, MessageState, Planner, Scope};
 use crate::queue::{D2Message, D2Report, Express, Outgoing, StoreError, Verdict};
+
+/// So many notifications are enough for one D2: other commits wait meanwhile, and with them what is to be sent.
+const ENOUGH: usize = 256;
 
 /// What stopped a message.
 enum Fault {
@@ -72,7 +76,20 @@ struct Work<'a> {
     alert: i64,
     condition: i64,
     notification: i64,
+    /// The first of this D2.
+    first: i64,
     written: Written,
+}
+
+impl Work<'_> {
+    /// How many more notifications this D2 should write.
+    fn left(&self) -> usize {
+        ENOUGH.saturating_sub(usize::try_from(self.notification - self.first).unwrap_or(ENOUGH))
+    }
+
+    fn goes_on(&self) -> bool {
+        self.left() > 0
+    }
 }
 
 /// One alert of a message.
@@ -117,36 +134,24 @@ pub(super) async fn commit(
     let mut lease = store.writer().await?;
     let [alert, condition, notification] = begin(&mut lease.conn).await?;
     let reserved = Reserved { express, places: 0 };
-    let mut work = Work { planner, reserved, now, alert, condition, notification, written: Written::Nothing };
+    let mut work =
+        Work { planner, reserved, now, alert, condition, notification, first: notification, written: Written::Nothing };
     let mut found = find::find(&mut lease.conn, &batch).await?;
     let again = find::alike(&batch);
     let mut told = Told::default();
-    let mut rest = batch.as_slice();
-    while let [first, others @ ..] = rest {
+    while let Some(rest) = batch.get(told.report.messages.len()..).filter(|rest| !rest.is_empty() && work.goes_on()) {
         let members = together::front(planner, rest, &found, &again);
         if members.len() < 2 {
-            one(&mut lease.conn, &mut work, first, &mut found, &again, &mut told).await?;
-            rest = others;
+            if let Some(first) = rest.first() {
+                one(&mut lease.conn, &mut work, first, &mut found, &again, &mut told).await?;
+            }
             continue;
         }
-        rest = rest.get(members.len()..).unwrap_or_default();
         let new = together::new_ones(&mut lease.conn, &members).await?;
-        let members: Vec<_> = members.into_iter().zip(new).collect();
-        for run in members.chunk_by(|(_, a), (_, b)| a == b) {
-            let new = run.first().is_some_and(|(_, new)| *new);
-            let run: Vec<_> = run.iter().map(|(member, _)| member).collect();
-            let done = if new { together::commit(&mut lease.conn, &mut work, &run).await.map(Some) } else { Ok(None) };
-            match done {
-                Ok(Some(outcome)) => {
-                    told.report.messages.extend(run.iter().map(|m| (m.message.id, MessageState::Parsed)));
-                    told.take(outcome);
-                }
-                Ok(None) | Err(Fault::Message(_)) => {
-                    for member in run {
-                        one(&mut lease.conn, &mut work, member.message, &mut found, &again, &mut told).await?;
-                    }
-                }
-                Err(Fault::Store(err)) => return Err(err),
+        for run in members.chunk_by(|a, b| new.contains(&a.message.id) == new.contains(&b.message.id)) {
+            let new = run.first().is_some_and(|member| new.contains(&member.message.id));
+            if !several(&mut lease.conn, &mut work, run, new, &mut found, &again, &mut told).await? {
+                break;
             }
         }
     }
@@ -195,6 +200,41 @@ impl Told {
             *note = (note.0 + 1, text);
         }
     }
+}
+
+/// Commits messages that have nothing to do with each other: together where they are `new`. `false`: it is enough for now.
+async fn several(
+    conn: &mut SqliteConnection,
+    work: &mut Work<'_>,
+    run: &[Member<'_>],
+    new: bool,
+    found: &mut HashMap<MessageId, Found>,
+    again: &HashSet<MessageId>,
+    told: &mut Told,
+) -> Result<bool, StoreError> {
+    let mut left = run;
+    while new && !left.is_empty() {
+        if !work.goes_on() {
+            return Ok(false);
+        }
+        match together::commit(conn, work, left).await {
+            Ok((done, outcome)) => {
+                let (done, rest) = left.split_at(done);
+                told.report.messages.extend(done.iter().map(|m| (m.message.id, MessageState::Parsed)));
+                told.take(outcome);
+                left = rest;
+            }
+            Err(Fault::Message(_)) => break,
+            Err(Fault::Store(err)) => return Err(err),
+        }
+    }
+    for member in left {
+        if !work.goes_on() {
+            return Ok(false);
+        }
+        one(conn, work, member.message, found, again, told).await?;
+    }
+    Ok(true)
 }
 
 /// Commits a message by itself.

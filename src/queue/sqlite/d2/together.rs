@@ -59,7 +59,10 @@ fn only_alert(message: &D2Message) -> Option<&Alert> {
 }
 
 /// Which of them are new: neither the alert nor its condition was seen before.
-pub(super) async fn new_ones(conn: &mut SqliteConnection, members: &[Member<'_>]) -> Result<Vec<bool>, StoreError> {
+pub(super) async fn new_ones(
+    conn: &mut SqliteConnection,
+    members: &[Member<'_>],
+) -> Result<HashSet<MessageId>, StoreError> {
     let lines: Vec<_> =
         members.iter().map(|m| (&m.scope.0, &m.alert.key.0, &m.alert.id, m.alert.sent.map(us))).collect();
     let found = sqlx::query(
@@ -73,15 +76,22 @@ pub(super) async fn new_ones(conn: &mut SqliteConnection, members: &[Member<'_>]
     .fetch_all(conn)
     .await
     .doing("looking for what is known (D2)")?;
-    found.iter().map(|row| row.flag("new")).collect()
+    let mut new = HashSet::new();
+    for (row, member) in found.iter().zip(members) {
+        if row.flag("new")? {
+            new.insert(member.message.id);
+        }
+    }
+    Ok(new)
 }
 
-/// Commits messages whose alerts are all new. An error of a message's own leaves nothing of any of them.
+/// Commits messages whose alerts are all new: as many from the front as are enough for this D2, and says how many. An error
+/// of a message's own leaves nothing of any of them.
 pub(super) async fn commit(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
-    members: &[&Member<'_>],
-) -> Result<Outcome, Fault> {
+    members: &[Member<'_>],
+) -> Result<(usize, Outcome), Fault> {
     let before = (work.alert, work.condition, work.notification, work.reserved.places);
     let mut begun = false;
     let done = write(conn, work, members, &mut begun).await;
@@ -99,13 +109,20 @@ pub(super) async fn commit(
 async fn write(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
-    members: &[&Member<'_>],
+    members: &[Member<'_>],
     begun: &mut bool,
-) -> Result<Outcome, Fault> {
+) -> Result<(usize, Outcome), Fault> {
     let mut plans = Vec::with_capacity(members.len());
+    let mut room = work.left();
     for member in members {
-        plans.push(plan(work, member.message, member.alert, None, &[])?);
+        let plan = plan(work, member.message, member.alert, None, &[])?;
+        room = room.saturating_sub(plan.notifications.len());
+        plans.push(plan);
+        if room == 0 {
+            break;
+        }
     }
+    let done = plans.len();
     let recipients: HashSet<&str> =
         plans.iter().flat_map(|p| &p.notifications).map(|p| p.recipient.jid.as_str()).collect();
     let mut ways = match work.reserved.express.epoch() {
@@ -125,5 +142,5 @@ async fn write(
     }
     *begun = true;
     rows.write(conn, work, Extent::Whole).await?;
-    Ok(outcome)
+    Ok((done, outcome))
 }
