@@ -129,7 +129,8 @@ impl Sqlite {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let mut lease = self.begin().await?;
+        let mut lease = self.writer().await?;
+        let first = begin_numbered(&mut lease.conn).await?;
         let cursors: Vec<_> = batch.iter().map(|m| m.cursor.clone()).collect();
         let mut taken = HashSet::new();
         let new: Vec<&NewMessage> = unknown(&mut lease.conn, mailbox, &cursors)
@@ -142,7 +143,6 @@ impl Sqlite {
             lease.commit().await?;
             return Ok(Vec::new());
         }
-        let first = next_id(&mut lease.conn, "message").await?;
         let ids: Vec<i64> = (first..).take(new.len()).collect();
         insert(&mut lease.conn, mailbox, &ids, &new, cleared, now).await?;
         insert_raw(&mut lease.conn, &ids, &new).await?;
@@ -198,6 +198,14 @@ impl Sqlite {
         lease.keep();
         Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
+}
+
+/// Begins a transaction, and gives the next number of a message.
+async fn begin_numbered(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let sql = "BEGIN IMMEDIATE; \
+               SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'message'), 0) + 1 AS id";
+    let found = sqlx::query(sql).fetch_all(conn).await.doing("beginning (D1)")?;
+    found.first().ok_or_else(|| broken("beginning (D1): no number"))?.int("id")
 }
 
 /// The next number of a table: one writer, so that it stays the next one until the commit.

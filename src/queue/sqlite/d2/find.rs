@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::SqliteConnection;
 
+use super::rows::hex;
 use crate::model::{MessageId, MessageState};
 use crate::queue::sqlite::conn::{Columns, Doing, json, us};
 use crate::queue::{D2Message, StoreError, Verdict};
@@ -28,7 +29,7 @@ pub(super) async fn find(
         .map(|message| {
             let as_state = comes_to(message);
             let digest = message.digest.as_ref().filter(|_| as_state.is_some());
-            let body = digest.map(|d| d.body_sha256.iter().map(|b| format!("{b:02x}")).collect::<String>());
+            let body = digest.map(|d| hex(&d.body_sha256));
             let (id, date) = (digest.and_then(|d| d.message_id.as_deref()), digest.and_then(|d| d.date).map(us));
             (message.id, id, date, body, as_state.map(MessageState::as_str))
         })

@@ -4,15 +4,17 @@ mod alert;
 mod find;
 mod known;
 mod notify;
+mod rows;
+mod together;
+mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use self::find::Found;
-use super::conn::{Doing, code, failed, json, refused, us};
-use super::inbox::next_id;
+use super::conn::{Columns, Doing, broken, code, failed, json, refused, us};
 use super::{Sqlite, notices};
 use crate::model::{Alert, AlertId, MessageId, MessageState, Planner, Scope};
 use crate::queue::{D2Message, D2Report, Express, Outgoing, StoreError, Verdict};
@@ -109,40 +111,46 @@ pub(super) async fn commit(
     express: &dyn Express,
     now: Timestamp,
 ) -> Result<D2Report, StoreError> {
-    let mut report = D2Report::default();
     if batch.is_empty() {
-        return Ok(report);
+        return Ok(D2Report::default());
     }
-    let mut lease = store.begin().await?;
-    let mut work = Work {
-        planner,
-        reserved: Reserved { express, places: 0 },
-        now,
-        alert: next_id(&mut lease.conn, "alert").await?,
-        condition: next_id(&mut lease.conn, "condition").await?,
-        notification: next_id(&mut lease.conn, "notification").await?,
-        written: Written::Nothing,
-    };
+    let mut lease = store.writer().await?;
+    let [alert, condition, notification] = begin(&mut lease.conn).await?;
+    let reserved = Reserved { express, places: 0 };
+    let mut work = Work { planner, reserved, now, alert, condition, notification, written: Written::Nothing };
     let mut found = find::find(&mut lease.conn, &batch).await?;
     let again = find::alike(&batch);
-    let mut notes: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    for message in batch {
-        let id = message.id;
-        if again.contains(&id) {
-            // An earlier one of this batch may be the same mail.
-            found.extend(find::find(&mut lease.conn, std::slice::from_ref(&message)).await?);
+    let mut told = Told::default();
+    let mut rest = batch.as_slice();
+    while let [first, others @ ..] = rest {
+        let members = together::front(planner, rest, &found, &again);
+        if members.len() < 2 {
+            one(&mut lease.conn, &mut work, first, &mut found, &again, &mut told).await?;
+            rest = others;
+            continue;
         }
-        let found = found.get(&id).ok_or_else(|| refused(format!("there is no message {id}")))?;
-        let (state, outcome) = message_commit(&mut lease.conn, &mut work, message, found).await?;
-        report.messages.push((id, state));
-        report.born.extend(outcome.born);
-        report.queued += outcome.queued;
-        report.unsubscribed.extend(outcome.unsubscribed);
-        for (topic, text) in outcome.notes {
-            let note = notes.entry(topic).or_default();
-            *note = (note.0 + 1, text);
+        rest = rest.get(members.len()..).unwrap_or_default();
+        let new = together::new_ones(&mut lease.conn, &members).await?;
+        let members: Vec<_> = members.into_iter().zip(new).collect();
+        for run in members.chunk_by(|(_, a), (_, b)| a == b) {
+            let new = run.first().is_some_and(|(_, new)| *new);
+            let run: Vec<_> = run.iter().map(|(member, _)| member).collect();
+            let done = if new { together::commit(&mut lease.conn, &mut work, &run).await.map(Some) } else { Ok(None) };
+            match done {
+                Ok(Some(outcome)) => {
+                    told.report.messages.extend(run.iter().map(|m| (m.message.id, MessageState::Parsed)));
+                    told.take(outcome);
+                }
+                Ok(None) | Err(Fault::Message(_)) => {
+                    for member in run {
+                        one(&mut lease.conn, &mut work, member.message, &mut found, &again, &mut told).await?;
+                    }
+                }
+                Err(Fault::Store(err)) => return Err(err),
+            }
         }
     }
+    let Told { report, notes } = told;
     for (topic, (n, text)) in notes {
         notices::count(&mut lease.conn, &topic, &text, n).await?;
     }
@@ -154,10 +162,66 @@ pub(super) async fn commit(
     Ok(report)
 }
 
+/// Begins the transaction, and gives the next numbers of alerts, conditions and notifications.
+async fn begin(conn: &mut SqliteConnection) -> Result<[i64; 3], StoreError> {
+    let found = sqlx::query(
+        "BEGIN IMMEDIATE; \
+         SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'alert'), 0) + 1 AS alert, \
+           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'condition'), 0) + 1 AS condition, \
+           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notification'), 0) + 1 AS notification",
+    )
+    .fetch_all(conn)
+    .await
+    .doing("beginning (D2)")?;
+    let row = found.first().ok_or_else(|| broken("beginning (D2): no numbers"))?;
+    Ok([row.int("alert")?, row.int("condition")?, row.int("notification")?])
+}
+
+/// What there is to tell of the batch.
+#[derive(Default)]
+struct Told {
+    report: D2Report,
+    /// For the operators, by topic: how many, and the last text.
+    notes: BTreeMap<String, (u64, String)>,
+}
+
+impl Told {
+    fn take(&mut self, outcome: Outcome) {
+        self.report.born.extend(outcome.born);
+        self.report.queued += outcome.queued;
+        self.report.unsubscribed.extend(outcome.unsubscribed);
+        for (topic, text) in outcome.notes {
+            let note = self.notes.entry(topic).or_default();
+            *note = (note.0 + 1, text);
+        }
+    }
+}
+
+/// Commits a message by itself.
+async fn one(
+    conn: &mut SqliteConnection,
+    work: &mut Work<'_>,
+    message: &D2Message,
+    found: &mut HashMap<MessageId, Found>,
+    again: &HashSet<MessageId>,
+    told: &mut Told,
+) -> Result<(), StoreError> {
+    let id = message.id;
+    if again.contains(&id) {
+        // An earlier one of this batch may be the same mail.
+        found.extend(find::find(conn, std::slice::from_ref(message)).await?);
+    }
+    let found = found.get(&id).ok_or_else(|| refused(format!("there is no message {id}")))?;
+    let (state, outcome) = message_commit(conn, work, message, found).await?;
+    told.report.messages.push((id, state));
+    told.take(outcome);
+    Ok(())
+}
+
 async fn message_commit(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
-    message: D2Message,
+    message: &D2Message,
     found: &Found,
 ) -> Result<(MessageState, Outcome), StoreError> {
     work.written = Written::Nothing;
@@ -166,18 +230,18 @@ async fn message_commit(
         return Ok((found.state, Outcome::default()));
     }
     if let Some(same) = found.same {
-        end(conn, work, &message, MessageState::Duplicate, &format!("the same mail as message {same}")).await?;
+        end(conn, work, message, MessageState::Duplicate, &format!("the same mail as message {same}")).await?;
         return Ok((MessageState::Duplicate, Outcome::default()));
     }
     let (alerts, bad) = match &message.verdict {
-        Verdict::Ends(state, reason) => return ends(conn, work, &message, &found.mailbox, *state, reason).await,
+        Verdict::Ends(state, reason) => return ends(conn, work, message, &found.mailbox, *state, reason).await,
         Verdict::Alerts { alerts, bad } => (alerts, bad),
     };
     let reserved = work.reserved.places;
     let mut outcome = Outcome::default();
     let mut done = Ok(());
     for alert in alerts {
-        done = alert::commit(conn, work, &message, alert, &mut outcome).await;
+        done = alert::commit(conn, work, message, alert, &mut outcome).await;
         if done.is_err() {
             break;
         }
@@ -201,7 +265,7 @@ async fn message_commit(
     }
     outcome.notes.extend(quarantine(conn, message.id, &found.mailbox, &reasons).await?);
     let reason = if state == MessageState::Quarantined { reasons.join("; ") } else { String::new() };
-    end(conn, work, &message, state, &reason).await?;
+    end(conn, work, message, state, &reason).await?;
     Ok((state, outcome))
 }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
+use super::known::Known;
+use super::rows::Rows;
+use super::ways::Ways;
 use super::{Case, Fault, Outcome, Work, mine};
 use crate::model::{
-    AlertId, ConditionView, Epoch, Kind, Notification, NotificationId, NotificationState, Plan, PlannedNotification,
-    Severity, StanzaId,
+    AlertId, ConditionView, Kind, Notification, NotificationId, NotificationState, Plan, PlannedNotification, Severity,
+    StanzaId,
 };
-use crate::queue::sqlite::conn::{Columns, json, us};
+use crate::queue::sqlite::conn::{json, us};
 use crate::queue::{AlertRecord, Content, Outgoing, StoreError};
 
 /// What is still to be sent of the same conditions: ends where the plan says so; otherwise it takes the better place of the
@@ -84,73 +87,43 @@ pub(super) fn one_each(planned: &[PlannedNotification]) -> Vec<PlannedNotificati
     each
 }
 
-/// Rows to be written, as JSON.
-pub(super) struct Rows {
-    pub notifications: String,
-    pub watches: String,
-}
-
-/// Numbers the notifications, and decides which are born `sending`. `before`: the alert's conditions as they were.
-pub(super) async fn rows(
-    conn: &mut SqliteConnection,
+/// Numbers the notifications, and decides which are born `sending`.
+#[expect(clippy::too_many_arguments, reason = "everything that is known of the alert, and where it goes")]
+pub(super) fn settle(
     work: &mut Work<'_>,
+    case: &Case<'_>,
+    conditions: &[Known],
     record: &Arc<AlertRecord>,
-    before: &[ConditionView],
-    plan: &Plan,
     recipients: Vec<PlannedNotification>,
+    ways: &mut Ways,
+    rows: &mut Rows,
     outcome: &mut Outcome,
-) -> Result<Rows, Fault> {
-    let severity = record.alert.severity;
-    let free = match work.reserved.express.epoch().filter(|_| !recipients.is_empty()) {
-        Some(epoch) => Some((epoch, free_way(conn, work.now, severity, before, &recipients).await?)),
-        None => None,
-    };
-    let mut lines = Vec::with_capacity(recipients.len());
-    for (place, p) in recipients.into_iter().enumerate() {
-        let epoch = free.as_ref().and_then(|(epoch, free)| free.contains(&place).then_some(*epoch)).filter(|_| {
-            let born = p.not_before.is_none() && work.reserved.express.reserve(&p.recipient, severity, &p.delivery);
+) -> Result<(), StoreError> {
+    let severity = case.alert.severity;
+    let epoch = work.reserved.express.epoch();
+    for p in recipients {
+        let epoch = epoch.filter(|_| {
+            let born = p.not_before.is_none()
+                && ways.free(&p.recipient.jid, severity)
+                && work.reserved.express.reserve(&p.recipient, severity, &p.delivery);
             work.reserved.places += usize::from(born);
             born
         });
         let lang = p.recipient.lang.clone();
         let n = notification(work.notification, work.now, record.id, severity, p, epoch.is_some());
         work.notification += 1;
-        lines.push(line(&n, lang, epoch)?);
+        rows.notification(case, conditions, &n, lang.as_deref(), epoch)?;
         if epoch.is_some() {
-            outcome.born.push(Outgoing {
-                notification: n,
-                content: Content::Alert(Arc::clone(record)),
-                in_doubt: false,
-            });
+            let content = Content::Alert(Arc::clone(record));
+            outcome.born.push(Outgoing { notification: n, content, in_doubt: false });
         } else {
+            if n.not_before.is_none_or(|at| at <= work.now) {
+                ways.waits(&n.jid, severity);
+            }
             outcome.queued += 1;
         }
     }
-    let watches: Vec<_> = plan
-        .groups
-        .iter()
-        .map(|(group, fallback)| (group, fallback.as_ref().map(|(to, _)| to), fallback.as_ref().map(|(_, when)| when)))
-        .collect();
-    Ok(Rows { notifications: json(&lines)?, watches: json(&watches)? })
-}
-
-type Line =
-    (i64, String, String, Option<String>, String, String, String, &'static str, Option<i64>, Option<i64>, Option<i64>);
-
-fn line(n: &Notification, lang: Option<String>, epoch: Option<Epoch>) -> Result<Line, StoreError> {
-    Ok((
-        n.id.0,
-        n.recipient.to_string(),
-        n.jid.to_string(),
-        lang,
-        json(&n.groups)?,
-        json(&n.delivery)?,
-        n.stanza_id.0.clone(),
-        n.state.as_str(),
-        epoch.map(|e| e.0),
-        n.not_before.map(us),
-        n.expires.map(us),
-    ))
+    Ok(())
 }
 
 fn notification(
@@ -180,31 +153,4 @@ fn notification(
         first_intent: born.then_some(now),
         attempts: u32::from(born),
     }
-}
-
-/// Places of those recipients for whom nothing stands in the way: nothing due that is as urgent, and nothing of the same
-/// conditions that is still to be sent.
-async fn free_way(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-    severity: Severity,
-    known: &[ConditionView],
-    recipients: &[PlannedNotification],
-) -> Result<Vec<usize>, Fault> {
-    let found = sqlx::query(
-        "SELECT j.key AS place FROM json_each($1) j WHERE NOT EXISTS (SELECT 1 FROM notification n WHERE n.jid = j.value \
-           AND (n.state = 'queued' OR n.in_doubt = 1) AND n.rank <= $2 AND (n.not_before IS NULL OR n.not_before <= $3)) \
-         AND NOT EXISTS (SELECT 1 FROM notification n WHERE n.several = 1 AND (n.state = 'queued' OR n.in_doubt = 1) \
-           AND n.jid = j.value) \
-         AND NOT EXISTS (SELECT 1 FROM json_each($4) c JOIN notification n ON n.condition = c.value AND n.jid = j.value \
-           AND (n.state = 'queued' OR n.state = 'held' OR n.in_doubt = 1))",
-    )
-    .bind(json(&recipients.iter().map(|p| p.recipient.jid.as_str()).collect::<Vec<_>>())?)
-    .bind(i64::from(severity.rank()))
-    .bind(us(now))
-    .bind(json(&known.iter().map(|c| c.id.0).collect::<Vec<_>>())?)
-    .fetch_all(conn)
-    .await;
-    let found = mine(found, "looking for a free way (D2)")?;
-    Ok(found.iter().map(|row| row.count("place").map(|n| n as usize)).collect::<Result<_, _>>()?)
 }

@@ -151,7 +151,7 @@ impl Express for Lane {
 
     fn reserve(&self, _: &Recipient, _: Severity, _: &Delivery) -> bool {
         let taken = self.taken.load(Ordering::Relaxed);
-        let free = taken < self.places;
+        let free = taken - self.released.load(Ordering::Relaxed) < self.places;
         self.taken.store(taken + usize::from(free), Ordering::Relaxed);
         free
     }

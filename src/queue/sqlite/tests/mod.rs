@@ -8,3 +8,4 @@ mod inbox;
 mod model;
 mod opening;
 mod outbox;
+mod together;

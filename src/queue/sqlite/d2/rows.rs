@@ -1,0 +1,180 @@
+//! What is written of alerts: collected as rows, and written in one trip to the database, however many they are.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::known::Known;
+use super::{Case, Fault, Work, mine};
+use crate::model::{Epoch, Notification, Plan};
+use crate::queue::sqlite::conn::{json, us};
+use crate::queue::{D2Message, StoreError};
+
+/// The rows as they are bound: $1 alerts, $3 conditions, $4 notifications, $5 watches, $6 ends; $2 is now.
+macro_rules! rows {
+    () => {
+        "INSERT INTO alert (id, message, source, scope, ident, sender, format, status, severity, sent, title, body, \
+           state, reason, received, created, resolves, open_for_ms) \
+           SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
+             value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, \
+             value ->> '$[14][0]', $2, value ->> '$[14][1]', value ->> '$[14][2]' FROM jsonb_each($1); \
+         INSERT INTO condition (id, scope, key, open, severity, last_sent, last_paged, opened_by, opened_at, said_title, \
+           said_text) SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> '$[5][0]', \
+             value ->> '$[5][1]', value ->> '$[5][2]', value ->> '$[5][3]', value ->> 6, value ->> 7 \
+           FROM jsonb_each($3) WHERE true ON CONFLICT (id) DO UPDATE SET open = excluded.open, \
+             severity = excluded.severity, last_sent = excluded.last_sent, last_paged = excluded.last_paged, \
+             opened_by = excluded.opened_by, opened_at = excluded.opened_at, said_title = excluded.said_title, \
+             said_text = excluded.said_text; \
+         INSERT INTO alert_condition (alert, condition, paged) \
+           SELECT value ->> 8, value ->> 0, value ->> 9 FROM jsonb_each($3); \
+         INSERT INTO notification (id, kind, alert, condition, several, recipient, jid, lang, groups, delivery, \
+           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent) \
+           SELECT value ->> 0, 'alert', value ->> '$[11][0]', value ->> '$[11][1]', value ->> '$[11][2]', value ->> 1, \
+             value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> '$[11][3]', \
+             value ->> '$[11][4]', value ->> 8, (value ->> 8) IS NOT NULL, $2, value ->> 9, value ->> 10, \
+             CASE WHEN (value ->> 8) IS NULL THEN NULL ELSE $2 END FROM jsonb_each($4); \
+         INSERT INTO watch (alert, name, fallback, fallback_when) \
+           SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($5) WHERE true \
+           ON CONFLICT DO NOTHING"
+    };
+}
+
+macro_rules! ends {
+    () => {
+        "UPDATE message SET state = 'parsed', parsed = $2, digest_id = j.value ->> 1, digest_date = j.value ->> 2, \
+           digest_body = unhex(j.value ->> 3) FROM jsonb_each($6) j WHERE message.id = (j.value ->> 0); \
+         RELEASE message"
+    };
+}
+
+/// How the rows stand to their messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// A part of a message, inside its savepoint.
+    Part,
+    /// The last part, with the message's end.
+    Last,
+    /// Whole messages.
+    Whole,
+}
+
+impl Extent {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Part => rows!(),
+            Self::Last => concat!(rows!(), "; ", ends!()),
+            Self::Whole => concat!("SAVEPOINT message; ", rows!(), "; ", ends!()),
+        }
+    }
+}
+
+/// Rows, each as JSON.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    alerts: Vec<String>,
+    conditions: Vec<String>,
+    notifications: Vec<String>,
+    watches: Vec<String>,
+    ends: Vec<String>,
+}
+
+impl Rows {
+    /// The alert, its conditions as they are from now on, and the groups to be watched.
+    pub(super) fn alert(&mut self, case: &Case<'_>, plan: &Plan, conditions: &[Known]) -> Result<(), StoreError> {
+        let Case { message, alert, id, scope } = case;
+        let (resolves, open_for) = plan.resolves.map(|(by, open_for)| (by.0, open_for.as_millis())).unzip();
+        let open_for = open_for.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+        self.alerts.push(json(&(
+            id.0,
+            message.id.0,
+            message.source.to_string(),
+            &scope.0,
+            &alert.id,
+            &alert.sender,
+            &alert.format,
+            alert.status.as_str(),
+            alert.severity.as_str(),
+            alert.sent.map(us),
+            &alert.title,
+            json(alert)?,
+            plan.state.as_str(),
+            &plan.reason,
+            (us(message.received), resolves, open_for),
+        ))?);
+        let paged = i64::from(plan.paged || !plan.notifications.is_empty());
+        for Known { view, scope, key } in conditions {
+            let (title, text) = view.last_said.as_ref().map(|(title, text)| (title, text)).unzip();
+            let (by, at) = view.opened_by.map(|(by, at)| (by.0, us(at))).unzip();
+            let times = (us(view.last_sent), view.last_paged.map(us), by, at);
+            let open = i64::from(view.open);
+            let row = (view.id.0, scope, key, open, view.severity.as_str(), times, title, text, id.0, paged);
+            self.conditions.push(json(&row)?);
+        }
+        for (group, fallback) in &plan.groups {
+            let (to, when) = fallback.as_ref().map(|(to, when)| (to, when)).unzip();
+            self.watches.push(json(&(id.0, group, to, when))?);
+        }
+        Ok(())
+    }
+
+    /// A notification of the case; with an epoch it is born `sending`.
+    pub(super) fn notification(
+        &mut self,
+        case: &Case<'_>,
+        conditions: &[Known],
+        n: &Notification,
+        lang: Option<&str>,
+        epoch: Option<Epoch>,
+    ) -> Result<(), StoreError> {
+        let severity = case.alert.severity;
+        let condition = conditions.first().map(|c| c.view.id.0);
+        let several = i64::from(conditions.len() > 1);
+        self.notifications.push(json(&(
+            n.id.0,
+            n.recipient.as_str(),
+            n.jid.as_str(),
+            lang,
+            json(&n.groups)?,
+            json(&n.delivery)?,
+            &n.stanza_id.0,
+            n.state.as_str(),
+            epoch.map(|e| e.0),
+            n.not_before.map(us),
+            n.expires.map(us),
+            (case.id.0, condition, several, severity.as_str(), severity.rank()),
+        ))?);
+        Ok(())
+    }
+
+    /// The message ends as parsed.
+    pub(super) fn end(&mut self, message: &D2Message) -> Result<(), StoreError> {
+        let digest = message.digest.as_ref();
+        let body = digest.map(|d| hex(&d.body_sha256));
+        let (id, date) = (digest.and_then(|d| d.message_id.as_deref()), digest.and_then(|d| d.date).map(us));
+        self.ends.push(json(&(message.id.0, id, date, body))?);
+        Ok(())
+    }
+
+    /// Writes them.
+    pub(super) async fn write(self, conn: &mut SqliteConnection, work: &Work<'_>, extent: Extent) -> Result<(), Fault> {
+        let now: Timestamp = work.now;
+        let done = sqlx::query(extent.sql())
+            .bind(array(&self.alerts))
+            .bind(us(now))
+            .bind(array(&self.conditions))
+            .bind(array(&self.notifications))
+            .bind(array(&self.watches))
+            .bind(array(&self.ends))
+            .execute(conn)
+            .await;
+        mine(done, "writing alerts (D2)").map(drop)
+    }
+}
+
+fn array(rows: &[String]) -> String {
+    format!("[{}]", rows.join(","))
+}
+
+/// As `unhex` reads it.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
