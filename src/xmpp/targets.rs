@@ -26,14 +26,27 @@ pub async fn targets(settings: &Settings, limit: Duration) -> Vec<Target> {
     if !settings.servers.is_empty() {
         return settings.servers.clone();
     }
+    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
+        Ok(resolver) => Some(resolver),
+        Err(err) => {
+            tracing::debug!(%err, "no resolver for SRV records; trying the domain itself");
+            None
+        }
+    };
+    by_domain(settings, limit, resolver.as_ref()).await
+}
+
+async fn by_domain(settings: &Settings, limit: Duration, resolver: Option<&TokioResolver>) -> Vec<Target> {
     let domain = host_name(settings.jid.domain().as_str());
     let (service, port) = match settings.tls {
         TlsMode::Direct => ("_xmpps-client._tcp", 5223),
         TlsMode::StartTls | TlsMode::None => ("_xmpp-client._tcp", 5222),
     };
-    let found = match domain.parse::<std::net::IpAddr>() {
-        Ok(_) => Vec::new(),
-        Err(_) => timeout(limit, lookup(&format!("{service}.{domain}."))).await.unwrap_or_default(),
+    let found = match (resolver, domain.parse::<std::net::IpAddr>()) {
+        (Some(resolver), Err(_)) => {
+            timeout(limit, lookup(resolver, &format!("{service}.{domain}."))).await.unwrap_or_default()
+        }
+        _ => Vec::new(),
     };
     let found = order(found, |below| rand::random_range(0..=below));
     if found.is_empty() { vec![(domain, port)] } else { found }
@@ -47,14 +60,7 @@ pub fn host_name(domain: &str) -> String {
     }
 }
 
-async fn lookup(name: &str) -> Vec<Srv> {
-    let resolver = match TokioResolver::builder_tokio().and_then(|builder| builder.build()) {
-        Ok(resolver) => resolver,
-        Err(err) => {
-            tracing::debug!(%err, "no resolver for SRV records; trying the domain itself");
-            return Vec::new();
-        }
-    };
+async fn lookup(resolver: &TokioResolver, name: &str) -> Vec<Srv> {
     match resolver.srv_lookup(name).await {
         Ok(found) => found
             .answers()
@@ -121,6 +127,80 @@ mod tests {
             first_b += usize::from(order(records(), |_| chosen.take().unwrap_or(0))[0].0 == "b");
         }
         assert_eq!(first_b, 9, "nine parts of ten");
+    }
+
+    /// A name server on loopback that knows these records of the services asked for, and nothing else.
+    async fn name_server(records: &'static [(&'static str, u16, &'static str, u16)]) -> TokioResolver {
+        use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+        use hickory_resolver::net::runtime::TokioRuntimeProvider;
+        use hickory_resolver::proto::op::{Message, OpCode};
+        use hickory_resolver::proto::rr::{Record, rdata::SRV};
+
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut udp = ConnectionConfig::udp();
+        udp.port = socket.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            while let Ok((n, from)) = socket.recv_from(&mut buffer).await {
+                let asked = Message::from_vec(&buffer[..n]).unwrap();
+                let query = asked.queries[0].clone();
+                let mut answer = Message::response(asked.id, OpCode::Query);
+                for (name, priority, host, port) in records {
+                    if query.name().to_ascii() == *name {
+                        let srv = SRV::new(*priority, 0, *port, Name::from_ascii(host).unwrap());
+                        answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::SRV(srv)));
+                    }
+                }
+                answer.add_query(query);
+                socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+            }
+        });
+        let server = NameServerConfig::new("127.0.0.1".parse().unwrap(), true, vec![udp]);
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn srv_records_name_the_servers_and_without_them_the_domain_does() {
+        let resolver = name_server(&[
+            ("_xmpp-client._tcp.example.test.", 20, "b.example.test.", 5222),
+            ("_xmpp-client._tcp.example.test.", 10, "a.example.test.", 5269),
+            ("_xmpps-client._tcp.example.test.", 10, "tls.example.test.", 443),
+            ("_xmpp-client._tcp.gone.test.", 10, ".", 0),
+        ])
+        .await;
+        let found = async |jid: &str, tls| {
+            let settings = Settings { jid: jid.parse().unwrap(), tls, ..settings() };
+            let found = by_domain(&settings, Duration::from_secs(10), Some(&resolver)).await;
+            found.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>()
+        };
+        let start = TlsMode::StartTls;
+        assert_eq!(found("bot@example.test", start).await, ["a.example.test:5269", "b.example.test:5222"]);
+        assert_eq!(found("bot@example.test", TlsMode::Direct).await, ["tls.example.test:443"]);
+        assert_eq!(found("bot@other.test", start).await, ["other.test:5222"]);
+        assert_eq!(found("bot@other.test", TlsMode::Direct).await, ["other.test:5223"]);
+        assert_eq!(found("bot@gone.test", start).await, ["gone.test:5222"]);
+        assert_eq!(found("bot@127.0.0.1", start).await, ["127.0.0.1:5222"]);
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            jid: "bot@example.test".parse().unwrap(),
+            password: crate::model::Secret::new(String::new()),
+            servers: Vec::new(),
+            tls: TlsMode::StartTls,
+            allow_plaintext: false,
+            ca_file: None,
+            tls_name: None,
+            allow_plain: false,
+            show: crate::model::Show::Dnd,
+            status: String::new(),
+            resource: "mailbell".into(),
+            window: 1,
+            ping_after: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(30),
+            contacts: Vec::new(),
+        }
     }
 
     #[test]

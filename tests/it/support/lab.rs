@@ -55,10 +55,14 @@ settle = "300ms"
     }
 
     /// `[[mailbox]]` for an account of that name, over IMAP with TLS; `more` are further keys.
+    ///
+    /// The safety poll is short where a test gives none: Dovecot can miss a mail that comes while it rebuilds its index, and
+    /// then tells of it only when asked.
     pub fn imap(&self, user: &str, more: &str) -> String {
+        let poll = if more.contains("poll = ") { "" } else { "poll = \"3s\"\n" };
         format!(
             "[[mailbox]]\nname = \"{user}\"\nprotocol = \"imap\"\nserver = \"127.0.0.1:{}\"\ntls = \"direct\"\n\
-             ca_file = \"{}\"\nuser = \"{user}\"\npassword = \"pw-{user}\"\n{more}\n",
+             ca_file = \"{}\"\nuser = \"{user}\"\npassword = \"pw-{user}\"\n{poll}{more}\n",
             self.dovecot.imaps,
             self.ca.ca().display()
         )
