@@ -201,14 +201,19 @@ protocol lmtp {{
         self.files(user, folder).len()
     }
 
-    /// Gives INBOX a new UIDVALIDITY, as after a restore from a backup. Sessions on it end.
+    /// Gives INBOX a new UIDVALIDITY at the next start, as after a restore from a backup. Only while it is stopped. Waits for
+    /// the clock's next second: a UIDVALIDITY is the time in seconds, and a second one in the same second would be the same.
     pub fn reset_uidvalidity(&self, user: &str) {
-        let dir = self.maildir(user, "INBOX");
-        for entry in std::fs::read_dir(&dir).unwrap() {
+        for entry in std::fs::read_dir(self.maildir(user, "INBOX")).unwrap() {
             let entry = entry.unwrap();
             if entry.file_name().to_str().is_some_and(|name| name.starts_with("dovecot")) {
                 std::fs::remove_file(entry.path()).unwrap();
             }
+        }
+        let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let reset = second();
+        while second() == reset {
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 }
