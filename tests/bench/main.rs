@@ -30,6 +30,7 @@ use std::time::Instant;
 use lab::Lab;
 use scale::Scale;
 use table::Table;
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -40,7 +41,15 @@ fn main() -> ExitCode {
     }
     let scale = if args.iter().any(|arg| arg == "--quick") { Scale::quick() } else { Scale::full() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(measure(&scale))
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
+        tokio::select! {
+            code = measure(&scale) => code,
+            // Dropped, it stops the servers that it started.
+            _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
+            _ = terminate.recv() => ExitCode::FAILURE,
+        }
+    })
 }
 
 async fn measure(scale: &Scale) -> ExitCode {

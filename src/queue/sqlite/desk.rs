@@ -35,17 +35,17 @@ macro_rules! quarantined {
 const ACTIVE: &str = concat!(
     view!(),
     "n.id IN (SELECT s.id FROM notification s WHERE s.state IN ('queued', 'held', 'sending', 'accepted')) AND n.id > $2 \
-     AND ($3 IS NULL OR n.recipient = $3) AND ($4 IS NULL OR n.alert = $4) ORDER BY n.id LIMIT $5"
+     AND ($3 IS NULL OR n.recipient = $3) AND ($4 IS NULL OR n.alert = $4) ORDER BY n.id LIMIT $5 + 0"
 );
 const BY_ALERT: &str = concat!(
     view!(),
     "n.alert = $4 AND n.state IN (SELECT value FROM json_each($1)) AND n.id > $2 AND ($3 IS NULL OR n.recipient = $3) \
-     ORDER BY n.id LIMIT $5"
+     ORDER BY n.id LIMIT $5 + 0"
 );
 const BY_STATE: &str = concat!(
     view!(),
     "n.state IN (SELECT value FROM json_each($1)) AND n.id > $2 AND ($3 IS NULL OR n.recipient = $3) \
-     ORDER BY n.id LIMIT $5"
+     ORDER BY n.id LIMIT $5 + 0"
 );
 
 fn view(row: &SqliteRow) -> Result<NotificationView, StoreError> {
@@ -163,7 +163,7 @@ impl Desk for Sqlite {
         let limit = if limit == 0 { 100 } else { limit.min(MOST) };
         let found = sqlx::query(concat!(
             quarantined!(),
-            "m.id IN (SELECT DISTINCT q.message FROM quarantine_reason q WHERE q.message > $1 ORDER BY q.message LIMIT $2) \
+            "m.id IN (SELECT DISTINCT q.message FROM quarantine_reason q WHERE q.message > $1 ORDER BY q.message LIMIT $2 + 0) \
              ORDER BY m.id"
         ))
         .bind(after.map_or(0, |id| id.0))

@@ -14,10 +14,10 @@ use crate::queue::{Held, Returning, StoreError};
 const HELD: &str = concat!(
     "SELECT * FROM (SELECT ",
     notification_columns!(),
-    " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity = 'critical' ORDER BY n.id LIMIT $2) \
+    " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity = 'critical' ORDER BY n.id LIMIT $2 + 0) \
      UNION ALL SELECT * FROM (SELECT ",
     notification_columns!(),
-    " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity <> 'critical' ORDER BY n.id LIMIT $2)"
+    " FROM notification n WHERE n.jid = $1 AND n.state = 'held' AND n.severity <> 'critical' ORDER BY n.id LIMIT $2 + 0)"
 );
 
 pub(super) async fn held(store: &Sqlite, recipient: &BareJid) -> Result<Vec<Held>, StoreError> {

@@ -188,7 +188,7 @@ impl Sqlite {
         let mut lease = self.writer().await?;
         let done = sqlx::query(
             "DELETE FROM raw WHERE message IN (SELECT r.message FROM raw r JOIN message m ON m.id = r.message \
-             WHERE m.stored < $1 AND m.state <> 'ready' ORDER BY r.message LIMIT $2)",
+             WHERE m.stored < $1 AND m.state <> 'ready' ORDER BY r.message LIMIT $2 + 0)",
         )
         .bind(us(before))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -330,9 +330,9 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
            SELECT (SELECT min(m.mailbox) FROM message m WHERE m.state = 'ready' AND m.mailbox > box.name) \
            FROM box WHERE box.name IS NOT NULL) \
          SELECT m.id, m.size FROM box JOIN message m ON m.id IN (SELECT r.id FROM message r \
-           WHERE r.mailbox = box.name AND r.state = 'ready' ORDER BY r.id LIMIT $1) \
+           WHERE r.mailbox = box.name AND r.state = 'ready' ORDER BY r.id LIMIT $1 + 0) \
          WHERE box.name IS NOT NULL \
-         ORDER BY row_number() OVER (PARTITION BY m.mailbox ORDER BY m.id), m.id LIMIT $1",
+         ORDER BY row_number() OVER (PARTITION BY m.mailbox ORDER BY m.id), m.id LIMIT $1 + 0",
     )
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(&mut *conn)

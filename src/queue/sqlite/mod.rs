@@ -3,6 +3,7 @@
 //! * Every commit is one transaction on the writing connection. A connection on which anything failed, or whose caller went
 //!   away in the middle, is closed (which rolls back) and opened anew.
 //! * After a failure that leaves open what is on disk nothing is written any more: each later call fails as well.
+//! * A limit is written `LIMIT $1 + 0`: SQLite plans with the value of a bare parameter, and so plans anew each time.
 //! * Statements work on whole batches (`json_each`), since each one is a trip to the connection's thread.
 //!   Parameters are written `$1`, not `?1`: sqlx miscounts the latter where one query is several statements.
 //! * A notification that a digest carries (`carrier`) is queued with it and follows its way; it is never due by itself,

@@ -37,7 +37,7 @@ const DUE: &str = concat!(
     notification_columns!(),
     " FROM json_each($1) j JOIN notification n ON n.id IN (SELECT q.id FROM notification q WHERE q.jid = j.value AND ",
     is_due!(),
-    " ORDER BY q.rank, q.id LIMIT $3) ORDER BY n.rank, n.id LIMIT $4"
+    " ORDER BY q.rank, q.id LIMIT $3 + 0) ORDER BY n.rank, n.id LIMIT $4 + 0"
 );
 
 /// Steps from one recipient who has something waiting to the next, so that it costs what waits, not what there ever was.

@@ -29,7 +29,7 @@ pub(super) async fn watches(
          FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > ($1, $2) \
          AND NOT EXISTS (SELECT 1 FROM notification q WHERE q.alert = w.alert AND +q.state = 'queued' AND q.attempts = 0 \
            AND EXISTS (SELECT 1 FROM json_each(q.groups) g WHERE g.value = w.name)) \
-         ORDER BY w.alert, w.name LIMIT $3",
+         ORDER BY w.alert, w.name LIMIT $3 + 0",
     )
     .bind(alert)
     .bind(group)
