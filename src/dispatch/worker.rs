@@ -273,7 +273,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
             self.tell_of_expired(&ended).await?;
             let before = self.ago(now, self.settings.receipt_timeout);
-            patiently("end as unconfirmed", || self.queue.unconfirm(before)).await?;
+            patiently("end as unconfirmed", || self.queue.unconfirm(before, now)).await?;
         }
         self.note_ungranted().await?;
         self.send_notices(now).await?;

@@ -135,7 +135,7 @@ pub trait Outbox: Send + Sync {
     async fn d5_delivered(&self, receipts: &[Receipt], now: Timestamp) -> Result<Vec<Receipt>, StoreError>;
 
     /// Accepted before `before` and no receipt: unconfirmed. Returns how many.
-    async fn unconfirm(&self, before: Timestamp) -> Result<u64, StoreError>;
+    async fn unconfirm(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
 
     /// The notification that this stanza carries.
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError>;

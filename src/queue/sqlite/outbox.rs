@@ -133,8 +133,8 @@ impl Outbox for Sqlite {
         self.written(steps::d5_delivered(self, receipts, now).await)
     }
 
-    async fn unconfirm(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.written(steps::unconfirm(self, before).await)
+    async fn unconfirm(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.written(steps::unconfirm(self, before, now).await)
     }
 
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError> {

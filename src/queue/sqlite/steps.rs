@@ -149,13 +149,14 @@ pub(super) async fn d5_delivered(
     Ok((0i64..).zip(receipts).filter(|(place, _)| strange.contains(place)).map(|(_, r)| r.clone()).collect())
 }
 
-pub(super) async fn unconfirm(store: &Sqlite, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn unconfirm(store: &Sqlite, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
     let mut lease = store.writer().await?;
     let found = sqlx::query(
-        "UPDATE notification SET state = 'unconfirmed', ended = $1, reason = 'no receipt' \
+        "UPDATE notification SET state = 'unconfirmed', ended = $2, reason = 'no receipt' \
          WHERE state = 'accepted' AND accepted < $1 RETURNING carrier IS NULL AS own",
     )
     .bind(us(before))
+    .bind(us(now))
     .fetch_all(&mut lease.conn)
     .await
     .doing("ending what got no receipt")?;

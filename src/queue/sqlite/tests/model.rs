@@ -102,7 +102,7 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
         }
         Op::Doubt => drop(store.in_doubt(at(now)).await.unwrap()),
         Op::Expire => drop(store.expire(at(now)).await.unwrap()),
-        Op::Unconfirm => drop(store.unconfirm(at(now - 3)).await.unwrap()),
+        Op::Unconfirm => drop(store.unconfirm(at(now - 3), at(now)).await.unwrap()),
         Op::Ask { nth: n } => {
             if let Some(n) = nth(n) {
                 let _ = store.retry_now(n.id, at(now)).await;

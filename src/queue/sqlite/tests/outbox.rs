@@ -171,8 +171,8 @@ async fn no_receipt_is_unconfirmed() {
     let bed = Bed::new().await;
     bed.fired(firing("a", Severity::Major, 1), &["ann"], 1).await;
     let sent = bed.sent(&["ann"], 2).await;
-    assert_eq!(bed.store.unconfirm(at(2)).await.unwrap(), 0);
-    assert_eq!(bed.store.unconfirm(at(3)).await.unwrap(), 1);
+    assert_eq!(bed.store.unconfirm(at(2), at(9)).await.unwrap(), 0);
+    assert_eq!(bed.store.unconfirm(at(3), at(9)).await.unwrap(), 1);
     assert_eq!(bed.states().await, ["unconfirmed"]);
     let receipt = Receipt { from: jid("ann"), stanza_id: sent[0].notification.stanza_id.clone() };
     bed.store.d5_delivered(&[receipt], at(90)).await.unwrap();
