@@ -58,6 +58,8 @@ pub struct Config {
     pub dispatch: dispatch::Settings,
     /// `[parse]`.
     pub parse: parse::Limits,
+    /// `[[mapping]]`.
+    pub mappings: parse::Mappings,
     /// `[serve]`.
     pub serve: Serve,
     /// `[log]`.
@@ -212,6 +214,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         route,
         dispatch,
         parse: parse?,
+        mappings: parse::Mappings::default(),
         serve: serve?,
         log: log?,
         warnings: Vec::new(),
