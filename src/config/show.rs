@@ -8,10 +8,10 @@ use toml::Value;
 
 use super::Config;
 use super::connection::TLS;
-use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
+use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
-use crate::mailbox::{After, Protocol};
+use crate::mailbox::{After, Protocol, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
@@ -120,7 +120,11 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
         Some(poll) => out.span("poll", poll),
         None => out.text("poll", NEVER),
     }
-    out.word("watch", &WATCHES, |watch| *watch == mailbox.watch);
+    match mailbox.watch {
+        Watch::Idle => out.text("watch", "idle"),
+        Watch::Poll => out.text("watch", "poll"),
+        Watch::Noop(pause) => out.text("watch", format!("noop:{}", Span(pause))),
+    }
     if imap {
         out.span("idle_for", mailbox.idle_for);
     }

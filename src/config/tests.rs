@@ -133,7 +133,8 @@ fn shows_left_out_of_a_policy_depend_on_the_severity() {
 
 #[test]
 fn what_is_shown_loads_again_to_the_same() {
-    for config in [example(), read_text(SMALL).unwrap(), read_text(&pop3()).unwrap()] {
+    let noop = SMALL.replace("user =", "watch = \"noop:50ms\"\nuser =");
+    for config in [example(), read_text(SMALL).unwrap(), read_text(&pop3()).unwrap(), read_text(&noop).unwrap()] {
         let shown = config.to_string();
         assert!(toml::from_str::<toml::Table>(&shown).is_ok(), "{shown}");
         let again = read_text(&shown.replace("# password = (hidden)", "password = \"x\"")).unwrap();

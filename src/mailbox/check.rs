@@ -1,6 +1,7 @@
 //! Combinations of settings that cannot work.
 
-use super::{After, Protocol, Settings, Watch};
+use super::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
+use crate::model::Span;
 
 /// What cannot work in these settings, each with its fix; empty: nothing. Nothing is dialled.
 pub fn check(settings: &Settings) -> Vec<String> {
@@ -25,11 +26,23 @@ pub fn check(settings: &Settings) -> Vec<String> {
             if !settings.folder.eq_ignore_ascii_case("INBOX") {
                 fault("folder: POP3 has no folders; leave it out, or use protocol = \"imap\"");
             }
-            if settings.watch == Watch::Idle {
-                fault("watch = \"idle\": a POP3 server cannot tell of new mail; use \"poll\", or protocol = \"imap\"");
+            match settings.watch {
+                Watch::Idle => {
+                    fault(
+                        "watch = \"idle\": a POP3 server cannot tell of new mail; use \"poll\", or protocol = \"imap\"",
+                    );
+                }
+                Watch::Noop(_) => fault(
+                    "watch = \"noop:…\": a POP3 session sees no mail that came after its begin; \
+                     use \"poll\", or protocol = \"imap\"",
+                ),
+                Watch::Poll => {}
             }
         }
-        Protocol::Imap => check_folders(settings, &mut fault),
+        Protocol::Imap => {
+            check_folders(settings, &mut fault);
+            check_pace(settings, &mut fault);
+        }
     }
     if settings.user.is_empty() || unsendable(&settings.user) {
         fault("user: must not be empty, nor hold a line break or NUL, which no mail protocol can send");
@@ -44,6 +57,22 @@ pub fn check(settings: &Settings) -> Vec<String> {
         fault("timeout and idle_for: must be longer than zero");
     }
     faults
+}
+
+/// Of a server that is given by name, the address is known when it is dialled.
+fn check_pace(settings: &Settings, fault: &mut impl FnMut(&str)) {
+    let Watch::Noop(pause) = settings.watch else { return };
+    if !NOOP.contains(&pause) {
+        fault(&format!(
+            "watch: the pause between two NOOPs must be from {} to {}",
+            Span(*NOOP.start()),
+            Span(*NOOP.end())
+        ));
+    }
+    let far = settings.host.parse().is_ok_and(|address| !is_near(address));
+    if far && pause < NOOP_AFAR {
+        fault("watch: a NOOP more often than each second is for servers in a private network; write \"noop:1s\"");
+    }
 }
 
 fn check_folders(settings: &Settings, fault: &mut impl FnMut(&str)) {
@@ -73,13 +102,13 @@ fn unsendable(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::Secret;
     use crate::net::TlsMode;
     use std::time::Duration;
 
-    fn settings(protocol: Protocol) -> Settings {
+    pub(in crate::mailbox) fn settings(protocol: Protocol) -> Settings {
         Settings {
             name: "ops".parse().unwrap(),
             protocol,
@@ -112,6 +141,24 @@ mod tests {
         assert!(faults.iter().all(|fault| fault.contains("protocol = \"imap\"")), "{faults:?}");
         s.after = After::Move("Done".into());
         assert!(check(&s)[0].starts_with("after = \"move:…\": POP3 has no folders"));
+        let noop = Settings { watch: Watch::Noop(Duration::from_secs(1)), ..settings(Protocol::Pop3) };
+        assert!(check(&noop)[0].contains("protocol = \"imap\""), "{:?}", check(&noop));
+    }
+
+    #[test]
+    fn a_quick_noop_is_for_servers_nearby() {
+        let check = |host: &str, pause| {
+            let watch = Watch::Noop(Duration::from_millis(pause));
+            check(&Settings { host: host.into(), watch, ..settings(Protocol::Imap) })
+        };
+        for (host, pause) in
+            [("127.0.0.1", 10), ("fd00::1", 50), ("10.1.2.3", 999), ("192.0.2.1", 1000), ("mail.example.org", 50)]
+        {
+            assert_eq!(check(host, pause), [""; 0], "{host}");
+        }
+        assert!(check("192.0.2.1", 999)[0].contains("\"noop:1s\""), "{:?}", check("192.0.2.1", 999));
+        assert!(check("2001:db8::1", 50)[0].contains("private network"));
+        assert_eq!(check("127.0.0.1", 9), ["watch: the pause between two NOOPs must be from 10ms to 29m"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::failure::quote_login;
 use super::imap_wire::{Next, Reply, Wire};
 use super::imap_words::{folder, quoted};
 use super::port::{Failure, MailboxError, Woke};
-use super::{Settings, Watch};
+use super::{Settings, is_near};
 use crate::net::TlsMode;
 
 /// What the server can do.
@@ -52,6 +52,8 @@ pub(super) struct Session {
     pub(super) wire: Wire,
     pub(super) can: Abilities,
     pub(super) uidvalidity: u32,
+    /// Is the server in a private network?
+    pub(super) near: bool,
     /// Was there a listing in this session? Only then does its `news` tell what came since.
     pub(super) listed: bool,
     /// The server told of news and answered just now: there is no need to ask it.
@@ -64,6 +66,7 @@ impl Session {
     pub(super) async fn open(dialer: &Dialer) -> Result<Self, MailboxError> {
         let s = &dialer.settings;
         let stream = dialer.connect().await?;
+        let near = stream.peer().is_some_and(is_near);
         let max_literal = s.max_size.saturating_add(HEADERS);
         let mut wire = Wire::new(stream, dialer.place(), s.timeout, max_literal);
         // STARTTLS took the greeting, and refused PREAUTH.
@@ -74,7 +77,7 @@ impl Session {
         }
         let can = abilities(&mut wire).await?;
         let uidvalidity = select(&mut wire, &s.folder).await?;
-        Ok(Self { wire, can, uidvalidity, listed: false, caught_up: false, ensured: Vec::new() })
+        Ok(Self { wire, can, uidvalidity, near, listed: false, caught_up: false, ensured: Vec::new() })
     }
 
     /// Learns what came, unless IDLE ended with it just now; fails where the server let the session's UIDVALIDITY change
@@ -122,6 +125,29 @@ impl Session {
         }
     }
 
+    /// Waits with NOOPs (RFC 3501 §6.1.2), each so long after the reply to the one before: a slow server is asked less often.
+    pub(super) async fn noops(
+        &mut self,
+        dialer: &Dialer,
+        pause: Duration,
+        until: Option<Instant>,
+        poke: &Notify,
+    ) -> Result<Woke, MailboxError> {
+        while self.listed && !self.wire.told.news {
+            let next = Instant::now() + pause;
+            if let Some(end) = until.filter(|end| *end < next) {
+                // The look that follows asks by itself.
+                return Ok(sleep(Some(end), poke).await);
+            }
+            if sleep(Some(next), poke).await == Woke::Poked {
+                return Ok(Woke::Poked);
+            }
+            dialer.bounded(0, self.catch_up()).await?;
+            self.caught_up = self.wire.told.news;
+        }
+        Ok(Woke::Server)
+    }
+
     /// Waits for the next poll. Where there is none either, nobody would ever notice a mail.
     pub(super) async fn without_idle(&self, until: Option<Instant>, poke: &Notify) -> Result<Woke, MailboxError> {
         if until.is_none() {
@@ -162,10 +188,6 @@ impl Session {
         };
         self.wire.wait_for_ever(false);
         Ok(woke)
-    }
-
-    pub(super) fn can_idle(&self, settings: &Settings) -> bool {
-        settings.watch == Watch::Idle && self.can.idle
     }
 }
 

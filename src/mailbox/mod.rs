@@ -14,9 +14,11 @@ mod pop3;
 mod pop3_session;
 mod pop3_wire;
 mod port;
+mod watch;
 
 pub use check::check;
 pub use port::{Clearing, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark, Woke};
+pub use watch::{NOOP, NOOP_AFAR, Watch, is_near};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,15 +33,6 @@ pub enum Protocol {
     Imap,
     /// RFC 1939.
     Pop3,
-}
-
-/// How a new mail is noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
-    /// IMAP IDLE (RFC 2177) where the server has it, with `poll` as the safety poll.
-    Idle,
-    /// Every `poll`.
-    Poll,
 }
 
 /// What happens in the mailbox to a mail that is stored.

@@ -8,6 +8,7 @@ pub use dial::{DialError, dial};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,6 +23,17 @@ pub enum Stream {
     Plain(TcpStream),
     /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The address at the other end; `None` where the connection is gone already.
+    pub fn peer(&self) -> Option<IpAddr> {
+        let tcp = match self {
+            Self::Plain(s) => s,
+            Self::Tls(s) => s.get_ref().0,
+        };
+        tcp.peer_addr().ok().map(|address| address.ip())
+    }
 }
 
 impl AsyncRead for Stream {

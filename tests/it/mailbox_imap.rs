@@ -36,7 +36,7 @@ pub fn settings(protocol: Protocol, port: u16, tls: TlsMode, ca: Option<&Ca>) ->
     }
 }
 
-fn imap(dovecot: &Dovecot) -> Settings {
+pub fn imap(dovecot: &Dovecot) -> Settings {
     settings(Protocol::Imap, dovecot.imap, TlsMode::None, None)
 }
 
@@ -222,7 +222,7 @@ async fn without_move_it_copies_and_without_uidplus_it_never_expunges() {
 }
 
 /// Waits in the background; `then` runs once the wait has surely begun, which the server's log or a proxy tells.
-async fn waiting(
+pub async fn waiting(
     mailbox: &mut dyn Mailbox,
     at_most: Option<Duration>,
     poke: &Notify,

@@ -15,6 +15,7 @@ mod intake_trouble;
 mod layering;
 mod mailbox_hostile;
 mod mailbox_imap;
+mod mailbox_noop;
 mod mailbox_pop3;
 mod notices;
 mod outage;
