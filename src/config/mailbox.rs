@@ -120,33 +120,33 @@ fn watch(section: &Section<'_, '_>, protocol: Option<Protocol>, host: Option<&st
 
 /// `noop:50ms`. What a host's name stands for is seen when it is dialled.
 fn noop(item: &Item<'_, '_>, text: &str, rest: &str, host: Option<&str>) -> Option<Watch> {
-    let Some(Span(pause)) = rest.strip_prefix(':').and_then(|span| span.parse().ok()) else {
+    let Some(Span(every)) = rest.strip_prefix(':').and_then(|span| span.parse().ok()) else {
         return item.fail(
-            format!("{} names no pause between two NOOPs", quote(text)),
+            format!("{} names no interval of NOOPs", quote(text)),
             "write a whole number and a unit: ms, s, m (\"noop:50ms\")",
         );
     };
-    if !NOOP.contains(&pause) {
+    if !NOOP.contains(&every) {
         let (least, most) = (Span(*NOOP.start()), Span(*NOOP.end()));
         return item.fail(format!("{} is out of range", quote(text)), format!("write noop:{least} to noop:{most}"));
     }
     let far = host.and_then(|host| host.parse().ok()).filter(|address| !is_near(*address));
-    if let Some(address) = far.filter(|_| pause < NOOP_AFAR) {
+    if let Some(address) = far.filter(|_| every < NOOP_AFAR) {
         return item.fail(
             format!("{} is too often for {address}, which is in no private network", quote(text)),
             format!("write \"noop:{}\" or more, or \"idle\"", Span(NOOP_AFAR)),
         );
     }
-    Some(Watch::Noop(pause))
+    Some(Watch::Noop(every))
 }
 
 /// With the poll more often than the NOOP, the poll alone does it.
 fn refuse_noop_beside_poll(section: &Section<'_, '_>, watch: Watch, poll: Option<Duration>) {
-    if let (Watch::Noop(pause), Some(poll), Some(item)) = (watch, poll, section.optional("watch"))
-        && pause > poll
+    if let (Watch::Noop(every), Some(poll), Some(item)) = (watch, poll, section.optional("watch"))
+        && every > poll
     {
         item.fail::<()>(
-            format!("`noop:{}` is a longer pause than that of poll ({})", Span(pause), Span(poll)),
+            format!("`noop:{}` is less often than poll ({})", Span(every), Span(poll)),
             "shorten it, or write \"poll\"",
         );
     }

@@ -123,7 +123,7 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
     match mailbox.watch {
         Watch::Idle => out.text("watch", "idle"),
         Watch::Poll => out.text("watch", "poll"),
-        Watch::Noop(pause) => out.text("watch", format!("noop:{}", Span(pause))),
+        Watch::Noop(every) => out.text("watch", format!("noop:{}", Span(every))),
     }
     if imap {
         out.span("idle_for", mailbox.idle_for);

@@ -61,16 +61,12 @@ pub fn check(settings: &Settings) -> Vec<String> {
 
 /// Of a server that is given by name, the address is known when it is dialled.
 fn check_pace(settings: &Settings, fault: &mut impl FnMut(&str)) {
-    let Watch::Noop(pause) = settings.watch else { return };
-    if !NOOP.contains(&pause) {
-        fault(&format!(
-            "watch: the pause between two NOOPs must be from {} to {}",
-            Span(*NOOP.start()),
-            Span(*NOOP.end())
-        ));
+    let Watch::Noop(every) = settings.watch else { return };
+    if !NOOP.contains(&every) {
+        fault(&format!("watch: the interval of NOOPs must be from {} to {}", Span(*NOOP.start()), Span(*NOOP.end())));
     }
     let far = settings.host.parse().is_ok_and(|address| !is_near(address));
-    if far && pause < NOOP_AFAR {
+    if far && every < NOOP_AFAR {
         fault("watch: a NOOP more often than each second is for servers in a private network; write \"noop:1s\"");
     }
 }
@@ -147,18 +143,18 @@ pub(super) mod tests {
 
     #[test]
     fn a_quick_noop_is_for_servers_nearby() {
-        let check = |host: &str, pause| {
-            let watch = Watch::Noop(Duration::from_millis(pause));
+        let check = |host: &str, every| {
+            let watch = Watch::Noop(Duration::from_millis(every));
             check(&Settings { host: host.into(), watch, ..settings(Protocol::Imap) })
         };
-        for (host, pause) in
+        for (host, every) in
             [("127.0.0.1", 10), ("fd00::1", 50), ("10.1.2.3", 999), ("192.0.2.1", 1000), ("mail.example.org", 50)]
         {
-            assert_eq!(check(host, pause), [""; 0], "{host}");
+            assert_eq!(check(host, every), [""; 0], "{host}");
         }
         assert!(check("192.0.2.1", 999)[0].contains("\"noop:1s\""), "{:?}", check("192.0.2.1", 999));
         assert!(check("2001:db8::1", 50)[0].contains("private network"));
-        assert_eq!(check("127.0.0.1", 9), ["watch: the pause between two NOOPs must be from 10ms to 29m"]);
+        assert_eq!(check("127.0.0.1", 9), ["watch: the interval of NOOPs must be from 10ms to 29m"]);
     }
 
     #[test]

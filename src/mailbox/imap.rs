@@ -40,11 +40,11 @@ impl ImapMailbox {
         }
     }
 
-    /// The pause between two NOOPs, by where the name of the server led: a strange server is not hammered, and its mails
+    /// The time from one NOOP to the next, by where the name of the server led: a strange server is not hammered, and its mails
     /// are still noticed.
-    fn bearable(&mut self, pause: Duration, near: bool) -> Duration {
-        if near || pause >= NOOP_AFAR {
-            return pause;
+    fn bearable(&mut self, every: Duration, near: bool) -> Duration {
+        if near || every >= NOOP_AFAR {
+            return every;
         }
         if !std::mem::replace(&mut self.slowed, true) {
             tracing::warn!(
@@ -119,9 +119,9 @@ impl Mailbox for ImapMailbox {
         // Without the session of the last listing nobody can tell what came since: look again.
         let Some(mut session) = self.session.take() else { return Ok(Woke::Server) };
         let woke = match self.settings().watch {
-            Watch::Noop(pause) => {
-                let pause = self.bearable(pause, session.near);
-                session.noops(&self.dialer, pause, until, poke).await?
+            Watch::Noop(every) => {
+                let every = self.bearable(every, session.near);
+                session.noops(&self.dialer, every, until, poke).await?
             }
             Watch::Idle if session.can.idle => session.idle(self.settings().idle_for, until, poke).await?,
             Watch::Idle | Watch::Poll => session.without_idle(until, poke).await?,

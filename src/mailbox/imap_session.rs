@@ -58,6 +58,8 @@ pub(super) struct Session {
     pub(super) listed: bool,
     /// The server told of news and answered just now: there is no need to ask it.
     caught_up: bool,
+    /// When the last NOOP was sent, and how long its reply took.
+    asked: (Instant, Duration),
     /// Folders that this session made sure of.
     pub(super) ensured: Vec<String>,
 }
@@ -77,14 +79,17 @@ impl Session {
         }
         let can = abilities(&mut wire).await?;
         let uidvalidity = select(&mut wire, &s.folder).await?;
-        Ok(Self { wire, can, uidvalidity, near, listed: false, caught_up: false, ensured: Vec::new() })
+        let asked = (Instant::now(), Duration::ZERO);
+        Ok(Self { wire, can, uidvalidity, near, listed: false, caught_up: false, asked, ensured: Vec::new() })
     }
 
     /// Learns what came, unless IDLE ended with it just now; fails where the server let the session's UIDVALIDITY change
     /// under it.
     pub(super) async fn catch_up(&mut self) -> Result<(), MailboxError> {
         if !std::mem::take(&mut self.caught_up) {
+            let start = Instant::now();
             self.wire.must("NOOP", "NOOP", |_| ()).await?;
+            self.asked = (start, start.elapsed());
         }
         match self.wire.told.uidvalidity {
             Some(now) if now != self.uidvalidity => Err(self.wire.error("the folder's UIDVALIDITY changed")),
@@ -125,16 +130,17 @@ impl Session {
         }
     }
 
-    /// Waits with NOOPs (RFC 3501 §6.1.2), each so long after the reply to the one before: a slow server is asked less often.
+    /// Waits with a NOOP (RFC 3501 §6.1.2) each `every`. One that is slow to answer gets as much time to rest.
     pub(super) async fn noops(
         &mut self,
         dialer: &Dialer,
-        pause: Duration,
+        every: Duration,
         until: Option<Instant>,
         poke: &Notify,
     ) -> Result<Woke, MailboxError> {
         while self.listed && !self.wire.told.news {
-            let next = Instant::now() + pause;
+            let (asked, took) = self.asked;
+            let next = asked + every.max(took.saturating_mul(2));
             if let Some(end) = until.filter(|end| *end < next) {
                 // The look that follows asks by itself.
                 return Ok(sleep(Some(end), poke).await);

@@ -9,18 +9,18 @@ use std::time::Duration;
 pub enum Watch {
     /// IMAP IDLE (RFC 2177) where the server has it, with `poll` as the safety poll.
     Idle,
-    /// An IMAP NOOP (RFC 3501 §6.1.2) so long after the reply to the last one, with `poll` as the safety poll. Some servers
-    /// gather what they tell in IDLE (Dovecot for half a second); a NOOP is answered at once.
+    /// An IMAP NOOP (RFC 3501 §6.1.2) in this interval, with `poll` as the safety poll. Some servers gather what they tell
+    /// in IDLE (Dovecot for half a second); a NOOP is answered at once.
     Noop(Duration),
     /// Every `poll`.
     Poll,
 }
 
-/// What the pause between two NOOPs may be. The least is what a local server bears; the most keeps the session from the
+/// What the interval of NOOPs may be. The least is what a local server bears; the most keeps the session from the
 /// server's time-out, which is 30 minutes or more (RFC 3501 §5.4).
 pub const NOOP: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(29 * 60);
 
-/// The shortest pause between two NOOPs to a server beyond the local network.
+/// The shortest interval of NOOPs to a server beyond the local network.
 pub const NOOP_AFAR: Duration = Duration::from_secs(1);
 
 /// Is this address on this machine or in a private network: loopback, link-local, RFC 1918, RFC 4193? Only there a server may

@@ -140,6 +140,10 @@ protocol lmtp {{
         self.server.kill();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     pub fn log(&self) -> String {
         self.server.log()
     }
