@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::connection::{Tls, server};
 use super::item::{Item, LONG, SHORT};
+use super::login;
 use super::names::Names;
 use super::pattern;
 use super::reader::Section;
 use super::report::quote;
-use super::secret;
 use crate::intake;
 use crate::mailbox::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
 use crate::model::{MailboxName, Severity, Span};
@@ -55,7 +55,7 @@ fn connection(
         Some((host, port))
     });
     let user = section.required("user", "user = \"NAME\"").and_then(|item| item.some_text());
-    let password = secret::password(section);
+    let auth = login::read(section);
     let folder = section.value("folder").and_then(|item| item.some_text());
     let watch = watch(section, protocol, address.as_ref().map(|(host, _)| host.as_str()));
     let after = section.value("after").and_then(|item| after(&item));
@@ -82,7 +82,7 @@ fn connection(
         tls_name: tls.tls_name,
         allow_plaintext: tls.allow_plaintext?,
         user: user?.to_owned(),
-        password: password?,
+        auth: auth?,
         folder: folder?.to_owned(),
         watch: watch?,
         after: after?,

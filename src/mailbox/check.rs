@@ -1,7 +1,8 @@
 //! Combinations of settings that cannot work.
 
-use super::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
+use super::{After, Auth, NOOP, NOOP_AFAR, Protocol, Settings, TokenSource, Watch, check_token_url, is_near};
 use crate::model::Span;
+use std::path::Path;
 
 /// What cannot work in these settings, each with its fix; empty: nothing. Nothing is dialled.
 pub fn check(settings: &Settings) -> Vec<String> {
@@ -47,16 +48,38 @@ pub fn check(settings: &Settings) -> Vec<String> {
     if settings.user.is_empty() || unsendable(&settings.user) {
         fault("user: must not be empty, nor hold a line break or NUL, which no mail protocol can send");
     }
-    if settings.password.expose().is_empty() || unsendable(settings.password.expose()) {
-        fault(
-            "password: must not be empty, nor hold a line break or NUL, which no mail protocol can send; \
-             is there a stray line break at its end?",
-        );
-    }
+    check_auth(settings, &mut fault);
     if settings.timeout.is_zero() || settings.idle_for.is_zero() {
         fault("timeout and idle_for: must be longer than zero");
     }
     faults
+}
+
+fn check_auth(settings: &Settings, fault: &mut impl FnMut(&str)) {
+    match &settings.auth {
+        Auth::Password(password) if password.expose().is_empty() || unsendable(password.expose()) => fault(
+            "password: must not be empty, nor hold a line break or NUL, which no mail protocol can send; \
+             is there a stray line break at its end?",
+        ),
+        Auth::Password(_) => {}
+        // ^A ends the user's name in XOAUTH2.
+        Auth::Xoauth2(_) if settings.user.contains(char::is_control) => {
+            fault("user: must not hold control characters");
+        }
+        Auth::Xoauth2(TokenSource::Command(command)) => {
+            if !command.first().is_some_and(|program| Path::new(program).is_absolute()) {
+                fault("token_command: must name a program by its whole path");
+            }
+        }
+        Auth::Xoauth2(TokenSource::Endpoint(endpoint)) => {
+            if let Err(wrong) = check_token_url(&endpoint.token_url) {
+                fault(&format!("token_url: {wrong}"));
+            }
+            if endpoint.client_secret.is_none() && endpoint.refresh_token.is_none() {
+                fault("oauth2: needs a refresh_token, or a client_secret for the client's own login");
+            }
+        }
+    }
 }
 
 /// Of a server that is given by name, the address is known when it is dialled.
@@ -115,7 +138,7 @@ pub(super) mod tests {
             tls_name: None,
             allow_plaintext: false,
             user: "alerts".into(),
-            password: Secret::new("secret".into()),
+            auth: Auth::Password(Secret::new("secret".into())),
             folder: "INBOX".into(),
             watch: Watch::Poll,
             after: After::Keep,
@@ -161,7 +184,7 @@ pub(super) mod tests {
     fn line_breaks_in_logins_and_loops_between_folders() {
         let mut s = settings(Protocol::Imap);
         assert!(check(&s).is_empty());
-        s.password = Secret::new("secret\n".into());
+        s.auth = Auth::Password(Secret::new("secret\n".into()));
         assert!(check(&s)[0].contains("stray line break"), "{:?}", check(&s));
         let mut s = settings(Protocol::Imap);
         (s.folder, s.after, s.rejected) = ("inbox".into(), After::Move("INBOX".into()), Some("a\u{7}".into()));

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mailbell::mailbox::{self, After, Entry, Failure, Listing, Mailbox, MailboxError, Protocol, Settings, Watch, Woke};
-use mailbell::model::{Cursor, Secret};
+use mailbell::model::Cursor;
 use mailbell::net::TlsMode;
 use tokio::sync::Notify;
 
-use crate::mailbox_imap::{assert_failure, cursors, settings};
+use crate::mailbox_imap::{assert_failure, cursors, password, settings};
 use crate::support::script::{Script, Step, expect, send};
 
 pub const CAPS: &str = "IMAP4rev1 AUTH=PLAIN SASL-IR IDLE MOVE UIDPLUS";
@@ -168,7 +168,7 @@ async fn imap_login_by_login_with_literals() {
         send("{tag} OK\r\n"),
     ];
     let script = Script::start(vec![steps]).await;
-    let s = Settings { password: Secret::new("grüß".into()), ..quick(Protocol::Imap, &script) };
+    let s = Settings { auth: password("grüß"), ..quick(Protocol::Imap, &script) };
     let listing = mailbox::open(s).unwrap().list(None).await.unwrap();
     assert!(listing.entries.is_empty());
 }

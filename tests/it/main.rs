@@ -17,6 +17,7 @@ mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_noop;
 mod mailbox_pop3;
+mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
