@@ -11,6 +11,8 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::mailbox_imap::{assert_failure, mail, settings, subjects};
 use crate::support::ca::Ca;
 use crate::support::dovecot::Dovecot;
+use crate::support::lab::{Lab, OPERATORS, critical};
+use crate::support::mailbell::Mailbell;
 use crate::support::oauth::{self, CLIENT, CLIENT_SECRET, Manner, Oauth, REFRESH, SCOPE};
 
 const BOTH: [Protocol; 2] = [Protocol::Imap, Protocol::Pop3];
@@ -27,12 +29,13 @@ impl Bed {
         Self::with(ca, Oauth::start("alerts").await, "")
     }
 
+    /// Without the penalty for failed logins, which would make the next one wait.
     fn with(ca: &Ca, oauth: Oauth, extra: &str) -> Self {
         let settings = NamedTempFile::new().unwrap();
         std::fs::write(settings.path(), oauth.dovecot_settings()).unwrap();
         std::fs::set_permissions(settings.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
         let passdb = format!(
-            "auth_mechanisms = plain login xoauth2\npassdb {{\n  driver = oauth2\n  mechanisms = xoauth2\n  args = {}\n}}\n{extra}",
+            "auth_mechanisms = plain login xoauth2\nservice anvil {{\n  unix_listener anvil-auth-penalty {{\n    mode = 0\n  }}\n}}\npassdb {{\n  driver = oauth2\n  mechanisms = xoauth2\n  args = {}\n}}\n{extra}",
             settings.path().display()
         );
         let dovecot = Dovecot::start_with(ca, &[], &passdb);
@@ -323,4 +326,33 @@ async fn a_server_without_xoauth2_gets_no_token() {
     }
     let far = Settings { host: "192.0.2.1".into(), ..bed.settings(Protocol::Imap, from(bed.client())) };
     assert_failure(mailbox::open(far).unwrap().list(None).await, Failure::Permanent, "is not on this machine");
+}
+
+#[tokio::test]
+async fn a_refused_refresh_token_is_told_to_the_operators_and_a_good_one_brings_the_alerts() {
+    let lab = Lab::new(&["alice"]);
+    let bed = Bed::start(&lab.ca).await;
+    let alice = lab.online("alice").await;
+    for (protocol, port) in [("imap", bed.dovecot.imaps), ("pop3", bed.dovecot.pop3s)] {
+        bed.oauth.set(Manner { instead: Some((400, "{\"error\":\"invalid_grant\"}".into())), ..Manner::default() });
+        let mailbox = format!(
+            "[[mailbox]]\nname = \"{protocol}\"\nprotocol = \"{protocol}\"\nserver = \"127.0.0.1:{port}\"\ntls = \"direct\"\n\
+             ca_file = \"{}\"\nuser = \"alerts\"\nauth = \"xoauth2\"\npoll = \"1s\"\n[mailbox.oauth2]\ntoken_url = \"{}\"\n\
+             client_id = \"{CLIENT}\"\nrefresh_token = \"{REFRESH}\"\n",
+            lab.ca.ca().display(),
+            bed.oauth.token_url()
+        );
+        let mut mailbell = Mailbell::run(&(lab.base() + &mailbox + &lab.everybody("ops") + OPERATORS));
+        alice.gets(&format!("mailbox {protocol} cannot be read: {}: no access token", bed.oauth.token_url())).await;
+        bed.oauth.set(Manner::default());
+        // Instead of waiting for the minutes of the backoff.
+        mailbell.signal("USR1");
+        let title = format!("Over {protocol}");
+        bed.dovecot.deliver("alerts", critical(&title, &title).as_bytes());
+        alice.gets(&title).await;
+        let log = mailbell.log();
+        assert!(log.contains("the refresh token is refused: sign in again"), "{log}");
+        assert!(!log.contains(REFRESH) && !log.contains("ya29"), "{log}");
+        mailbell.stop();
+    }
 }

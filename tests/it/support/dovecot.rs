@@ -140,6 +140,7 @@ protocol lmtp {{
         self.server.kill();
     }
 
+    #[allow(dead_code)] // The bench counts its processor time.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }

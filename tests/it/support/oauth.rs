@@ -56,7 +56,6 @@ struct Books {
 /// A running endpoint.
 pub struct Oauth {
     pub port: u16,
-    user: String,
     tls: bool,
     books: Arc<Mutex<Books>>,
     task: JoinHandle<()>,
@@ -102,7 +101,7 @@ impl Oauth {
                 });
             }
         });
-        Self { port, user: user.to_owned(), tls, books, task }
+        Self { port, tls, books, task }
     }
 
     pub fn token_url(&self) -> String {
@@ -140,10 +139,6 @@ impl Oauth {
     /// Tokens that Dovecot was told to refuse so far.
     pub fn refused(&self) -> usize {
         self.books.lock().unwrap().refused
-    }
-
-    pub fn user(&self) -> &str {
-        &self.user
     }
 }
 
