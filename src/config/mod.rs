@@ -7,6 +7,7 @@
 mod connection;
 mod cross;
 mod item;
+mod login;
 mod mailbox;
 mod names;
 mod pattern;

@@ -145,6 +145,11 @@ protocol lmtp {{
         self.server.kill();
     }
 
+    #[allow(dead_code)] // The bench counts its processor time.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     pub fn log(&self) -> String {
         self.server.log()
     }

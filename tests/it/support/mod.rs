@@ -8,6 +8,7 @@ pub mod dovecot;
 pub mod lab;
 pub mod lmtp;
 pub mod mailbell;
+pub mod oauth;
 pub mod outcome;
 pub mod prosody;
 pub mod proxy;
