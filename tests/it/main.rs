@@ -23,6 +23,7 @@ mod routing;
 mod service;
 mod storage;
 mod store;
+mod storms;
 mod support;
 mod watcher;
 mod xmpp_session;
