@@ -194,9 +194,10 @@ async fn killed_in_a_storm_it_loses_no_count_and_keeps_to_the_cap() {
     alice.gets("Marker").await;
     let most = most_in_a_minute(&alice.messages());
     assert!(most <= CAP, "{most} messages in a minute, copies included");
-    for n in mailbell.notifications().await.iter().filter(|n| n.kind == "alert") {
-        assert!(["accepted", "delivered"].contains(&n.state.as_str()), "{n:?}");
-    }
+    wait_for("everything to be delivered", SOON, async || {
+        mailbell.notifications().await.iter().all(|n| n.state == "delivered").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -210,14 +211,14 @@ async fn a_storm_of_critical_alerts_does_not_keep_a_new_sender_back() {
     wait_for("the storm to be over the cap", SOON, async || {
         let waiting = mailbell.queue(&["--state", "queued", "--limit", "100"]);
         let full = |n: &&serde_json::Value| n["reason"].as_str().unwrap().starts_with("max_per_minute");
-        (waiting.iter().filter(full).count() > 1 || alice.count() > 18).then_some(())
+        (waiting.iter().filter(full).count() > 1 || alice.count() > 17).then_some(())
     })
     .await;
     lab.mail(&mail("heater", "attic", "info", "Too warm"));
     alice.gets("INFO: Too warm").await;
     let counted = told_of(&alice, 60, MINUTE, |first| first.contains(": Flood ")).await;
     assert_eq!(counted.by_severity, BTreeMap::from([("critical".to_owned(), 60)]));
-    assert!(counted.singly >= 18, "{counted:?}");
+    assert!(counted.singly >= 17, "{counted:?}");
     let digest = alice.gets("Storm: ").await;
     assert!(digest.lines().nth(1).unwrap().contains(" CRITICAL: Flood "), "the critical ones by title: {digest}");
     assert!(digest.lines().last().unwrap().contains(" more from ups-7: "), "{digest}");
