@@ -57,6 +57,8 @@ impl Config {
         out.table("[dispatch]");
         let dispatch = &self.dispatch;
         out.span("repeat_after", self.route.repeat_after);
+        out.span("group_window", dispatch.limits.group_window);
+        out.plain("max_per_minute", dispatch.limits.max_per_minute);
         out.span("receipt_timeout", dispatch.receipt_timeout);
         out.plain("max_attempts", dispatch.max_attempts);
         out.plain("digest_over", dispatch.digest_over);

@@ -25,6 +25,7 @@ mod routing;
 mod service;
 mod storage;
 mod store;
+mod storms;
 mod support;
 mod walls;
 mod watcher;

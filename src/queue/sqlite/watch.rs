@@ -141,7 +141,7 @@ async fn end_watch(
 /// Also those whom the policy skipped: an alert that must be told is not skipped for all.
 async fn force(conn: &mut SqliteConnection, alert: AlertId, group: &GroupName) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE notification SET forced = 1, state = 'queued', held_until = NULL, ended = NULL, reason = '' \
+        "UPDATE notification SET forced = 1, state = 'queued', waits = NULL, held_until = NULL, ended = NULL, reason = '' \
          WHERE alert = $1 AND (+state IN ('queued', 'held') OR (+state = 'expired' AND reason = $3)) AND carrier IS NULL \
          AND EXISTS (SELECT 1 FROM json_each(groups) g WHERE g.value = $2)",
     )
