@@ -3,6 +3,7 @@
 mod build;
 mod desk;
 mod exit;
+pub mod rehearsal;
 mod run;
 mod stop;
 mod systemd;

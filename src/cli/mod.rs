@@ -5,10 +5,12 @@ mod desk;
 pub mod parse;
 pub mod quarantine;
 pub mod queue;
+pub mod route;
 pub mod send;
 pub mod serve;
 mod smtp;
 mod table;
+pub mod test;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     Parse(parse::Args),
+    Route(route::Args),
+    Test(test::Args),
     Queue(queue::Args),
     Quarantine(quarantine::Args),
     Send(Box<send::Args>),
@@ -40,6 +44,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Parse(args) => parse::run(&args),
+        Command::Route(args) => route::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Queue(args) => desk::queue(&args),
         Command::Quarantine(args) => desk::quarantine(&args),
         Command::Send(args) => send::run(&args),

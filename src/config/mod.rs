@@ -83,6 +83,14 @@ impl Config {
         let (text, exposed) = text_of(path)?;
         read(&text, path, exposed, &env).0
     }
+
+    /// As [`load`](Self::load), but passwords and certificates are not looked at: for who only asks what would be done, and
+    /// may have no right to them.
+    pub fn load_without_secrets(path: &Path) -> Result<Self, Errors> {
+        let (text, exposed) = text_of(path)?;
+        let lines = Lines::of(&text);
+        read_with(&text, path, Reader::new(path, exposed, lines, &|_| None).blind()).0
+    }
 }
 
 /// Reads only `[store]`: what the commands at the store need, also where secrets of other tables cannot be read.
@@ -136,9 +144,11 @@ fn read(
     exposed: Option<u32>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> (Result<Config, Errors>, Keys) {
-    let lines = Lines::of(text);
-    let source::Parsed { table, mut problems } = source::parse(text, &lines);
-    let reader = Reader::new(path, exposed, lines, env);
+    read_with(text, path, Reader::new(path, exposed, Lines::of(text), env))
+}
+
+fn read_with(text: &str, path: &Path, reader: Reader<'_>) -> (Result<Config, Errors>, Keys) {
+    let source::Parsed { table, mut problems } = source::parse(text, &Lines::of(text));
     let config = table.as_ref().and_then(|table| {
         let root = Section::root(&reader, table, source::example());
         let config = compose(&root);

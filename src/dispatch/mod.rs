@@ -12,6 +12,7 @@ mod express;
 mod letter;
 mod notices;
 mod port;
+mod preview;
 mod record;
 mod returning;
 mod send;
@@ -27,5 +28,6 @@ mod text;
 
 pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};
+pub use preview::{Preview, preview};
 pub use settings::Settings;
 pub use worker::{Parts, run};

@@ -117,7 +117,7 @@ fn cut_short(due: &[Outgoing], each: usize) -> bool {
 }
 
 /// Why somebody is held for, as people read it in the queue.
-fn absence(presence: Presence) -> String {
+pub(super) fn absence(presence: Presence) -> String {
     match presence {
         Presence::Online(show) => format!("the recipient shows {}", show.as_str()),
         Presence::NotShared => "the recipient has not granted the presence subscription".to_owned(),
@@ -126,7 +126,7 @@ fn absence(presence: Presence) -> String {
 }
 
 /// End of a hold that starts now: `hold_for` counts from when the notification was committed, or the alert took effect.
-fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
+pub(super) fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     let n = &out.notification;
     let effective = match &out.content {
         Content::Alert(record) => record.alert.effective,

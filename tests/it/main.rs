@@ -21,6 +21,7 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod rehearsal;
 mod routing;
 mod service;
 mod storage;
