@@ -152,4 +152,12 @@ impl Desk for Remote {
         let raw = self.ask(Method::GET, &format!("/v1/quarantine/{id}/raw"), Vec::new()).await?;
         Ok(Some((view, raw.map(Vec::from))))
     }
+
+    async fn replay(&self, id: MessageId) -> Result<(), StoreError> {
+        let done = self.ask(Method::POST, &format!("/v1/quarantine/{id}/replay"), Vec::new()).await?;
+        done.map(drop).ok_or_else(|| StoreError {
+            what: format!("message {id} is not in quarantine"),
+            fault: StoreFault::Refused,
+        })
+    }
 }

@@ -24,10 +24,11 @@ const BODY: usize = 4096;
 struct Door {
     desk: Arc<dyn Desk>,
     poke: Arc<Notify>,
+    stored: Arc<Notify>,
 }
 
 /// The requests that the module's table lists.
-pub fn router(desk: Arc<dyn Desk>, poke: Arc<Notify>) -> Router {
+pub fn router(desk: Arc<dyn Desk>, poke: Arc<Notify>, stored: Arc<Notify>) -> Router {
     Router::new()
         .route("/v1/notifications", get(list))
         .route("/v1/notifications/{id}", get(show))
@@ -37,12 +38,13 @@ pub fn router(desk: Arc<dyn Desk>, poke: Arc<Notify>) -> Router {
         .route("/v1/quarantine", get(quarantine))
         .route("/v1/quarantine/{id}", get(quarantined))
         .route("/v1/quarantine/{id}/raw", get(raw))
+        .route("/v1/quarantine/{id}/replay", post(replay))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
         .layer(DefaultBodyLimit::max(BODY))
-        .with_state(Door { desk, poke })
+        .with_state(Door { desk, poke, stored })
 }
 
 type Answer<T> = Result<T, Problem>;
@@ -181,6 +183,13 @@ async fn kept(door: &Door, id: &str) -> Answer<(QuarantineView, Option<Vec<u8>>)
 
 async fn quarantined(State(door): State<Door>, Path(id): Path<String>) -> Answer<Json<QuarantineView>> {
     Ok(Json(kept(&door, &id).await?.0))
+}
+
+async fn replay(State(door): State<Door>, Path(id): Path<String>) -> Answer<StatusCode> {
+    let (view, _) = kept(&door, &id).await?;
+    door.desk.replay(view.id).await?;
+    door.stored.notify_one();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn raw(State(door): State<Door>, Path(id): Path<String>) -> Answer<Response> {

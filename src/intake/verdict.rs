@@ -83,7 +83,7 @@ impl Rules {
         if let Outcome::Ignored(reason) = outcome {
             return Verdict::Ends(MessageState::Ignored, reason);
         }
-        if now.duration_since(received) > self.max_age {
+        if !stored.replayed && now.duration_since(received) > self.max_age {
             return Verdict::Ends(MessageState::Stale, format!("received {received}, older than max_age"));
         }
         if let Some(size) = stored.oversize {

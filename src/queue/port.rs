@@ -295,4 +295,9 @@ pub trait Desk: Send + Sync {
 
     /// One quarantined message with its raw mail; the mail is gone after `raw_for`.
     async fn quarantined(&self, id: MessageId) -> Result<Option<(QuarantineView, Option<Vec<u8>>)>, StoreError>;
+
+    /// Takes a message out of quarantine to be parsed anew, by the rules that are in force then, whatever its age; what it
+    /// still holds that cannot be read brings it back. What was read of it the first time is not told again. Refused where
+    /// it is not in quarantine, was purged, or never fetched whole.
+    async fn replay(&self, id: MessageId) -> Result<(), StoreError>;
 }

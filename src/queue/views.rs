@@ -29,6 +29,8 @@ pub struct StoredMessage {
     pub stored: Timestamp,
     /// Its size, where that was over `max_size`.
     pub oversize: Option<u64>,
+    /// An operator had it read again, from quarantine: its age does not matter.
+    pub replayed: bool,
 }
 
 /// A message that is stored but not yet cleared from its mailbox.

@@ -25,6 +25,8 @@ CREATE TABLE message (
     parsed        INTEGER,
     cleared       INTEGER NOT NULL DEFAULT 0,
     rejected      INTEGER NOT NULL DEFAULT 0,
+    -- An operator had it read again: its age does not matter any more.
+    replayed      INTEGER NOT NULL DEFAULT 0,
     digest_id     TEXT,
     digest_date   INTEGER,
     digest_body   BLOB,

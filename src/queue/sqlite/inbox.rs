@@ -348,7 +348,7 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
         ids.push(line.int("id")?);
     }
     let found = sqlx::query(
-        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.internal_date, m.stored, m.oversize, r.bytes \
+        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.internal_date, m.stored, m.oversize, m.replayed, r.bytes \
          FROM json_each($1) j JOIN message m ON m.id = j.value JOIN raw r ON r.message = m.id ORDER BY j.key",
     )
     .bind(json(&ids)?)
