@@ -62,7 +62,7 @@ pub fn storm(folded: &Folded, lang: Option<&str>) -> String {
         others.iter().for_each(|more| merge(&mut rest, more));
         lines.push(format!("+ {} more from {} others: {}", total(&rest), others.len(), counted(&rest)));
     }
-    lines.extend(meanwhile(folded.superseded, 0));
+    lines.extend(meanwhile(folded.superseded, folded.expired));
     lines.join("\n")
 }
 
@@ -205,6 +205,7 @@ mod tests {
                 more("db\u{1b}[1m\n1", &[(Severity::Warning, 1)], 2),
             ],
             superseded: 4,
+            expired: 0,
         };
         insta::assert_snapshot!(storm(&folded, None), @r"
         Storm: 219 alerts: 4 critical, 212 warning, 3 resolved

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::budget::{Answer, Ask, Budget, Free, LONGEST_PAUSE, Limits, WINDOW};
+use super::budget::{Answer, Ask, Budget, Free, Limits, WINDOW};
 use super::letter::letter;
 use super::{Full, Letter, Messenger};
 use crate::model::{BareJid, Epoch, Kind, Notification, Presence, StanzaId};
@@ -96,7 +96,7 @@ impl ExpressLane {
 
     /// What was intended since then is of interest after a restart.
     pub(super) fn remembers_since(&self) -> Timestamp {
-        let span = SignedDuration::try_from(WINDOW.max(LONGEST_PAUSE)).unwrap_or_default();
+        let span = SignedDuration::try_from(WINDOW).unwrap_or_default();
         Timestamp::now().saturating_sub(span).unwrap_or(Timestamp::MIN)
     }
 
@@ -106,7 +106,8 @@ impl ExpressLane {
         let mut state = self.lock();
         for Intent { at, jid, kind, sender, severity, condition } in intents {
             let ago = Duration::try_from(wall.duration_since(*at)).unwrap_or_default();
-            let ask = Ask { kind: *kind, sender, severity: *severity, condition: *condition, forced: false };
+            let ask =
+                Ask { kind: *kind, sender, severity: *severity, condition: *condition, forced: false, again: false };
             state.budget.spend(jid, &ask, now.checked_sub(ago).unwrap_or(now));
         }
     }
@@ -139,7 +140,7 @@ impl Express for ExpressLane {
             return Way::Queue;
         }
         let queue::Ask { severity, sender, condition, .. } = *ask;
-        let ask = Ask { kind: Kind::Alert, sender, severity, condition, forced: false };
+        let ask = Ask { kind: Kind::Alert, sender, severity, condition, forced: false, again: false };
         let (now, wall) = (Instant::now(), Timestamp::now());
         match wait(state.budget.judge(jid, &ask, now), now, wall) {
             Some(wait) => Way::Wait(wait),
@@ -197,5 +198,5 @@ fn ask(out: &Outgoing) -> Ask<'_> {
         Content::Alert(record) => record.alert.sender.as_str(),
         Content::Text(_) => "",
     };
-    Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced }
+    Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced, again: n.attempts > 0 }
 }
