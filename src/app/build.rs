@@ -95,6 +95,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         express: lane.clone(),
         rules: Arc::new(rules),
         limits: config.parse,
+        mappings: Arc::new(config.mappings),
         stored,
         poke: poke.clone(),
     };

@@ -14,6 +14,9 @@ use crate::model::{
 };
 use crate::queue::{SKIPPED, StoreError, Watch, WatchEnd, WatchMember};
 
+/// Most of those who may not be told that the timeline names.
+const LISTED: usize = 20;
+
 pub(super) async fn watches(
     store: &Sqlite,
     after: Option<(AlertId, GroupName)>,
@@ -120,9 +123,10 @@ async fn end_watch(
     }
     match end {
         WatchEnd::Reached => Ok(()),
-        WatchEnd::Fallback { group: to, next, notifications } => {
+        WatchEnd::Fallback { group: to, next, notifications, left_out } => {
             add(conn, alert, &to, next, &notifications, now).await?;
-            let detail = format!("nobody of {group}: {to} is added");
+            let left_out: String = left_out.iter().take(LISTED).map(|who| format!("; left out {who}")).collect();
+            let detail = format!("nobody of {group}: {to} is added{left_out}");
             alert_event(conn, alert, now, "fallback", &detail).await
         }
         WatchEnd::Forced => {
