@@ -69,6 +69,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn fallback(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
         let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
         let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
+        if !self.router.has_group(group) {
+            tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
+                "the fallback group is not in the config any more; there is none");
+            let critical = watch.severity == Severity::Critical;
+            return Ok(Some(if critical { WatchEnd::Forced } else { WatchEnd::Given }));
+        }
         let (notifications, next) = self.router.fallback(&record.alert, group, now);
         Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications }))
     }

@@ -1,9 +1,11 @@
 //! What all adapters share of the network: dialling with a time limit, TLS with the system's and the operator's trust
 //! anchors, and one stream type for both.
 
+mod anchors;
 mod dial;
 mod tls;
 
+pub use anchors::Anchors;
 pub use dial::{DialError, dial};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 

@@ -19,8 +19,8 @@ pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Outbox, Queue};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView,
-    Outgoing, QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared, Unwritten, Verdict,
-    Watch, WatchEnd, WatchMember,
+    Outgoing, QuarantineView, Receipt, Removed, Returning, Room, StoredMessage, TimelineRow, Uncleared, Unwritten,
+    Verdict, Watch, WatchEnd, WatchMember,
 };
 
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -24,12 +24,14 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("mailbox", &["model", "net"]),
     ("queue", &["model"]),
     // Fallback groups are routed while the alert waits.
-    ("dispatch", &["model", "presence", "route", "queue", "dispatch::*"]),
-    ("intake", &["model", "parse", "route", "mailbox", "queue"]),
+    ("dispatch", &["model", "presence", "route", "queue", "live", "dispatch::*"]),
+    ("intake", &["model", "parse", "route", "mailbox", "queue", "live"]),
     ("probe", &["model", "queue"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
+    // What a reload replaces, for the loops that use it.
+    ("live", &[]),
     // Shared by adapters.
     ("net", &[]),
     // Adapters: their port and the model.

@@ -6,10 +6,11 @@ use sqlx::sqlite::SqliteRow;
 
 use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
-use super::{Sqlite, clock, digest, ends, notices, steps, watch};
+use super::{Sqlite, clock, digest, ends, notices, removed, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
-    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Unwritten, Watch, WatchEnd,
+    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError, Unwritten, Watch,
+    WatchEnd,
 };
 
 /// `q` can be sent at `$2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
@@ -223,6 +224,10 @@ impl Outbox for Sqlite {
 
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
         self.written(ends::expire(self, now).await)
+    }
+
+    async fn end_removed(&self, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError> {
+        self.written(removed::end(self, known, now).await)
     }
 
     async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError> {
