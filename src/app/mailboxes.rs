@@ -207,3 +207,80 @@ async fn end(leaving: &[Running]) {
     // Its task holds nothing that the next one needs.
     let _ = timeout(LOG_OUT, all_ended()).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::model::Secret;
+
+    fn known(name: &str, change: impl FnOnce(&mut MailboxConfig)) -> Known {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/good.toml");
+        let config = Config::load(file.as_ref(), |name| (name == "PASSWORD").then(|| "x".into())).unwrap();
+        let mut entry = config.mailboxes.into_iter().next().unwrap();
+        entry.mailbox.name = name.parse().unwrap();
+        change(&mut entry);
+        Known::new(entry, Anchors::of_system())
+    }
+
+    fn plan(next: Vec<Known>) -> Plan {
+        let names = ["a", "b", "c"];
+        let running = names.iter().map(|name| (name.parse().unwrap(), known(name, |_| ()))).collect();
+        Plan::new(&running, next).unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    fn changes(plan: &Plan) -> Vec<(&str, Change)> {
+        plan.changes.iter().map(|change| (change.name.as_str(), change.change)).collect()
+    }
+
+    #[test]
+    fn who_changed_signs_in_anew_and_nobody_else_does() {
+        let plan = plan(vec![
+            known("b", |_| ()),
+            known("a", |entry| entry.mailbox.password = Secret::new("new".into())),
+            known("d", |_| ()),
+        ]);
+        let expected =
+            [("b", Change::Unchanged), ("a", Change::Restarted), ("d", Change::Added), ("c", Change::Removed)];
+        assert_eq!(changes(&plan), expected);
+        let open: Vec<_> = plan.open.iter().map(|(known, _)| known.config.mailbox.name.as_str()).collect();
+        assert_eq!(open, ["a", "d"]);
+        let leave: Vec<_> = plan.leave.iter().map(MailboxName::as_str).collect();
+        assert_eq!(leave, ["a", "c"]);
+        assert!(plan.update.is_empty());
+    }
+
+    #[test]
+    fn what_is_done_with_the_mails_needs_no_other_connection() {
+        let plan = plan(vec![
+            known("a", |entry| entry.intake.senders = vec!["*@example.org".into()]),
+            known("b", |entry| entry.key_scope = crate::route::KeyScope::Mailbox),
+            known("c", |entry| entry.mailbox.after = crate::mailbox::After::Seen),
+        ]);
+        let expected = [("a", Change::Updated), ("b", Change::Updated), ("c", Change::Restarted)];
+        assert_eq!(changes(&plan), expected);
+        assert_eq!((plan.update.len(), plan.open.len()), (2, 1));
+    }
+
+    #[test]
+    fn another_ca_is_another_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let with_ca = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            known("a", |entry| {
+                entry.mailbox.tls = TlsMode::Direct;
+                entry.mailbox.ca_file = Some(path.clone());
+            })
+        };
+        let (old, same, new) = (with_ca("one"), with_ca("one"), with_ca("two"));
+        assert_eq!((old.change(&same), old.change(&new)), (Change::Unchanged, Change::Restarted));
+    }
+
+    #[test]
+    fn a_mailbox_that_cannot_work_is_told_before_anything_changes() {
+        let next = known("a", |entry| entry.mailbox.ca_file = Some("/nonexistent.pem".into()));
+        let errors = Plan::new(&BTreeMap::new(), vec![next]).err().unwrap();
+        assert!(errors[0].starts_with("mailbox a: ") && errors[0].contains("/nonexistent.pem"), "{errors:?}");
+    }
+}

@@ -19,6 +19,8 @@ mod mailbox_pop3;
 mod notices;
 mod outage;
 mod presence;
+mod reload;
+mod reload_people;
 mod routing;
 mod service;
 mod storage;

@@ -12,30 +12,29 @@ use crate::queue::{Removed, StoreError};
 /// Most recipients that the operators are told by name.
 const LISTED: usize = 10;
 
+/// What ends, by recipient; then it ends. `$1`: name and address of everybody whom the config has. The first list of states is
+/// that of the index; what is in doubt is `sending`.
+pub(super) const END: &str = "SELECT jid, recipient, count(*) AS ended, sum(severity = 'critical') AS critical FROM notification \
+       WHERE state IN ('queued', 'held', 'sending', 'accepted') AND state IN ('queued', 'held') AND kind <> 'digest' \
+       AND jid NOT IN (SELECT value ->> 1 FROM json_each($1)) GROUP BY jid, recipient ORDER BY recipient, jid; \
+     UPDATE notification SET unsaid = 0 WHERE unsaid = 1 AND jid NOT IN (SELECT value ->> 1 FROM json_each($1)); \
+     UPDATE notification SET state = 'expired', ended = $2, carrier = NULL, held_until = NULL, not_before = NULL, \
+       reason = 'recipient ' || recipient || CASE WHEN recipient IN (SELECT value ->> 0 FROM json_each($1)) \
+         THEN ' has another address in the config now' ELSE ' was removed from the config' END \
+       WHERE state IN ('queued', 'held', 'sending', 'accepted') AND state IN ('queued', 'held') \
+       AND jid NOT IN (SELECT value ->> 1 FROM json_each($1))";
+
 /// A recipient is an address: whoever got another name keeps what waits, whoever got another address does not. A digest that
 /// waits ends with what it covers.
 pub(super) async fn end(store: &Sqlite, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError> {
     let known: Vec<(&str, &str)> = known.iter().map(|who| (who.name.as_str(), who.jid.as_str())).collect();
     let mut lease = store.begin().await?;
-    // The list of states is that of the index; what is in doubt is `sending`.
-    let found = sqlx::query(
-        "SELECT jid, recipient, count(*) AS ended, sum(severity = 'critical') AS critical FROM notification \
-           WHERE state IN ('queued', 'held', 'sending', 'accepted') AND state IN ('queued', 'held') AND kind <> 'digest' \
-           AND jid NOT IN (SELECT value ->> 1 FROM json_each($1)) GROUP BY jid, recipient ORDER BY recipient, jid; \
-         UPDATE notification SET unsaid = 0 \
-           WHERE unsaid = 1 AND jid NOT IN (SELECT value ->> 1 FROM json_each($1)); \
-         UPDATE notification SET state = 'expired', ended = $2, carrier = NULL, held_until = NULL, not_before = NULL, \
-           reason = 'recipient ' || recipient || CASE \
-             WHEN recipient IN (SELECT value ->> 0 FROM json_each($1)) THEN ' has another address in the config now' \
-             ELSE ' was removed from the config' END \
-           WHERE state IN ('queued', 'held', 'sending', 'accepted') AND state IN ('queued', 'held') \
-           AND jid NOT IN (SELECT value ->> 1 FROM json_each($1))",
-    )
-    .bind(json(&known)?)
-    .bind(us(now))
-    .fetch_all(&mut lease.conn)
-    .await
-    .doing("ending what waits for removed recipients")?;
+    let found = sqlx::query(END)
+        .bind(json(&known)?)
+        .bind(us(now))
+        .fetch_all(&mut lease.conn)
+        .await
+        .doing("ending what waits for removed recipients")?;
     let removed = found
         .iter()
         .map(|row| {
