@@ -219,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn changes_that_nobody_saw_yet_become_one() {
+        use std::task::Waker;
+        let (handle, gate) = window(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(gate.poll_change(&mut cx).is_pending());
+        let password = crate::model::Secret::new("new".into());
+        let tls = crate::net::client_config(None).unwrap();
+        let credentials = Some(super::super::Credentials { password, tls });
+        handle.change(Change { contacts: vec!["a@example.test".parse().unwrap()], credentials });
+        handle.clone().change(Change { contacts: vec!["b@example.test".parse().unwrap()], credentials: None });
+        let Poll::Ready(change) = gate.poll_change(&mut cx) else { panic!("nothing changed") };
+        assert_eq!(change.contacts, ["b@example.test".parse::<crate::model::BareJid>().unwrap()]);
+        assert!(change.credentials.is_some(), "the first one's");
+        assert!(gate.poll_change(&mut cx).is_pending());
+    }
+
+    #[test]
     fn without_a_session_letters_come_back() {
         let (handle, gate) = window(2);
         gate.open();

@@ -52,6 +52,10 @@ async fn what_waits_for_a_removed_recipient_expires_and_the_operators_hear_of_cr
     let lab = Lab::new(&["alice", "bob", "carol", "dave"]);
     let alice = lab.online("alice").await;
     let all = lab.base() + &lab.imap("inbox", "");
+    let ops = |members: &[&str]| {
+        let operators = "[operators]\ngroup = \"alice\"\ndefault_group = \"ops\"\nnotice_every = \"1s\"\n";
+        group("ops", members, "") + &group("alice", &["alice"], "") + operators
+    };
     let mut mailbell = Mailbell::run(&(all.clone() + &ops(&["alice", "bob", "carol", "dave"])));
     lab.mail(&critical("1", "Critical one"));
     lab.mail(&severe("2", "minor", "Minor one"));
