@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use futures::future::join;
+use futures::future::join3;
 use tokio::time::timeout;
 
 use super::keeper::{Keeper, end_removed};
@@ -19,6 +19,8 @@ use crate::queue::{Inbox, Removed, StoreError};
 use crate::route::{KeyScope, Router};
 use crate::{dispatch, xmpp};
 
+/// Longest wait for the files: they may be on a share that hangs.
+const READ: Duration = Duration::from_secs(20);
 /// Longest wait for those who still decide by the old config.
 const IN_USE: Duration = Duration::from_secs(5);
 
@@ -36,15 +38,13 @@ impl Keeper {
             gone: self.gone.iter().map(|(name, (_, scope))| (name.clone(), *scope)).collect(),
         };
         let file = self.file.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&file, &before)).await;
-        match prepared {
-            Ok(Ok(prepared)) => Ok(Ok(self.replace(prepared).await?)),
-            Ok(Err(kept)) => Ok(Err(kept)),
-            Err(err) => Ok(Err(Kept {
-                file: self.file.display().to_string(),
-                errors: vec![format!("a fault of mailbell while it read the config: {err}")],
-            })),
-        }
+        let why = match timeout(READ, tokio::task::spawn_blocking(move || prepare(&file, &before))).await {
+            Ok(Ok(Ok(prepared))) => return Ok(Ok(self.replace(prepared).await?)),
+            Ok(Ok(Err(kept))) => return Ok(Err(kept)),
+            Ok(Err(err)) => format!("a fault of mailbell while it read the config: {err}"),
+            Err(_) => format!("the config, its secrets or CAs were not read within {} s", READ.as_secs()),
+        };
+        Ok(Err(Kept { file: self.file.display().to_string(), errors: vec![why] }))
     }
 
     /// Mails of a mailbox that is gone were all parsed: its rules are not needed any more.
@@ -88,12 +88,14 @@ impl Keeper {
         self.mailboxes.apply(plan).await;
         done.added = without(&new.route.recipients, &old.route.recipients).map(|who| who.name.clone()).collect();
         let removed: Vec<Recipient> = without(&old.route.recipients, &new.route.recipients).cloned().collect();
+        // Whoever decides by an old config may still queue something for those who are removed by the new one.
+        let earlier = self.owed.in_use.take().unwrap_or_else(|| std::future::ready(()).boxed());
+        let mut in_use = join3(earlier, dispatched, planned).map(drop).boxed();
+        let wait = if removed.is_empty() { Duration::ZERO } else { IN_USE };
+        let late = timeout(wait, &mut in_use).await.is_err();
+        self.owed.in_use = late.then_some(in_use);
         if !removed.is_empty() {
-            // Whoever decides by the old config may still queue something for them.
-            let mut in_use = join(dispatched, planned).map(drop).boxed();
-            let late = timeout(IN_USE, &mut in_use).await.is_err();
             let ended = end_removed(&self.store, &self.config).await?;
-            self.owed.in_use = late.then_some(in_use);
             self.owed.owed = late || ended.is_none();
             done.removed = removed.iter().map(|who| told(who, ended.as_deref().unwrap_or_default())).collect();
         }
@@ -140,4 +142,50 @@ pub fn dispatch_rules(config: &Config, router: Arc<Router>) -> dispatch::Rules {
 pub fn reserve(config: &Config) -> u64 {
     let turns = config.mailboxes.iter().map(|m| intake::room_for_turn(m.mailbox.max_size, m.intake.batch));
     turns.max().unwrap_or(0).max(config.store.reserve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipient(name: &str, jid: &str) -> Recipient {
+        Recipient { name: name.parse().unwrap(), jid: jid.parse().unwrap(), lang: None }
+    }
+
+    #[test]
+    fn a_recipient_is_known_by_the_address() {
+        let old = [recipient("a", "a@x.test"), recipient("b", "b@x.test"), recipient("c", "c@x.test")];
+        let new = [recipient("renamed", "a@x.test"), recipient("b", "new@x.test"), recipient("c", "c@x.test")];
+        let names = |some: &[Recipient], others: &[Recipient]| -> Vec<String> {
+            without(some, others).map(|who| who.name.to_string()).collect()
+        };
+        assert_eq!((names(&old, &new), names(&new, &old)), (vec!["b".to_owned()], vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn what_ended_is_counted_by_address() {
+        let removed = |name: &str, ended, critical| Removed {
+            recipient: name.parse().unwrap(),
+            jid: "b@x.test".parse().unwrap(),
+            ended,
+            critical,
+        };
+        // Some were queued under a name that they had before.
+        let ended = [removed("b", 2, 1), removed("bob", 3, 0)];
+        let told = told(&recipient("bob", "b@x.test"), &ended);
+        assert_eq!((told.name.as_str(), told.expired, told.critical), ("bob", 5, 1));
+    }
+
+    #[test]
+    fn mails_of_a_removed_mailbox_keep_their_rules() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/good.toml");
+        let mut config = Config::load(file.as_ref(), |name| (name == "PASSWORD").then(|| "x".into())).unwrap();
+        let name: MailboxName = "ops".parse().unwrap();
+        let gone = rules_of(&config, &name).unwrap();
+        config.mailboxes.clear();
+        let router = Arc::new(Router::new(&config.route).unwrap());
+        let with = rulebook(&config, router.clone(), &[(name.clone(), gone)].into());
+        assert!(with.mailboxes.contains_key(&name));
+        assert!(!rulebook(&config, router, &BTreeMap::new()).mailboxes.contains_key(&name));
+    }
 }

@@ -24,6 +24,9 @@ use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineVi
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same for a reload, which waits for mailboxes to be left.
+const RELOAD: Duration = Duration::from_secs(60);
+
 /// Largest answer that is taken, bytes: far over any mail that is fetched whole.
 const MOST: usize = 256 << 20;
 
@@ -51,7 +54,7 @@ impl Remote {
 
     /// Makes the service read its config again. `Err` inside: the config is bad, and the old one stays.
     pub async fn reload(&self) -> Result<Result<Reloaded, Kept>, StoreError> {
-        let (status, body) = self.send(Method::POST, "/v1/reload", Vec::new()).await?;
+        let (status, body) = self.send(Method::POST, "/v1/reload", Vec::new(), RELOAD).await?;
         let strange = |err: serde_json::Error| self.failed(&format!("an answer that is not understood: {err}"));
         match status {
             StatusCode::UNPROCESSABLE_ENTITY => {
@@ -73,7 +76,7 @@ impl Remote {
 
     /// One request; `None`: what it is about is not there (404, 410).
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
-        let (status, body) = self.send(method, path, body).await?;
+        let (status, body) = self.send(method, path, body, PATIENCE).await?;
         if status.is_success() {
             return Ok(Some(body));
         }
@@ -85,9 +88,15 @@ impl Remote {
         Err(problem.into())
     }
 
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), StoreError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), StoreError> {
         let failed = |what: &dyn std::fmt::Display| self.failed(what);
-        let answered = timeout(PATIENCE, async {
+        let answered = timeout(patience, async {
             let stream = UnixStream::connect(&self.path).await.map_err(|err| failed(&err))?;
             let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
             let (mut sender, connection) = handshake.map_err(|err| failed(&err))?;
@@ -107,7 +116,7 @@ impl Remote {
             let _ = connection.await;
             Ok::<_, StoreError>((status, body))
         });
-        answered.await.map_err(|_| failed(&"no answer in 30 s"))?
+        answered.await.map_err(|_| failed(&format!("no answer in {} s", patience.as_secs())))?
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, StoreError> {

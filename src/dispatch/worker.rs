@@ -156,7 +156,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 () = tokio::time::sleep(sleep) => {}
                 n = events.recv_many(&mut told, CLAIM) => if n == 0 { return Ok(()) },
             }
-            self.refresh();
+            self.refresh().await?;
             self.look_at_clock().await?;
             self.take(told.drain(..)).await?;
             self.round().await?;
@@ -164,14 +164,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     }
 
     /// What the config says now. After a reload the worker is poked, so that nobody waits for it to let the old one go.
-    fn refresh(&mut self) {
+    async fn refresh(&mut self) -> Result<(), StoreError> {
         let rules = self.live.get();
         if rules.is(&self.rules) {
-            return;
+            return Ok(());
         }
-        (self.router, self.settings) = (rules.router.clone(), rules.settings.clone());
-        self.ungranted.retain(|who| rules.router.recipient(who).is_some());
+        let old = std::mem::replace(&mut self.router, rules.router.clone());
+        self.settings = rules.settings.clone();
         self.rules = rules;
+        self.forget_removed(&old).await
     }
 
     /// One round: what is over ends, what is due is sent or held, and then groups without anybody reachable fall back.

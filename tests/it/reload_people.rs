@@ -158,6 +158,8 @@ async fn reloads_under_load_lose_nothing_and_repeat_nothing() {
         let pop = if odd { "max_age = \"2d\"" } else { "" };
         base + &quiet + &lab.imap("inbox", after) + &lab.pop3("pop", pop) + &ops(&["alice"])
     };
+    // Their folders are made before anybody reads them.
+    ["inbox", "pop"].iter().for_each(|user| lab.put(user, &[]));
     let mailbell = Mailbell::run(&config(0));
     let mail = |n: usize| critical(&format!("l/{n}"), &format!("Load {n:03}."));
     for n in 0..RELOADS {
