@@ -16,7 +16,7 @@ use crate::intake::{self, Disk, Shared, Watcher};
 use crate::live::{Setter, live};
 use crate::mailbox::{self, Mailbox};
 use crate::model::MailboxName;
-use crate::net::{Anchors, TlsMode};
+use crate::net::Anchors;
 use crate::queue::StoreError;
 use crate::queue::sqlite::Sqlite;
 
@@ -29,14 +29,13 @@ const LOG_OUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Known {
     pub config: MailboxConfig,
-    /// Whom its TLS trusts; `None` without TLS.
-    pub anchors: Option<Anchors>,
+    /// Whom its TLS trusts, and that of its token endpoint.
+    pub anchors: Anchors,
 }
 
 impl Known {
     pub fn new(config: MailboxConfig, system: Anchors) -> Self {
-        let tls = config.mailbox.tls != TlsMode::None;
-        let anchors = tls.then(|| system.with(config.mailbox.ca_file.as_deref()));
+        let anchors = system.with(config.mailbox.ca_file.as_deref());
         Self { config, anchors }
     }
 
@@ -237,7 +236,7 @@ mod tests {
     fn who_changed_signs_in_anew_and_nobody_else_does() {
         let plan = plan(vec![
             known("b", |_| ()),
-            known("a", |entry| entry.mailbox.password = Secret::new("new".into())),
+            known("a", |entry| entry.mailbox.auth = mailbox::Auth::Password(Secret::new("new".into()))),
             known("d", |_| ()),
         ]);
         let expected =
@@ -269,7 +268,6 @@ mod tests {
         let with_ca = |text: &str| {
             std::fs::write(&path, text).unwrap();
             known("a", |entry| {
-                entry.mailbox.tls = TlsMode::Direct;
                 entry.mailbox.ca_file = Some(path.clone());
             })
         };

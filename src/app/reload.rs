@@ -78,6 +78,7 @@ impl Keeper {
         let contacts = new.xmpp.contacts.clone();
         let settle = new.dispatch.settle;
         self.lane.tracker(|tracker| tracker.replace(contacts.clone(), settle, Instant::now()));
+        self.lane.set_limits(new.dispatch.limits);
         let dispatched = self.dispatch.replace(dispatch_rules(new, router.clone()));
         let planned = self.rulebook.replace(rulebook(new, router, &self.gone));
         self.xmpp.change(xmpp::Change { contacts, credentials });
@@ -130,7 +131,12 @@ fn rules_of(config: &Config, name: &MailboxName) -> Option<(Rules, KeyScope)> {
 pub fn rulebook(config: &Config, router: Arc<Router>, gone: &BTreeMap<MailboxName, (Rules, KeyScope)>) -> Rulebook {
     let gone = gone.iter().map(|(name, (rules, _))| (name.clone(), rules.clone()));
     let known = config.mailboxes.iter().map(|m| (m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size)));
-    Rulebook { router, mailboxes: gone.chain(known).collect(), limits: config.parse.clone() }
+    Rulebook {
+        router,
+        mailboxes: gone.chain(known).collect(),
+        limits: config.parse.clone(),
+        mappings: config.mappings.clone(),
+    }
 }
 
 /// What dispatch needs of it.

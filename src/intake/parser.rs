@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::verdict::Rules;
 use crate::live::{Current, Live};
 use crate::model::{MailboxName, MessageState};
-use crate::parse::Limits;
+use crate::parse::{Limits, Mappings};
 use crate::queue::{
     D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Unwritten, Verdict, patiently,
 };
@@ -34,6 +34,8 @@ pub struct Rulebook {
     pub mailboxes: HashMap<MailboxName, Rules>,
     /// How much of a hostile mail is looked at.
     pub limits: Limits,
+    /// How XML of other vocabularies is read.
+    pub mappings: Mappings,
 }
 
 /// What the parser is made of.
@@ -119,7 +121,8 @@ async fn parse(rules: Current<Rulebook>, ready: Vec<StoredMessage>) -> Result<Ve
         let strict = Rules::strict();
         let now = Timestamp::now();
         let of = |mailbox: &MailboxName| rules.mailboxes.get(mailbox).unwrap_or(&strict);
-        ready.iter().map(|m| of(&m.mailbox).judge(m, &rules.limits, now)).collect::<Vec<_>>()
+        let judge = |m: &StoredMessage| of(&m.mailbox).judge(m, &rules.limits, &rules.mappings, now);
+        ready.iter().map(judge).collect::<Vec<_>>()
     });
     // The parser's own panics are caught one by one; this one is a fault of ours, and restarting is the way on.
     parsed.await.map_err(|err| StoreError {

@@ -22,6 +22,7 @@ mod outbox;
 mod removed;
 mod rows;
 mod steps;
+mod storm;
 #[cfg(test)]
 mod tests;
 mod timeline;

@@ -18,7 +18,7 @@ pub(super) const END: &str = "SELECT jid, recipient, count(*) AS ended, sum(seve
        WHERE state IN ('queued', 'held', 'sending', 'accepted') AND state IN ('queued', 'held') AND kind <> 'digest' \
        AND jid NOT IN (SELECT value ->> 1 FROM json_each($1)) GROUP BY jid, recipient ORDER BY recipient, jid; \
      UPDATE notification SET unsaid = 0 WHERE unsaid = 1 AND jid NOT IN (SELECT value ->> 1 FROM json_each($1)); \
-     UPDATE notification SET state = 'expired', ended = $2, carrier = NULL, held_until = NULL, not_before = NULL, \
+     UPDATE notification SET state = 'expired', ended = $2, carrier = NULL, waits = NULL, held_until = NULL, not_before = NULL, \
        reason = 'recipient ' || recipient || CASE WHEN recipient IN (SELECT value ->> 0 FROM json_each($1)) \
          THEN ' has another address in the config now' ELSE ' was removed from the config' END \
        WHERE state IN ('queued', 'held', 'sending', 'accepted') AND state IN ('queued', 'held') \

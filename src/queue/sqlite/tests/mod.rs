@@ -9,4 +9,5 @@ mod model;
 mod opening;
 mod outbox;
 mod removed;
+mod storm;
 mod together;

@@ -107,7 +107,8 @@ async fn no_look_walks_the_whole_table() {
     let bed = Bed::new().await;
     let mut lease = bed.store.begin().await.unwrap();
     let removed = super::super::removed::END.split("; ");
-    for sql in super::super::outbox::PLANNED.into_iter().chain(removed) {
+    let planned = super::super::outbox::PLANNED.into_iter().chain(super::super::storm::PLANNED);
+    for sql in planned.chain(removed) {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let rows = sqlx::query(explain).fetch_all(&mut lease.conn).await.unwrap();
         for row in rows {
