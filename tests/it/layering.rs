@@ -59,6 +59,10 @@ const SINGLE: [(&str, &[&str]); 2] = [
         "config",
         &[
             "xmpp::Settings",
+            // The bounds of `max_per_minute` and `group_window` are the budget's.
+            "dispatch::budget::Limits",
+            "dispatch::budget::LEAST",
+            "dispatch::budget::LONGEST_PAUSE",
             "telemetry::Settings",
             "telemetry::Format",
             "telemetry::check",
