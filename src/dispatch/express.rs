@@ -8,20 +8,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::budget::{Answer, Ask, Budget, Free, Limits, WINDOW};
 use super::letter::letter;
-use super::{Full, Letter, Messenger};
+use super::{Full, Letter, Messenger, Rules};
+use crate::live::Live;
 use crate::model::{BareJid, Epoch, Kind, Notification, Presence, StanzaId};
 use crate::presence::Tracker;
 use crate::presence::policy::{Decision, decide};
 use crate::queue::{self, Content, Express, Intent, Outgoing, Place, Wait, Way};
-use crate::route::Router;
 
 /// Shared by intake (through [`Express`]) and the worker: who is reachable, how much each was
 /// sent, and how many places of the window are taken.
 pub struct ExpressLane {
     messenger: Arc<dyn Messenger>,
-    router: Arc<Router>,
-    /// Longest text of a message, in characters.
-    text_max: usize,
+    rules: Live<Rules>,
     state: Mutex<State>,
 }
 
@@ -36,15 +34,9 @@ struct State {
 
 impl ExpressLane {
     /// No session yet.
-    pub fn new(
-        messenger: Arc<dyn Messenger>,
-        tracker: Tracker,
-        router: Arc<Router>,
-        text_max: usize,
-        limits: Limits,
-    ) -> Self {
-        let state = State { tracker, budget: Budget::new(limits), epoch: None, reserved: 0 };
-        Self { messenger, router, text_max, state: Mutex::new(state) }
+    pub fn new(messenger: Arc<dyn Messenger>, tracker: Tracker, rules: Live<Rules>) -> Self {
+        let budget = Budget::new(rules.get().settings.limits);
+        Self { messenger, rules, state: Mutex::new(State { tracker, budget, epoch: None, reserved: 0 }) }
     }
 
     /// Changes or asks the tracker.
@@ -163,7 +155,9 @@ impl Express for ExpressLane {
 
     fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId> {
         let places = born.len();
-        let letters: Vec<Letter> = born.iter().map(|out| letter(out, &self.router, self.text_max, now)).collect();
+        let rules = self.rules.get();
+        let letter = |out| letter(out, &rules.router, rules.settings.text_max, now);
+        let letters: Vec<Letter> = born.iter().map(letter).collect();
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places);
         let same_session = epoch.is_some() && state.epoch == epoch;
