@@ -22,6 +22,8 @@ mod notices;
 mod outage;
 mod presence;
 mod rehearsal;
+mod reload;
+mod reload_people;
 mod routing;
 mod service;
 mod storage;

@@ -366,6 +366,7 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
                 internal_date: row.maybe_time("internal_date")?,
                 stored: row.time("stored")?,
                 oversize: row.maybe_int("oversize")?.and_then(|n| u64::try_from(n).ok()),
+                replayed: row.int("replayed")? != 0,
             })
         })
         .collect()
