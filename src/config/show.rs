@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::Config;
 use super::connection::TLS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
+use super::{Config, rules};
 use crate::mailbox::{After, Protocol};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
@@ -145,6 +145,7 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
             out.text("plain_severity", severity);
         }
     }
+    rules::show(out, &intake.rules);
 }
 
 fn recipient(out: &mut Writer, recipient: &Recipient) {
@@ -192,32 +193,32 @@ fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn quoted(text: impl Display) -> String {
+pub(super) fn quoted(text: impl Display) -> String {
     Value::String(text.to_string()).to_string()
 }
 
-fn list(values: impl IntoIterator<Item = impl Display>) -> String {
+pub(super) fn list(values: impl IntoIterator<Item = impl Display>) -> String {
     format!("[{}]", values.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
 }
 
 /// TOML, a line at a time. Writing to a text cannot fail.
 #[derive(Default)]
-struct Writer(String);
+pub(super) struct Writer(String);
 
 impl Writer {
-    fn table(&mut self, header: &str) {
+    pub(super) fn table(&mut self, header: &str) {
         let _ = write!(self.0, "\n{header}\n");
     }
 
-    fn plain(&mut self, key: &str, value: impl Display) {
+    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
         let _ = writeln!(self.0, "{key} = {value}");
     }
 
-    fn text(&mut self, key: &str, value: impl Display) {
+    pub(super) fn text(&mut self, key: &str, value: impl Display) {
         self.plain(key, quoted(value));
     }
 
-    fn some(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn some(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(key, value);
         }
@@ -231,7 +232,7 @@ impl Writer {
         self.text(key, Span(span));
     }
 
-    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+    pub(super) fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
         self.plain(key, list(values));
     }
 

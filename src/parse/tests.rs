@@ -1,5 +1,7 @@
 //! Tests of whole mails.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::model::{Audience, Format, Key, Nature, Status};
 
@@ -32,7 +34,8 @@ fn fixture(name: &str) -> Vec<u8> {
 
 fn how(plain: Plain, limits: &Limits) -> How<'_> {
     static NONE: Mappings = Mappings {};
-    How { plain, limits, mappings: &NONE }
+    static NO_RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
+    How { plain, limits, mappings: &NONE, rules: &NO_RULES }
 }
 
 /// Reads a mail with the usual limits.
