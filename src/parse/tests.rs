@@ -183,6 +183,14 @@ fn what_native_does_not_know_is_kept_and_flagged() {
 }
 
 #[test]
+fn no_sender_says_what_the_gateway_knows() {
+    let raw = native("><title>t</title><label name=\"mailbell.rule\">x</label><label name=\"mailbellows\">y</label>");
+    let alert = &alerts(raw, Plain::Quarantine).0[0];
+    assert_eq!(alert.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["mailbellows"]);
+    assert_eq!(alert.warnings, ["label mailbell.rule: names that start with mailbell. are not for senders; left out"]);
+}
+
+#[test]
 fn alerts_without_a_namespace_are_read_where_they_say_what_they_are() {
     let (found, _) = alerts(of("text/xml", "<alert><title>t</title></alert>"), Plain::Quarantine);
     assert!(found[0].warnings[0].contains("it lacks xmlns=\"urn:mailbell:alert:1\""));

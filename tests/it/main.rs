@@ -20,6 +20,7 @@ mod notices;
 mod outage;
 mod presence;
 mod routing;
+mod rules;
 mod rules_ready;
 mod service;
 mod storage;

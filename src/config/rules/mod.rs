@@ -80,20 +80,30 @@ fn agree(section: &Section<'_, '_>, placed: &[Placed<'_, '_>], may_choose: Optio
             good = false;
         }
     }
+    good & no_shadow(placed)
+}
+
+/// No rule may take what all others are for, nor what one of them is for.
+fn no_shadow(placed: &[Placed<'_, '_>]) -> bool {
     let rules: Vec<Rule> = placed.iter().map(|placed| placed.rule.clone()).collect();
-    for shadow in shadows(&rules) {
-        good &= tell_shadow(placed, &shadow);
+    let shadows = shadows(&rules);
+    // Once for all of them: a rule that takes every mail is the mistake, not those behind it.
+    let greedy = shadows.iter().find(|shadow| shadow.takes_all).map(|shadow| shadow.by);
+    if let Some((by, greedy)) = greedy.and_then(|by| Some((by, placed.get(by)?))) {
+        let behind = placed.len() - by - 1;
+        let wrong = format!("takes every mail: the rules behind it ({behind}) can never match");
+        greedy.item.error("", &wrong, "give it a condition, or move it to the end");
     }
-    good
+    let narrow: Vec<_> = shadows.iter().filter(|shadow| !shadow.takes_all).collect();
+    let fine = narrow.into_iter().fold(true, |fine, shadow| tell_shadow(placed, shadow) & fine);
+    greedy.is_none() && fine
 }
 
 /// A ready-made rule may be replaced by one of the operator's own: that is worth a word, but no error.
 fn tell_shadow(placed: &[Placed<'_, '_>], shadow: &Shadow) -> bool {
     let (Some(rule), Some(by)) = (placed.get(shadow.rule), placed.get(shadow.by)) else { return true };
-    let takes = if shadow.takes_all { "every mail" } else { "every mail that it wants" };
-    let wrong = format!("can never match: the rule {} takes {takes}", quote(by.rule.name()));
-    let replaced = matches!(&rule.item, Place::File { ready_made: true, .. }) && !shadow.takes_all;
-    if replaced && matches!(&by.item, Place::Own { .. }) {
+    let wrong = format!("can never match: the rule {} takes every mail that it wants", quote(by.rule.name()));
+    if rule.item.is_ready_made() && !by.item.is_ready_made() {
         rule.item.warn(&wrong, "this is right where it is to be replaced");
         return true;
     }
@@ -102,6 +112,10 @@ fn tell_shadow(placed: &[Placed<'_, '_>], shadow: &Shadow) -> bool {
 }
 
 impl Place<'_, '_> {
+    fn is_ready_made(&self) -> bool {
+        matches!(self, Self::File { ready_made: true, .. })
+    }
+
     fn error(&self, key: &str, wrong: &str, mend: &str) {
         match self {
             Self::Own { reader, line, label } => {

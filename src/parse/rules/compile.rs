@@ -106,7 +106,7 @@ impl Compiler {
         let expression = match syntax::read(text, against) {
             Ok(expression) => expression,
             Err(why) => {
-                let mend = "write an expression of the Rust regex syntax; in TOML in single quotes";
+                let mend = "write an expression of the Rust regex syntax, in single quotes";
                 self.fault(key, format!("`{}`: {why}", shown(text)), mend);
                 return None;
             }

@@ -271,10 +271,7 @@ fn rules_that_leave_nothing_to_a_later_one_are_found() {
     assert_eq!(shadowed(vec![all.clone(), on_ups()]), [(1, 0, true)]);
     assert_eq!(shadowed(vec![on_ups(), all.clone()]), []);
     assert_eq!(shadowed(vec![subject(".*"), all.clone()]), [(1, 0, true)]);
-    assert_eq!(
-        shadowed(vec![subject("UPS"), subject("^UPS 7 (?<x>.+)")]),
-        [(1, 0, false)]
-    );
+    assert_eq!(shadowed(vec![subject("UPS"), subject("^UPS 7 (?<x>.+)")]), [(1, 0, false)]);
     assert_eq!(shadowed(vec![subject("PDU"), on_ups()]), []);
     // One condition more takes less.
     assert_eq!(shadowed(vec![RuleSettings { body: texts(&["x"]), ..on_ups() }, on_ups()]), []);
@@ -282,7 +279,8 @@ fn rules_that_leave_nothing_to_a_later_one_are_found() {
     // A text without a line, or without the field, is left.
     let lines = |text: &str| RuleSettings { each_line: Some(text.into()), ..named("l") };
     assert_eq!(shadowed(vec![lines("."), all.clone()]), []);
-    assert_eq!(shadowed(vec![lines("E"), lines("^E (?<x>.)")]), []);
+    assert_eq!(shadowed(vec![lines("E"), lines("^E (?<x>.)")]), [(1, 0, false)]);
+    assert_eq!(shadowed(vec![lines("^E x"), lines("^E (?<x>.)")]), []);
     assert_eq!(shadowed(vec![lines("^E"), lines("^E (?<x>.)")]), [(1, 0, false)]);
     let header = |name: &str, text: &str| RuleSettings { header: vec![(name.into(), texts(&[text]))], ..named("h") };
     assert_eq!(shadowed(vec![header("X-A", ""), all]), []);
