@@ -143,6 +143,48 @@ fn what_is_shown_loads_again_to_the_same() {
     }
 }
 
+#[test]
+fn rules_that_are_shown_load_again_to_the_same() {
+    let rule = r#"
+        [[mailbox.rule]]
+        name = "all"
+        from = "ups"
+        subject = ['^(?<ups>\\S+)', "'\""]
+        header = { "X-Odd Name" = "a", X-Site = ["(?<site>.)", "b"] }
+        body = 'x'
+        find = '(?<minutes>[0-9]+)'
+        each_line = '^(?<state>on|off)'
+        key = "{ups} \u00e9"
+        status = { from = "{state}", map = { on = "firing", off = "resolved" } }
+        severity = { from = "{minutes}", map = { "1" = "critical" }, default = "info" }
+        title = "{line}"
+        text = "{body}"
+        group = "ops"
+        link = "https://x/{ups}"
+        sent = "{minutes}"
+        pairs = "{line}"
+        labels = { "a.b" = "{pair.x|y}" }
+        [[mailbox.rule]]
+        name = "noise"
+        subject = "noise"
+        ignore = "it is \"noise\""
+        [[mailbox.rule]]
+        name = "short"
+        subject = "short"
+        status = "update"
+        severity = "major"
+    "#;
+    let keys = "user = \"alerts\"\nsender_may_choose_group = true\nrules = [\"cron\", \"nagios\"]\n";
+    let config =
+        read_text(&(SMALL.replace("user = \"alerts\"\n", keys) + rule)).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown = config.to_string();
+    let again = read_text(&shown.replace("# password = (hidden)", "password = \"x\""))
+        .unwrap_or_else(|e| panic!("{e}\n{shown}"));
+    assert_eq!(again.mailboxes[0].intake.rules, config.mailboxes[0].intake.rules, "{shown}");
+    assert_eq!(config.mailboxes[0].intake.rules.iter().count(), 17);
+    assert_eq!(again.to_string(), shown);
+}
+
 fn pop3() -> String {
     let mailbox = "user = \"alerts\"\nprotocol = \"pop3\"\npoll = \"never\"\nafter = \"delete\"\nplain = \"alert\"\n";
     SMALL.replace("user = \"alerts\"\n", mailbox).replace("mail.example.org", "[::1]:1110")

@@ -269,6 +269,17 @@ fn links_and_labels_come_along() {
     let jenkins = alert("jenkins-problem", &rules);
     assert_eq!(jenkins.links, ["https://ci.example.org/job/billing/job/main/128/display/redirect"]);
     assert_eq!(alert("veeam-problem", &rules).labels.get("objects"), ["3"]);
+    // By these, routes send all that is said of one host to the same people.
+    for name in ["problem", "recovery", "acknowledgement", "flapping", "flapping-stop"] {
+        let nagios = alert(&format!("nagios-{name}"), &rules);
+        assert_eq!(
+            (nagios.labels.get("host"), nagios.labels.get("service")),
+            (&["db1".to_owned()][..], &["Disk /var".to_owned()][..])
+        );
+    }
+    for name in ["host-problem", "host-acknowledgement", "downtime", "downtime-end", "flapping"] {
+        assert_eq!(alert(&format!("icinga2-{name}"), &rules).labels.get("host"), ["web1"], "{name}");
+    }
 }
 
 /// A mail that no set knows is left to `plain`, and says why.
