@@ -3,7 +3,7 @@
 mod rule;
 mod show;
 
-pub(super) use show::show;
+pub(super) use show::{show_files, show_own};
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -6,11 +6,15 @@ use crate::config::show::{Writer, list, quoted};
 use crate::parse::Rules;
 use crate::parse::rules::{Choice, RuleSettings};
 
-/// Writes `rules` and every `[[mailbox.rule]]`. Comes last in a mailbox, since a table ends its keys.
-pub(in crate::config) fn show(out: &mut Writer, rules: &Rules) {
+/// Writes `rules`.
+pub(in crate::config) fn show_files(out: &mut Writer, rules: &Rules) {
     let mut files: Vec<&str> = rules.iter().filter_map(|rule| rule.file.as_deref()).collect();
     files.dedup();
     out.list("rules", files);
+}
+
+/// Writes every `[[mailbox.rule]]`. Comes last in a mailbox: a table ends its keys.
+pub(in crate::config) fn show_own(out: &mut Writer, rules: &Rules) {
     for rule in rules.iter().filter(|rule| rule.file.is_none()) {
         own(out, &rule.settings);
     }
