@@ -133,7 +133,7 @@ fn of_config(file: &Path, mailbox: Option<&str>) -> Result<Reader, String> {
             .find(|(name, _, _)| name.as_str() == wanted)
             .ok_or_else(|| format!("{}: there is no mailbox `{wanted}`; there are: {}", file.display(), names()))?,
         (None, [only]) => only,
-        (None, []) => return Err(format!("{}: it has no mailbox", file.display())),
+        (None, []) => return Ok(Reader { limits, mappings, ..Reader::default() }),
         (None, _) => return Err(format!("{}: name one of its mailboxes with --mailbox: {}", file.display(), names())),
     };
     let (_, plain, rules) = found.clone();

@@ -113,7 +113,9 @@ impl Mail<'_> {
         let (mut drafts, mut skipped) = (Vec::new(), Vec::new());
         let most = self.context.limits.alerts;
         let mut more = 0;
-        for line in self.body.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        // A line that is not all there could say something else.
+        let whole = if self.is_cut { self.body.rsplit_once('\n').map_or("", |(whole, _)| whole) } else { self.body };
+        for line in whole.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let Some(found) = expression.regex.captures(line) else {
                 skipped.push(line);
                 continue;
