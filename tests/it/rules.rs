@@ -17,7 +17,9 @@ fn mail(name: &str, from: Option<&str>) -> String {
         _ => line.to_owned(),
     };
     let (header, body) = text.split_once("\n\n").unwrap();
-    let body = body.replace("2026-11-21T18:", &Timestamp::now().strftime("%Y-%m-%dT%H:").to_string());
+    let event = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let times = ["2026-11-21T18:41:58Z", "2026-11-21T18:42:01Z", "2026-11-21T18:42:07Z"];
+    let body = times.into_iter().fold(body.to_owned(), |body, time| body.replace(time, &event));
     header.lines().map(field).collect::<Vec<_>>().join("\n") + "\n\n" + &body
 }
 
