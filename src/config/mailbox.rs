@@ -9,6 +9,7 @@ use super::names::Names;
 use super::pattern;
 use super::reader::Section;
 use super::report::quote;
+use super::rules;
 use crate::intake;
 use crate::mailbox::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
 use crate::model::{MailboxName, Severity, Span};
@@ -216,7 +217,8 @@ fn refuse_own_folder(section: &Section<'_, '_>, watched: Option<&str>) {
     }
 }
 
-fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
+/// What is done with its mails: no more of the table is read.
+pub(super) fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
     let poll = section.value("poll").and_then(|item| poll(&item));
     let batch = section.value("batch").and_then(|item| item.number(1..=1000));
     let max_age = section.value("max_age").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
@@ -224,6 +226,7 @@ fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
     let choose = section.value("sender_may_choose_group").and_then(|item| item.yes());
     let plain_severity = section.value("plain_severity").and_then(|item| item.choice(&severities()));
     let plain = section.value("plain").and_then(|item| item.choice(&[("quarantine", false), ("alert", true)]));
+    let rules = rules::read(section, choose);
     let plain = match (plain?, plain_severity?) {
         (true, severity) => Plain::Alert(severity),
         (false, _) => Plain::Quarantine,
@@ -235,6 +238,7 @@ fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
         senders: senders?,
         sender_may_choose_group: choose?,
         plain,
+        rules: rules?,
     })
 }
 

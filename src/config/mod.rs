@@ -16,6 +16,7 @@ mod reader;
 mod report;
 mod restart;
 mod routes;
+mod rules;
 mod secret;
 mod service;
 mod show;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use reader::{Reader, Section};
 use source::Lines;
 
+use crate::model::MailboxName;
 use crate::{dispatch, parse, queue, route};
 
 /// The config file where none is named.
@@ -94,18 +96,52 @@ impl Config {
     }
 }
 
+/// What mails are read with.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// `[parse]`.
+    pub limits: parse::Limits,
+    /// `[[mapping]]`.
+    pub mappings: parse::Mappings,
+    /// Of each mailbox: what a mail without XML becomes, and its rules.
+    pub mailboxes: Vec<(MailboxName, parse::Plain, parse::Rules)>,
+}
+
+/// Reads only what mails are read with, also where the secrets of the file cannot be read.
+pub fn load_reading(path: &Path) -> Result<Reading, Errors> {
+    part(path, |root| {
+        let tables = root.tables("mailbox");
+        let mut names = names::Names::default();
+        let named = names::names_of(&tables, "mailbox", &mut names.mailboxes);
+        let read = tables.iter().zip(named).map(|(table, name)| {
+            let intake = mailbox::intake(table);
+            let (name, intake) = (name?, intake?);
+            Some((name, intake.plain, intake.rules))
+        });
+        let mailboxes: Vec<_> = read.collect();
+        Some(Reading {
+            limits: one(root, "parse", service::limits)?,
+            mappings: parse::Mappings::default(),
+            mailboxes: mailboxes.into_iter().collect::<Option<_>>()?,
+        })
+    })
+}
+
 /// Reads only `[store]`: what the commands at the store need, also where secrets of other tables cannot be read.
 pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
+    part(path, |root| one(root, "store", service::store))
+}
+
+/// Reads a part of a config file; of that part every error.
+fn part<T>(path: &Path, read: impl FnOnce(&Section<'_, '_>) -> Option<T>) -> Result<T, Errors> {
     let (text, exposed) = text_of(path)?;
     let lines = Lines::of(&text);
     let source::Parsed { table, mut problems } = source::parse(&text, &lines);
     let reader = Reader::new(path, exposed, lines, &|_| None);
-    let store = table
-        .as_ref()
-        .and_then(|table| one(&Section::root(&reader, table, source::example()), "store", service::store));
+    let part = table.as_ref().and_then(|table| read(&Section::root(&reader, table, source::example())));
     problems.extend(reader.finish().0);
-    match store {
-        Some(store) if problems.is_empty() => Ok(store),
+    match part {
+        Some(part) if problems.is_empty() => Ok(part),
         _ => Err(Errors { file: path.to_owned(), problems }),
     }
 }

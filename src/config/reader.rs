@@ -256,6 +256,11 @@ impl<'r, 'a> Section<'r, 'a> {
         join(&self.label, key)
     }
 
+    /// A key inside tables of this one: `header.X-Host`.
+    pub(super) fn key_path(&self, path: &str) -> String {
+        path.split('.').fold(self.label.clone(), |label, key| join(&label, key))
+    }
+
     fn doc_path(&self, key: &str) -> String {
         join(&self.path, key)
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::Config;
 use super::connection::TLS;
 use super::login::CLIENT_AUTHS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
+use super::{Config, rules};
 use crate::mailbox::{After, Auth, Endpoint, Protocol, TokenSource, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
@@ -158,9 +158,11 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
             out.text("plain_severity", severity);
         }
     }
+    rules::show_files(out, &intake.rules);
     if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
         token_endpoint(out, endpoint);
     }
+    rules::show_own(out, &intake.rules);
 }
 
 fn login(out: &mut Writer, auth: &Auth) {
@@ -257,32 +259,32 @@ fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn quoted(text: impl Display) -> String {
+pub(super) fn quoted(text: impl Display) -> String {
     Value::String(text.to_string()).to_string()
 }
 
-fn list(values: impl IntoIterator<Item = impl Display>) -> String {
+pub(super) fn list(values: impl IntoIterator<Item = impl Display>) -> String {
     format!("[{}]", values.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
 }
 
 /// TOML, a line at a time. Writing to a text cannot fail.
 #[derive(Default)]
-struct Writer(String);
+pub(super) struct Writer(String);
 
 impl Writer {
-    fn table(&mut self, header: &str) {
+    pub(super) fn table(&mut self, header: &str) {
         let _ = write!(self.0, "\n{header}\n");
     }
 
-    fn plain(&mut self, key: &str, value: impl Display) {
+    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
         let _ = writeln!(self.0, "{key} = {value}");
     }
 
-    fn text(&mut self, key: &str, value: impl Display) {
+    pub(super) fn text(&mut self, key: &str, value: impl Display) {
         self.plain(key, quoted(value));
     }
 
-    fn some(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn some(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(key, value);
         }
@@ -296,7 +298,7 @@ impl Writer {
         self.text(key, Span(span));
     }
 
-    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+    pub(super) fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
         self.plain(key, list(values));
     }
 

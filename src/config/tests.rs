@@ -43,7 +43,8 @@ fn the_example_file_documents_exactly_the_keys_that_are_read() {
         .filter(|(table, _)| !table.is_empty())
         // Its rows are a table of their own.
         .map(|(table, keys)| {
-            (table, keys.into_iter().filter(|key| !["policy", "oauth2"].contains(key)).map(str::to_owned).collect())
+            let tables = ["policy", "oauth2", "rule"];
+            (table, keys.into_iter().filter(|key| !tables.contains(key)).map(str::to_owned).collect())
         })
         .collect();
     assert_eq!(documented(), known);
@@ -143,6 +144,47 @@ fn what_is_shown_loads_again_to_the_same() {
         let again = read_text(&with_secrets(&shown)).unwrap();
         assert_eq!(again.to_string(), shown);
     }
+}
+
+#[test]
+fn rules_that_are_shown_load_again_to_the_same() {
+    let rule = r#"
+        [[mailbox.rule]]
+        name = "all"
+        from = "ups"
+        subject = ['^(?<ups>\\S+)', "'\""]
+        header = { "X-Odd Name" = "a", X-Site = ["(?<site>.)", "b"] }
+        body = 'x'
+        find = '(?<minutes>[0-9]+)'
+        each_line = '^(?<state>on|off)'
+        key = "{ups} \u00e9"
+        status = { from = "{state}", map = { on = "firing", off = "resolved" } }
+        severity = { from = "{minutes}", map = { "1" = "critical" }, default = "info" }
+        title = "{line}"
+        text = "{body}"
+        group = "ops"
+        link = "https://x/{ups}"
+        sent = "{minutes}"
+        pairs = "{line}"
+        labels = { "a.b" = "{pair.x|y}" }
+        [[mailbox.rule]]
+        name = "noise"
+        subject = "noise"
+        ignore = "it is \"noise\""
+        [[mailbox.rule]]
+        name = "short"
+        subject = "short"
+        status = "update"
+        severity = "major"
+    "#;
+    let keys = "user = \"alerts\"\nsender_may_choose_group = true\nrules = [\"cron\", \"nagios\"]\n";
+    let config =
+        read_text(&(SMALL.replace("user = \"alerts\"\n", keys) + rule)).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown = config.to_string();
+    let again = read_text(&with_secrets(&shown)).unwrap_or_else(|e| panic!("{e}\n{shown}"));
+    assert_eq!(again.mailboxes[0].intake.rules, config.mailboxes[0].intake.rules, "{shown}");
+    assert_eq!(config.mailboxes[0].intake.rules.iter().count(), 17);
+    assert_eq!(again.to_string(), shown);
 }
 
 /// Gives back what `config show` hides.

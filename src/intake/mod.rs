@@ -17,7 +17,7 @@ pub use watcher::{Shared, Watcher};
 
 use std::time::Duration;
 
-use crate::parse::Plain;
+use crate::parse::{self, Plain};
 
 /// The intake part of a `[[mailbox]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,4 +34,6 @@ pub struct Settings {
     pub sender_may_choose_group: bool,
     /// What a mail without XML becomes.
     pub plain: Plain,
+    /// What mails without XML are alerts of what kind; tried before `plain`.
+    pub rules: parse::Rules,
 }

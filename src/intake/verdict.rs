@@ -13,6 +13,7 @@ use crate::route::Pattern;
 pub struct Rules {
     senders: Vec<Pattern>,
     plain: Plain,
+    by_rule: parse::Rules,
     may_choose_group: bool,
     max_age: SignedDuration,
     max_size: u64,
@@ -24,6 +25,7 @@ impl Rules {
         Self {
             senders: settings.senders.iter().filter_map(|p| Pattern::parse_caseless(p).ok()).collect(),
             plain: settings.plain,
+            by_rule: settings.rules.clone(),
             may_choose_group: settings.sender_may_choose_group,
             max_age: SignedDuration::try_from(settings.max_age).unwrap_or(SignedDuration::MAX),
             max_size,
@@ -35,6 +37,7 @@ impl Rules {
         Self {
             senders: Vec::new(),
             plain: Plain::Quarantine,
+            by_rule: parse::Rules::default(),
             may_choose_group: false,
             max_age: SignedDuration::from_hours(24),
             max_size: u64::MAX,
@@ -56,7 +59,8 @@ impl Rules {
 
     /// Parses and judges.
     pub fn judge(&self, stored: &StoredMessage, limits: &Limits, mappings: &Mappings, now: Timestamp) -> D2Message {
-        let mail = parse::mail_caught(&stored.raw, &How { plain: self.plain, limits, mappings });
+        let how = How { plain: self.plain, limits, mappings, rules: &self.by_rule };
+        let mail = parse::mail_caught(&stored.raw, &how);
         let received = stored.internal_date.or(mail.header.received).unwrap_or(stored.stored);
         let verdict = self.verdict(stored, &mail.header, mail.outcome, received, now);
         D2Message {

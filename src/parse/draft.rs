@@ -10,6 +10,9 @@ use super::{Header, Limits};
 /// Most values of one label; CAP feeds list thousands of area codes.
 const MAX_VALUES: usize = 1000;
 
+/// Labels that say what the gateway itself knows of an alert, such as the rule that made it.
+const OWN_LABELS: &str = "mailbell.";
+
 /// Most warnings of one alert; what is bent more often is bent altogether.
 pub(crate) const MAX_WARNINGS: usize = 100;
 
@@ -98,8 +101,14 @@ pub(crate) fn label(alert: &mut Alert, name: &str, value: &str, limits: &Limits)
     if name.is_empty() || value.is_empty() {
         return;
     }
-    if alert.labels.get(&name).len() >= MAX_VALUES {
-        let warning = format!("label {name} has more than {MAX_VALUES} values; the others were left out");
+    let refused = if name.starts_with(OWN_LABELS) {
+        Some(format!("label {}: names that start with {OWN_LABELS} are not for senders; left out", shown(&name)))
+    } else if alert.labels.get(&name).len() >= MAX_VALUES {
+        Some(format!("label {name} has more than {MAX_VALUES} values; the others were left out"))
+    } else {
+        None
+    };
+    if let Some(warning) = refused {
         if alert.warnings.len() < MAX_WARNINGS && !alert.warnings.contains(&warning) {
             alert.warnings.push(warning);
         }

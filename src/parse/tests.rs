@@ -1,5 +1,7 @@
 //! Tests of whole mails.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::model::{Audience, Format, Key, Nature, Status};
 
@@ -32,7 +34,8 @@ fn fixture(name: &str) -> Vec<u8> {
 
 fn how(plain: Plain, limits: &Limits) -> How<'_> {
     static NONE: Mappings = Mappings {};
-    How { plain, limits, mappings: &NONE }
+    static NO_RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
+    How { plain, limits, mappings: &NONE, rules: &NO_RULES }
 }
 
 /// Reads a mail with the usual limits.
@@ -177,6 +180,14 @@ fn what_native_does_not_know_is_kept_and_flagged() {
         assert_eq!(alert.labels.get(name), [value], "{name}");
     }
     assert_eq!(alert.warnings.len(), 7, "{:#?}", alert.warnings);
+}
+
+#[test]
+fn no_sender_says_what_the_gateway_knows() {
+    let raw = native("><title>t</title><label name=\"mailbell.rule\">x</label><label name=\"mailbellows\">y</label>");
+    let alert = &alerts(raw, Plain::Quarantine).0[0];
+    assert_eq!(alert.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["mailbellows"]);
+    assert_eq!(alert.warnings, ["label mailbell.rule: names that start with mailbell. are not for senders; left out"]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ mod rehearsal;
 mod reload;
 mod reload_people;
 mod routing;
+mod rules;
+mod rules_ready;
 mod service;
 mod storage;
 mod store;

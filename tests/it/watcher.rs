@@ -94,6 +94,7 @@ impl Bed {
             senders: Vec::new(),
             sender_may_choose_group: false,
             plain: Plain::Quarantine,
+            rules: Default::default(),
         };
         let connection = mailbox::Settings {
             name: "ops".parse().unwrap(),
