@@ -1,4 +1,4 @@
-//! `mailbell parse`: what would become of these mails? Needs no config and changes nothing.
+//! `mailbell parse`: what would become of these mails? Changes nothing, and needs no config but for its `[[mapping]]`.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -7,22 +7,28 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::config;
 use crate::model::{Alert, Labels, Severity};
-use crate::parse::{How, Limits, Mappings, Outcome, Plain, mail_caught};
+use crate::parse::{How, Limits, Outcome, Plain, mail_caught};
 
 /// Larger files are not read: no mailbox takes such a mail by its default limits.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
+/// EX_CONFIG of sysexits.h.
+const EX_CONFIG: u8 = 78;
 
 /// Shows what mails become: prints one JSON object a line for each FILE.
 ///
 /// `outcome` is `alerts` (then `alerts` lists them), `ignored` (a bounce, an auto-reply, a report) or `quarantined` (it could
 /// not be parsed); `reason` says why. What a mail holds never makes the command fail; the exit code is 1 if a file could not
-/// be read.
+/// be read, 78 if the config is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Raw mails (RFC 5322); `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Config file whose [[mapping]] and [parse] count; without it only what is built in
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// What a mail without alert XML becomes, as `plain` of a mailbox says
     #[arg(long, value_enum, default_value_t = WhenPlain::Quarantine)]
     plain: WhenPlain,
@@ -70,7 +76,17 @@ pub fn run(args: &Args) -> ExitCode {
         WhenPlain::Alert => Plain::Alert(args.plain_severity),
         WhenPlain::Quarantine => Plain::Quarantine,
     };
-    match all(&args.files, plain, &mut std::io::stdout().lock()) {
+    let loaded =
+        args.config.as_deref().map_or_else(|| Ok((Limits::default(), config::built_in_mappings())), config::load_parse);
+    let (limits, mappings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            let _ = writeln!(std::io::stderr(), "{errors}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    let how = How { plain, limits: &limits, mappings: &mappings };
+    match all(&args.files, &how, &mut std::io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // The reader has seen enough (`| head`).
@@ -83,12 +99,12 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 /// Handles the files in turn. `Ok(false)`: some could not be read.
-fn all(files: &[PathBuf], plain: Plain, out: &mut impl Write) -> std::io::Result<bool> {
+fn all(files: &[PathBuf], how: &How<'_>, out: &mut impl Write) -> std::io::Result<bool> {
     let mut readable = true;
     for path in files {
         match read(path) {
             Ok(raw) => {
-                let line = line(&path.to_string_lossy(), raw.as_deref(), plain)?;
+                let line = line(&path.to_string_lossy(), raw.as_deref(), how)?;
                 out.write_all(line.as_bytes())?;
                 out.flush()?;
             }
@@ -111,12 +127,9 @@ fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 /// What becomes of one mail, as a line of JSON.
-fn line(file: &str, raw: Option<&[u8]>, plain: Plain) -> std::io::Result<String> {
+fn line(file: &str, raw: Option<&[u8]>, how: &How<'_>) -> std::io::Result<String> {
     let outcome = match raw {
-        Some(raw) => {
-            let how = How { plain, limits: &Limits::default(), mappings: &Mappings::default() };
-            mail_caught(raw, &how).outcome
-        }
+        Some(raw) => mail_caught(raw, how).outcome,
         None => Outcome::Quarantined(format!("it is larger than {} MiB", MAX_SIZE >> 20)),
     };
     let (name, reason, alerts) = match &outcome {
@@ -153,9 +166,11 @@ fn complain(what: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parse::Mappings;
 
     fn seen(file: &str, raw: Option<&[u8]>, plain: Plain) -> serde_json::Value {
-        let line = line(file, raw, plain).unwrap();
+        let how = How { plain, limits: &Limits::default(), mappings: &Mappings::default() };
+        let line = line(file, raw, &how).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "one line each");
         serde_json::from_str(&line).unwrap()
     }
@@ -183,8 +198,9 @@ mod tests {
         std::fs::write(&good, "X-Mailbell-Notice: here\n\n").unwrap();
         let files = [folder.path().join("missing"), folder.path().to_owned(), good];
         let mut out = Vec::new();
-        assert!(!all(&files, Plain::Quarantine, &mut out).unwrap());
+        let how = How { plain: Plain::Quarantine, limits: &Limits::default(), mappings: &Mappings::default() };
+        assert!(!all(&files, &how, &mut out).unwrap());
         assert_eq!(String::from_utf8(out).unwrap().matches("\"outcome\":\"ignored\"").count(), 1);
-        assert!(all(&files[2..], Plain::Quarantine, &mut Vec::new()).unwrap());
+        assert!(all(&files[2..], &how, &mut Vec::new()).unwrap());
     }
 }

@@ -8,6 +8,7 @@ mod connection;
 mod cross;
 mod item;
 mod mailbox;
+mod mapping;
 mod names;
 mod pattern;
 mod people;
@@ -22,6 +23,7 @@ mod xmpp;
 
 pub use connection::{BadServer, parse_server};
 pub use mailbox::MailboxConfig;
+pub use mapping::built_in as built_in_mappings;
 pub use report::{Errors, Problem};
 pub use secret::{FileError, read_file as read_secret};
 pub use service::Serve;
@@ -58,7 +60,7 @@ pub struct Config {
     pub dispatch: dispatch::Settings,
     /// `[parse]`.
     pub parse: parse::Limits,
-    /// `[[mapping]]`.
+    /// `[[mapping]]`, and what is built in.
     pub mappings: parse::Mappings,
     /// `[serve]`.
     pub serve: Serve,
@@ -85,16 +87,28 @@ impl Config {
 
 /// Reads only `[store]`: what the commands at the store need, also where secrets of other tables cannot be read.
 pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
+    load_part(path, |root| one(root, "store", service::store))
+}
+
+/// Reads only `[parse]` and `[[mapping]]`: what reading a mail needs, without any secret.
+pub fn load_parse(path: &Path) -> Result<(parse::Limits, parse::Mappings), Errors> {
+    load_part(path, |root| {
+        let (limits, mappings) = (one(root, "parse", service::limits), mapping::read(root));
+        Some((limits?, mappings?))
+    })
+}
+
+/// Reads some tables, whatever is in the others.
+fn load_part<T>(path: &Path, part: impl FnOnce(&Section<'_, '_>) -> Option<T>) -> Result<T, Errors> {
     let (text, exposed) = text_of(path)?;
     let lines = Lines::of(&text);
     let source::Parsed { table, mut problems } = source::parse(&text, &lines);
     let reader = Reader::new(path, exposed, lines, &|_| None);
-    let store = table
-        .as_ref()
-        .and_then(|table| one(&Section::root(&reader, table, source::example()), "store", service::store));
+    let found = table.as_ref().and_then(|table| part(&Section::root(&reader, table, source::example())));
     problems.extend(reader.finish().0);
-    match store {
-        Some(store) if problems.is_empty() => Ok(store),
+    problems.sort();
+    match found {
+        Some(found) if problems.is_empty() => Ok(found),
         _ => Err(Errors { file: path.to_owned(), problems }),
     }
 }
@@ -190,6 +204,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let parse = one(root, "parse", service::limits);
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
+    let mappings = mapping::read(root);
 
     let places = cross::Places::of(&recipient_tables, &group_tables, &mailbox_tables, &route_tables);
     let tables = recipient_tables.into_iter().chain(group_tables).chain(mailbox_tables).chain(route_tables);
@@ -214,7 +229,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         route,
         dispatch,
         parse: parse?,
-        mappings: parse::Mappings::default(),
+        mappings: mappings?,
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

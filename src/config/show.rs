@@ -9,12 +9,13 @@ use toml::Value;
 use super::Config;
 use super::connection::TLS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
+use super::mapping::REFUSE;
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
 use crate::mailbox::{After, Protocol};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
-use crate::parse::Plain;
+use crate::parse::{Choice, Mapping, Plain, State, Template, TimeFormat};
 use crate::route::{Group, Member, Route};
 use crate::telemetry::Format;
 
@@ -35,6 +36,9 @@ impl Display for Config {
         }
         for entry in &self.route.routes {
             route(&mut out, entry);
+        }
+        for entry in &self.mappings.own {
+            mapping(&mut out, entry);
         }
         f.write_str(out.0.trim_start())
     }
@@ -188,6 +192,52 @@ fn route(out: &mut Writer, route: &Route) {
     out.plain("continue", route.go_on);
 }
 
+fn mapping(out: &mut Writer, mapping: &Mapping) {
+    let table = |entries: Vec<(&String, String)>| {
+        let entries = entries.into_iter().map(|(key, value)| format!("{} = {value}", quoted(key)));
+        format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+    };
+    out.table("[[mapping]]");
+    out.text("name", &mapping.name);
+    out.text("root", &mapping.root);
+    out.text("namespace", &mapping.namespace);
+    let prefixes = mapping.prefixes.iter().map(|(prefix, space)| (prefix, quoted(space))).collect();
+    out.plain("prefixes", table(prefixes));
+    out.some("each", mapping.each.as_ref().map(|each| each.source()));
+    for (key, templates) in [
+        ("required", &mapping.required),
+        ("id", &mapping.id),
+        ("key", &mapping.key),
+        ("title", &mapping.title),
+        ("text", &mapping.text),
+        ("sent", &mapping.sent),
+        ("effective", &mapping.effective),
+        ("expires", &mapping.expires),
+        ("links", &mapping.links),
+        ("groups", &mapping.groups),
+    ] {
+        out.templates(key, templates);
+    }
+    out.list("times", mapping.times.iter().map(TimeFormat::as_str));
+    out.text("zone", &mapping.zone.0);
+    let labels = mapping.labels.iter().map(|(name, all)| (name, list(all.iter().map(Template::source)))).collect();
+    out.plain("labels", table(labels));
+    out.table("[mapping.severity]");
+    let severities = mapping.severity.table.iter().map(|(value, severity)| (value, quoted(severity))).collect();
+    choice(out, &mapping.severity, table(severities), |severity| severity.as_str());
+    out.table("[mapping.status]");
+    let states = mapping.status.table.iter().map(|(value, state)| (value, quoted(state.as_str()))).collect();
+    choice(out, &mapping.status, table(states), |state: &State| state.as_str());
+}
+
+fn choice<T>(out: &mut Writer, choice: &Choice<T>, table: String, word: impl Fn(&T) -> &'static str) {
+    if !choice.value.is_empty() {
+        out.templates("value", &choice.value);
+        out.plain("table", table);
+    }
+    out.text("default", choice.default.as_ref().map_or(REFUSE, word));
+}
+
 fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
@@ -233,6 +283,12 @@ impl Writer {
 
     fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
         self.plain(key, list(values));
+    }
+
+    fn templates(&mut self, key: &str, templates: &[Template]) {
+        if !templates.is_empty() {
+            self.list(key, templates.iter().map(Template::source));
+        }
     }
 
     fn word<T>(&mut self, key: &str, words: &[(&str, T)], is: impl Fn(&T) -> bool) {

@@ -1,5 +1,7 @@
 //! Tests of whole mails.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::model::{Audience, Format, Key, Nature, Status};
 
@@ -31,8 +33,8 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn how(plain: Plain, limits: &Limits) -> How<'_> {
-    static NONE: Mappings = Mappings {};
-    How { plain, limits, mappings: &NONE }
+    static BUILT_IN: LazyLock<Mappings> = LazyLock::new(crate::config::built_in_mappings);
+    How { plain, limits, mappings: &BUILT_IN }
 }
 
 /// Reads a mail with the usual limits.
