@@ -320,5 +320,13 @@ fn warn_without_key(section: &Section<'_, '_>, status: &Choice<State>) {
     }
 }
 
+/// The mappings that this config gives, beside those that are built in.
+#[cfg(test)]
+pub(crate) fn read_text(text: &str) -> Mappings {
+    let (own, problems) = read_file("a.toml", text);
+    assert_eq!(problems, []);
+    Mappings { own, ..built_in() }
+}
+
 #[cfg(test)]
 mod tests;

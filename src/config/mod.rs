@@ -24,6 +24,8 @@ mod xmpp;
 pub use connection::{BadServer, parse_server};
 pub use mailbox::MailboxConfig;
 pub use mapping::built_in as built_in_mappings;
+#[cfg(test)]
+pub(crate) use mapping::read_text as mappings_of;
 pub use report::{Errors, Problem};
 pub use secret::{FileError, read_file as read_secret};
 pub use service::Serve;

@@ -70,7 +70,7 @@ fn ignored(raw: impl AsRef<[u8]>) -> String {
 }
 
 /// A mail from `a@b.example` with this content type and body.
-fn of(media: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn of(media: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let header = format!(
         "From: A <A@b.example>\r\nSubject: s\r\nDate: Sat, 21 Nov 2026 18:42:05 +0000\r\nMessage-ID: <m@b>\r\nContent-Type: {media}\r\n\r\n"
     );

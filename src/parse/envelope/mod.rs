@@ -93,3 +93,6 @@ fn soap<'d>(envelope: &El<'d>, around: &[edxl::Around]) -> Vec<Content<'d>> {
     let inside = bodies.flat_map(|body| body.children());
     inside.map(|el| Content { what: What::Element(el), around: around.to_vec() }).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,8 +64,8 @@ impl Reader<'_> {
         match self.one(&mapping.title)? {
             Some(text) => self.draft.alert.title = title(&text, limits, &mut self.draft.alert.warnings),
             None => {
-                let tried = sources(&mapping.title);
-                self.problems.push(format!("it has no title: {tried} has no value"));
+                let tried = missing(&mapping.title);
+                self.problems.push(format!("it has no title: {tried}"));
             }
         }
         if let Some(text) = self.one(&mapping.text)? {
@@ -102,7 +102,7 @@ impl Reader<'_> {
     fn required(&mut self) -> Result<(), Spent> {
         for template in &self.mapping.required {
             if template.fill(self.el, self.work())?.is_none() {
-                self.problems.push(format!("{} has no value, but is required", template.source()));
+                self.problems.push(format!("{}, which is required", missing(std::slice::from_ref(template))));
             }
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Reader<'_> {
             let table: Vec<&str> = choice.table.keys().map(String::as_str).collect();
             self.problems.push(match value {
                 Some(value) => format!("{name}: \"{}\" is none of {}", shown(&value), table.join(", ")),
-                None => format!("{name}: {} has no value", sources(&choice.value)),
+                None => format!("{name}: {}", missing(&choice.value)),
             });
         }
         Ok(found)
@@ -188,6 +188,8 @@ impl Reader<'_> {
     }
 }
 
-fn sources(alternatives: &[Template]) -> String {
-    alternatives.iter().map(Template::source).collect::<Vec<_>>().join(" or ")
+/// `no value for "{a}" or "{b}"`.
+fn missing(alternatives: &[Template]) -> String {
+    let tried = alternatives.iter().map(|template| format!("\"{}\"", template.source()));
+    format!("no value for {}", tried.collect::<Vec<_>>().join(" or "))
 }

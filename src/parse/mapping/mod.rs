@@ -145,3 +145,6 @@ pub fn known_root(name: &str, namespace: &str) -> Option<&'static str> {
         envelope::kind(name, namespace).map(envelope::Kind::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use std::cell::Cell;
 use super::super::tree::{Doc, El, Kind};
 use super::{Axis, Comparison, Condition, Expr, Function, Path, Predicate, Step, Test};
 
-/// Steps that all expressions together may take in one mail: far above what mails need, and at most some tenths of a second.
-const MAX_WORK: usize = 20_000_000;
+/// Steps that all expressions together may take in one mail: far above what mails need, and a fraction of a second.
+const MAX_WORK: usize = 5_000_000;
 
 /// What may still be done, and how long a text may get.
 #[derive(Debug)]
