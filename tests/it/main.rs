@@ -24,5 +24,6 @@ mod service;
 mod storage;
 mod store;
 mod support;
+mod vocabularies;
 mod watcher;
 mod xmpp_session;

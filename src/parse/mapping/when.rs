@@ -71,7 +71,10 @@ impl std::str::FromStr for TimeFormat {
             "rfc3339" => Ok(Self::Rfc3339),
             "epoch" => Ok(Self::Epoch),
             "epoch_ms" => Ok(Self::EpochMillis),
-            _ if !text.contains('%') => Err(BadTimeFormat(format!("`{}` is no time format", text.escape_debug()))),
+            _ if !text.contains('%') => Err(BadTimeFormat(format!(
+                "`{}` is no time format; allowed: rfc3339, epoch, epoch_ms, or a pattern such as \"%d.%m.%Y %H:%M:%S\"",
+                text.escape_debug()
+            ))),
             pattern => {
                 // What can be written can be read, but for a directive that only writes; both are tried, so that a slip shows.
                 let some = jiff::civil::date(2026, 11, 21)
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_no_format_is_told() {
         let told = |text: &str| text.parse::<TimeFormat>().unwrap_err().to_string();
-        assert_eq!(told("iso"), "`iso` is no time format");
+        assert!(told("iso").starts_with("`iso` is no time format; allowed: rfc3339, "), "{}", told("iso"));
         assert_eq!(told("%H:%M"), "`%H:%M` names no day");
         assert!(told("%Y-%").starts_with("`%Y-%` is no time pattern: "), "{}", told("%Y-%"));
         assert!(told("%Y-%!").starts_with("`%Y-%!` is no time pattern: "), "{}", told("%Y-%!"));
