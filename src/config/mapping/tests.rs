@@ -14,6 +14,13 @@ fn what_is_built_in_has_no_error() {
 }
 
 #[test]
+fn the_mapping_that_the_documentation_shows_is_a_good_one() {
+    let text = include_str!("../../../config/mappings/README.md");
+    let toml = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(read_text(toml).own[0].name, "press");
+}
+
+#[test]
 fn offsets() {
     assert_eq!(offset("+01:30").map(Offset::seconds), Some(5400));
     assert_eq!(offset("-11:00").map(Offset::seconds), Some(-39600));

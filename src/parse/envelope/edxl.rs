@@ -51,6 +51,12 @@ const OF_ONE: [&str; 7] = [
     "confidentiality",
 ];
 
+/// Labels that an envelope gives each of its alerts, and characters of each: a mail of any size is cheap for each of them.
+const MAX_LABELS: usize = 100;
+const MAX_VALUE: usize = 500;
+/// Things left out that are listed.
+const MAX_LEFT_OUT: usize = 20;
+
 /// A label with one of its values.
 type Label = (String, String);
 
@@ -107,10 +113,12 @@ pub(super) fn open<'d>(root: &El<'d>, around: &[Around], left_out: &mut Vec<Stri
         // Not as the standard has it, and yet clear.
         found = inside(root, &mut Vec::new()).into_iter().map(|what| (what, Rc::default())).collect();
     }
-    for (media, why) in skipped {
-        distribution.labels.push(("edxl.leftOut".to_owned(), media));
+    for (media, why) in skipped.into_iter().take(MAX_LEFT_OUT) {
+        distribution.labels.push(("edxl.leftOut".to_owned(), short(&media)));
         distribution.warnings.push(why.clone());
-        left_out.push(why);
+        if left_out.len() < MAX_LEFT_OUT {
+            left_out.push(why);
+        }
     }
     let all = Rc::new(distribution);
     let content = |(what, one)| {
@@ -222,9 +230,13 @@ fn labels(of: &El<'_>, names: &[&str]) -> Vec<Label> {
     let found = of.outermost(|el| inner(el) || named(el).is_some() || !is_space(el.space()));
     let label = |el: El<'_>| {
         let name = named(&el)?.replace("distributionKind", "distributionType");
-        Some(own_values(&el).into_iter().map(move |value| (format!("edxl.{name}"), value)))
+        Some(own_values(&el).into_iter().map(move |value| (format!("edxl.{name}"), short(&value))))
     };
-    found.into_iter().filter_map(label).flatten().collect()
+    found.into_iter().filter_map(label).flatten().take(MAX_LABELS).collect()
+}
+
+fn short(value: &str) -> String {
+    value.chars().take(MAX_VALUE).collect()
 }
 
 /// The values of an element that may name the list they are from beside them (`ValueListType`, `EDXLString…`); else its text.

@@ -201,6 +201,23 @@ fn envelopes_and_documents_in_each_other_are_bounded() {
 }
 
 #[test]
+fn an_envelope_cannot_make_each_of_its_alerts_large() {
+    let keyword = format!("<keyword><value>{}</value></keyword>", "k".repeat(2000));
+    let keywords: String = (0..3000).map(|n| keyword.replacen("<value>", &format!("<value>{n}"), 1)).collect();
+    let mut objects = vec![binary("image/png", "iVBORw0KGgo="); 1000];
+    objects.extend(vec![embedded(&native("t")); 100]);
+    let started = std::time::Instant::now();
+    let (alerts, _) = alerts(&distribution(&keywords, &objects));
+    assert_eq!(alerts.len(), 100);
+    for alert in &alerts {
+        assert_eq!(alert.labels.get("edxl.keyword").len(), 100);
+        assert!(alert.labels.get("edxl.keyword").iter().all(|keyword| keyword.len() == 500));
+        assert_eq!(alert.warnings.len(), 21, "{:#?}", alert.warnings);
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+#[test]
 fn many_alerts_stay_many_and_each_keeps_its_own_words() {
     let objects: Vec<String> = (0..59)
         .map(|n| {
