@@ -1,5 +1,7 @@
 //! The effective config as TOML, defaults included, without secrets.
 
+mod mapping;
+
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -8,15 +10,15 @@ use toml::Value;
 
 use super::Config;
 use super::connection::TLS;
-use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
-use super::mapping::REFUSE;
+use super::login::CLIENT_AUTHS;
+use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
-use crate::mailbox::{After, Protocol};
+use crate::mailbox::{After, Auth, Endpoint, Protocol, TokenSource, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
-use crate::parse::{Choice, Mapping, Plain, State, Template, TimeFormat};
-use crate::route::{Group, Member, Route};
+use crate::parse::Plain;
+use crate::route::{Disclaimer, Group, Member, Route, Wall};
 use crate::telemetry::Format;
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
@@ -37,8 +39,14 @@ impl Display for Config {
         for entry in &self.route.routes {
             route(&mut out, entry);
         }
+        for entry in &self.route.walls {
+            wall(&mut out, entry);
+        }
+        for entry in &self.route.disclaimers {
+            disclaimer(&mut out, entry);
+        }
         for entry in &self.mappings.own {
-            mapping(&mut out, entry);
+            mapping::write(&mut out, entry);
         }
         f.write_str(out.0.trim_start())
     }
@@ -54,6 +62,8 @@ impl Config {
         out.table("[dispatch]");
         let dispatch = &self.dispatch;
         out.span("repeat_after", self.route.repeat_after);
+        out.span("group_window", dispatch.limits.group_window);
+        out.plain("max_per_minute", dispatch.limits.max_per_minute);
         out.span("receipt_timeout", dispatch.receipt_timeout);
         out.plain("max_attempts", dispatch.max_attempts);
         out.plain("digest_over", dispatch.digest_over);
@@ -88,7 +98,7 @@ impl Config {
         let xmpp = &self.xmpp;
         out.table("[xmpp]");
         out.text("jid", &xmpp.jid);
-        out.hidden();
+        out.hidden("password");
         out.list("servers", xmpp.servers.iter().map(|(host, port)| address(host, *port)));
         out.word("tls", &TLS, |mode: &TlsMode| *mode == xmpp.tls);
         out.plain("allow_plaintext", xmpp.allow_plaintext);
@@ -116,7 +126,7 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
     mailbox.ca_file.iter().for_each(|path| out.path("ca_file", path));
     out.some("tls_name", mailbox.tls_name.as_ref());
     out.text("user", &mailbox.user);
-    out.hidden();
+    login(out, &mailbox.auth);
     if imap {
         out.text("folder", &mailbox.folder);
     }
@@ -124,7 +134,11 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
         Some(poll) => out.span("poll", poll),
         None => out.text("poll", NEVER),
     }
-    out.word("watch", &WATCHES, |watch| *watch == mailbox.watch);
+    match mailbox.watch {
+        Watch::Idle => out.text("watch", "idle"),
+        Watch::Poll => out.text("watch", "poll"),
+        Watch::Noop(every) => out.text("watch", format!("noop:{}", Span(every))),
+    }
     if imap {
         out.span("idle_for", mailbox.idle_for);
     }
@@ -149,6 +163,35 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
             out.text("plain_severity", severity);
         }
     }
+    if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
+        token_endpoint(out, endpoint);
+    }
+}
+
+fn login(out: &mut Writer, auth: &Auth) {
+    match auth {
+        Auth::Password(_) => {
+            out.text("auth", "password");
+            out.hidden("password");
+        }
+        Auth::Xoauth2(source) => {
+            out.text("auth", "xoauth2");
+            if let TokenSource::Command(command) = source {
+                out.list("token_command", command);
+            }
+        }
+    }
+}
+
+/// A table inside the mailbox's, so it comes after all of that one's keys.
+fn token_endpoint(out: &mut Writer, endpoint: &Endpoint) {
+    out.table("[mailbox.oauth2]");
+    out.text("token_url", &endpoint.token_url);
+    out.text("client_id", &endpoint.client_id);
+    endpoint.client_secret.iter().for_each(|_| out.hidden("client_secret"));
+    out.word("client_auth", &CLIENT_AUTHS, |way| *way == endpoint.client_auth);
+    endpoint.refresh_token.iter().for_each(|_| out.hidden("refresh_token"));
+    out.some("scope", endpoint.scope.as_ref());
 }
 
 fn recipient(out: &mut Writer, recipient: &Recipient) {
@@ -158,11 +201,14 @@ fn recipient(out: &mut Writer, recipient: &Recipient) {
     out.some("lang", recipient.lang.as_ref());
 }
 
-fn group(out: &mut Writer, group: &Group) {
-    let member = |member: &Member| match member {
+fn member(member: &Member) -> String {
+    match member {
         Member::Recipient(name) => name.to_string(),
         Member::Group(name) => format!("@{name}"),
-    };
+    }
+}
+
+fn group(out: &mut Writer, group: &Group) {
     out.table("[[group]]");
     out.text("name", &group.name);
     out.list("members", group.members.iter().map(member));
@@ -184,58 +230,32 @@ fn policy(out: &mut Writer, row: &PolicyRow) {
 
 fn route(out: &mut Writer, route: &Route) {
     out.table("[[route]]");
-    if !route.matchers.is_empty() {
-        let fields = route.matchers.iter().map(|(field, values)| format!("{} = {}", quoted(field), list(values)));
-        out.plain("match", format!("{{ {} }}", fields.collect::<Vec<_>>().join(", ")));
-    }
+    out.some("name", route.name.as_ref());
+    matchers(out, &route.matchers);
     out.list("groups", &route.groups);
     out.plain("continue", route.go_on);
 }
 
-fn mapping(out: &mut Writer, mapping: &Mapping) {
-    let table = |entries: Vec<(&String, String)>| {
-        let entries = entries.into_iter().map(|(key, value)| format!("{} = {value}", quoted(key)));
-        format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
-    };
-    out.table("[[mapping]]");
-    out.text("name", &mapping.name);
-    out.text("root", &mapping.root);
-    out.text("namespace", &mapping.namespace);
-    let prefixes = mapping.prefixes.iter().map(|(prefix, space)| (prefix, quoted(space))).collect();
-    out.plain("prefixes", table(prefixes));
-    out.some("each", mapping.each.as_ref().map(|each| each.source()));
-    for (key, templates) in [
-        ("required", &mapping.required),
-        ("id", &mapping.id),
-        ("key", &mapping.key),
-        ("title", &mapping.title),
-        ("text", &mapping.text),
-        ("sent", &mapping.sent),
-        ("effective", &mapping.effective),
-        ("expires", &mapping.expires),
-        ("links", &mapping.links),
-        ("groups", &mapping.groups),
-    ] {
-        out.templates(key, templates);
+fn matchers(out: &mut Writer, matchers: &[(String, Vec<String>)]) {
+    if !matchers.is_empty() {
+        let fields = matchers.iter().map(|(field, values)| format!("{} = {}", quoted(field), list(values)));
+        out.plain("match", format!("{{ {} }}", fields.collect::<Vec<_>>().join(", ")));
     }
-    out.list("times", mapping.times.iter().map(TimeFormat::as_str));
-    out.text("zone", &mapping.zone.0);
-    let labels = mapping.labels.iter().map(|(name, all)| (name, list(all.iter().map(Template::source)))).collect();
-    out.plain("labels", table(labels));
-    out.table("[mapping.severity]");
-    let severities = mapping.severity.table.iter().map(|(value, severity)| (value, quoted(severity))).collect();
-    choice(out, &mapping.severity, table(severities), |severity| severity.as_str());
-    out.table("[mapping.status]");
-    let states = mapping.status.table.iter().map(|(value, state)| (value, quoted(state.as_str()))).collect();
-    choice(out, &mapping.status, table(states), |state: &State| state.as_str());
 }
 
-fn choice<T>(out: &mut Writer, choice: &Choice<T>, table: String, word: impl Fn(&T) -> &'static str) {
-    if !choice.value.is_empty() {
-        out.templates("value", &choice.value);
-        out.plain("table", table);
-    }
-    out.text("default", choice.default.as_ref().map_or(REFUSE, word));
+fn wall(out: &mut Writer, wall: &Wall) {
+    out.table("[[wall]]");
+    out.text("name", &wall.name);
+    matchers(out, &wall.matchers);
+    out.list("to", wall.to.iter().map(member));
+}
+
+fn disclaimer(out: &mut Writer, disclaimer: &Disclaimer) {
+    out.table("[[disclaimer]]");
+    out.text("text", &disclaimer.text);
+    out.list("routes", &disclaimer.routes);
+    out.list("groups", &disclaimer.groups);
+    out.list("domains", &disclaimer.domains);
 }
 
 fn address(host: &str, port: u16) -> String {
@@ -285,17 +305,11 @@ impl Writer {
         self.plain(key, list(values));
     }
 
-    fn templates(&mut self, key: &str, templates: &[Template]) {
-        if !templates.is_empty() {
-            self.list(key, templates.iter().map(Template::source));
-        }
-    }
-
     fn word<T>(&mut self, key: &str, words: &[(&str, T)], is: impl Fn(&T) -> bool) {
         self.some(key, words.iter().find(|(_, value)| is(value)).map(|(word, _)| *word));
     }
 
-    fn hidden(&mut self) {
-        self.0.push_str("# password = (hidden)\n");
+    fn hidden(&mut self, key: &str) {
+        let _ = writeln!(self.0, "# {key} = (hidden)");
     }
 }
