@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::config::{Reading, load_reading};
+use crate::config::{Reading, built_in_mappings, load_reading};
 use crate::model::{Alert, Labels, Severity};
 use crate::parse::{How, Limits, Mappings, Outcome, Plain, Rules, mail_caught};
 
@@ -117,7 +117,7 @@ impl Default for Reader {
         Self {
             plain: Plain::Quarantine,
             limits: Limits::default(),
-            mappings: Mappings::default(),
+            mappings: built_in_mappings(),
             rules: Rules::default(),
         }
     }

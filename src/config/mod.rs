@@ -9,6 +9,7 @@ mod cross;
 mod item;
 mod login;
 mod mailbox;
+mod mapping;
 mod names;
 mod pattern;
 mod people;
@@ -26,6 +27,9 @@ mod xmpp;
 
 pub use connection::{BadServer, parse_server};
 pub use mailbox::MailboxConfig;
+pub use mapping::built_in as built_in_mappings;
+#[cfg(test)]
+pub(crate) use mapping::read_text as mappings_of;
 pub use report::{Errors, Problem};
 pub use secret::{FileError, read_file as read_secret};
 pub use service::Serve;
@@ -63,7 +67,7 @@ pub struct Config {
     pub dispatch: dispatch::Settings,
     /// `[parse]`.
     pub parse: parse::Limits,
-    /// `[[mapping]]`.
+    /// `[[mapping]]`, and what is built in.
     pub mappings: parse::Mappings,
     /// `[serve]`.
     pub serve: Serve,
@@ -121,7 +125,7 @@ pub fn load_reading(path: &Path) -> Result<Reading, Errors> {
         let mailboxes: Vec<_> = read.collect();
         Some(Reading {
             limits: one(root, "parse", service::limits)?,
-            mappings: parse::Mappings::default(),
+            mappings: mapping::read(root)?,
             mailboxes: mailboxes.into_iter().collect::<Option<_>>()?,
         })
     })
@@ -248,6 +252,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let parse = one(root, "parse", service::limits);
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
+    let mappings = mapping::read(root);
 
     let places = cross::Places {
         recipients: cross::places(&recipient_tables),
@@ -283,7 +288,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         route,
         dispatch,
         parse: parse?,
-        mappings: parse::Mappings::default(),
+        mappings: mappings?,
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

@@ -1,5 +1,7 @@
 //! The effective config as TOML, defaults included, without secrets.
 
+mod mapping;
+
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -42,6 +44,9 @@ impl Display for Config {
         }
         for entry in &self.route.disclaimers {
             disclaimer(&mut out, entry);
+        }
+        for entry in &self.mappings.own {
+            mapping::write(&mut out, entry);
         }
         f.write_str(out.0.trim_start())
     }

@@ -5,7 +5,8 @@ use crate::model::{Alert, Format};
 use super::fields::one_line;
 use super::tree::El;
 use super::xml::shown;
-use super::{Header, Limits};
+use super::xpath::Work;
+use super::{Header, How, Limits, Mappings};
 
 /// Most values of one label; CAP feeds list thousands of area codes.
 const MAX_VALUES: usize = 1000;
@@ -22,9 +23,20 @@ pub(crate) struct Context<'a> {
     pub(crate) header: &'a Header,
     /// Caps.
     pub(crate) limits: &'a Limits,
+    /// How other vocabularies are read.
+    pub(crate) mappings: &'a Mappings,
+    /// What expressions may still cost.
+    pub(crate) work: Work,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// For one mail.
+    pub(crate) fn new(header: &'a Header, how: &How<'a>) -> Self {
+        // A character has at most four bytes; one more, so that what is too long shows.
+        let work = Work::new(how.limits.text.saturating_add(1).saturating_mul(4));
+        Self { header, limits: how.limits, mappings: how.mappings, work }
+    }
+
     /// The From address; `unknown` where there is none.
     pub(crate) fn sender(&self) -> String {
         self.header.from.first().cloned().unwrap_or_else(|| "unknown".to_owned())

@@ -58,12 +58,12 @@ fn outcome(raw: &[u8], fields: &Fields<'_>, header: &Header, how: &How<'_>) -> O
         return Outcome::Ignored(reason);
     }
     let tree = mime::tree(raw, how.limits);
-    let candidates = document::candidates(&tree);
+    let candidates = document::candidates(&tree, how.mappings);
     let has_xml = candidates.iter().any(|c| c.part.mail == 0);
     if let Some(reason) = ignore::by_content(fields, &tree, has_xml) {
         return Outcome::Ignored(reason);
     }
-    let context = Context { header, limits: how.limits };
+    let context = Context::new(header, how);
     let mut found = document::read_all(&candidates, &context);
     let xml: Vec<usize> = candidates.iter().map(|c| c.index).collect();
     let drafts = unique::once(std::mem::take(&mut found.alerts), &mut found.bad);

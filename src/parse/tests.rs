@@ -33,9 +33,9 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn how(plain: Plain, limits: &Limits) -> How<'_> {
-    static NONE: Mappings = Mappings {};
+    static BUILT_IN: LazyLock<Mappings> = LazyLock::new(crate::config::built_in_mappings);
     static NO_RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
-    How { plain, limits, mappings: &NONE, rules: &NO_RULES }
+    How { plain, limits, mappings: &BUILT_IN, rules: &NO_RULES }
 }
 
 /// Reads a mail with the usual limits.
@@ -71,7 +71,7 @@ fn ignored(raw: impl AsRef<[u8]>) -> String {
 }
 
 /// A mail from `a@b.example` with this content type and body.
-fn of(media: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn of(media: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let header = format!(
         "From: A <A@b.example>\r\nSubject: s\r\nDate: Sat, 21 Nov 2026 18:42:05 +0000\r\nMessage-ID: <m@b>\r\nContent-Type: {media}\r\n\r\n"
     );

@@ -32,6 +32,7 @@ mod storage;
 mod store;
 mod storms;
 mod support;
+mod vocabularies;
 mod walls;
 mod watcher;
 mod xmpp_session;
