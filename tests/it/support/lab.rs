@@ -2,16 +2,16 @@
 
 use super::DOMAIN;
 use super::ca::Ca;
+use super::chat::{Chat, Kind, Options};
 use super::client::{Client, Login};
 use super::dovecot::Dovecot;
 use super::mailbell::{Mailbell, SOON};
-use super::prosody::{Options, Prosody};
 
 /// Mail server, chat server, and a certificate for both. The monitored mailbox is `inbox`; more with [`Lab::with`].
 pub struct Lab {
     pub ca: Ca,
     pub dovecot: Dovecot,
-    pub prosody: Prosody,
+    pub chat: Chat,
     people: Vec<String>,
 }
 
@@ -21,12 +21,17 @@ impl Lab {
         Self::with(people, &["inbox"], Options::default())
     }
 
+    /// With these people, on this chat server.
+    pub fn on(kind: Kind, people: &[&str]) -> Self {
+        Self::with(people, &["inbox"], Options::on(kind))
+    }
+
     /// With these mailboxes, and a chat server of another kind.
     pub fn with(people: &[&str], mailboxes: &[&str], options: Options) -> Self {
         let ca = Ca::new();
         let dovecot = Dovecot::start(&ca, mailboxes);
-        let prosody = Prosody::start(&ca, people, options);
-        Self { ca, dovecot, prosody, people: people.iter().map(|p| (*p).to_owned()).collect() }
+        let chat = Chat::start(&ca, people, options);
+        Self { ca, dovecot, chat, people: people.iter().map(|p| (*p).to_owned()).collect() }
     }
 
     /// `[store]`, `[xmpp]`, and every person as a recipient. Presence settles fast, and an address that is not there fails fast.
@@ -45,7 +50,7 @@ ca_file = "{}"
 [dispatch]
 settle = "300ms"
 "#,
-            self.prosody.c2s,
+            self.chat.c2s,
             self.ca.ca().display()
         );
         for person in &self.people {
@@ -113,12 +118,12 @@ settle = "300ms"
 
     /// A person who is online, at a PC that sends receipts.
     pub async fn online(&self, person: &str) -> Client {
-        Client::login(self.prosody.c2s, person).await
+        Client::login(self.chat.c2s, person).await
     }
 
     /// A sign-in to be adjusted first.
     pub fn login(&self, person: &str) -> Login {
-        Login::new(self.prosody.c2s, person)
+        Login::new(self.chat.c2s, person)
     }
 }
 

@@ -2,9 +2,11 @@
 
 pub mod ca;
 pub mod cap;
+pub mod chat;
 pub mod child;
 pub mod client;
 pub mod dovecot;
+pub mod ejabberd;
 pub mod lab;
 pub mod lmtp;
 pub mod mailbell;

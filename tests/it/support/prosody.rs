@@ -7,56 +7,7 @@ use super::ca::Ca;
 use super::child::Server;
 use super::{DOMAIN, free_port};
 
-/// The gateway's account.
-pub const BOT: &str = "alerts";
-
-/// What the accounts know of each other at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Roster {
-    /// The bot and every user have each other, subscribed both ways.
-    Hub,
-    /// A shared group of all accounts (mod_groups).
-    Groups,
-    /// Nothing: subscriptions are asked for and granted.
-    Empty,
-}
-
-/// How passwords are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
-    /// In the clear: the server offers every SCRAM, and PLAIN.
-    Plain,
-    /// Hashed with SHA-1 or SHA-256: the server offers only that SCRAM, and PLAIN.
-    Hashed(&'static str),
-}
-
-/// What differs from test to test.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub roster: Roster,
-    pub auth: Auth,
-    /// XEP-0198.
-    pub smacks: bool,
-    /// Messages to users who are offline are stored.
-    pub offline: bool,
-    /// Seconds for which a session whose connection died is kept.
-    pub hibernation: u32,
-    /// More configuration, before the virtual host.
-    pub extra: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            roster: Roster::Hub,
-            auth: Auth::Plain,
-            smacks: true,
-            offline: true,
-            hibernation: 60,
-            extra: String::new(),
-        }
-    }
-}
+pub use super::chat::{Auth, BOT, Options, Roster};
 
 /// A running Prosody. The password of USER is `pw-USER`.
 pub struct Prosody {
@@ -167,6 +118,7 @@ log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}
 ssl = {{ key = "{key}", certificate = "{cert}" }}
 {extra}
 VirtualHost "{DOMAIN}"
+Component "conference.{DOMAIN}" "muc"
 "#,
             root = is_root(),
             // Loaded by default.
