@@ -54,6 +54,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     };
     let own = config.xmpp.jid.clone();
     let contacts: Vec<BareJid> = config.xmpp.contacts.clone();
+    let rooms: Vec<BareJid> = config.xmpp.rooms.iter().map(|room| room.jid.clone()).collect();
     let poke = Arc::new(Notify::new());
     let stored = Arc::new(Notify::new());
     let socket = control::Socket::bind(&control::socket_path(&config.store.path))
@@ -68,7 +69,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     });
     let lane = Arc::new(ExpressLane::new(
         messenger.clone(),
-        Tracker::new(contacts, config.dispatch.settle),
+        Tracker::new(contacts, config.dispatch.settle).with_rooms(rooms),
         router.clone(),
         config.dispatch.text_max,
     ));

@@ -19,15 +19,28 @@ const MOST: u64 = 4096;
 
 /// Reads `password`, `password_file` or `password_env`. No message holds a part of it.
 pub(super) fn password(section: &Section<'_, '_>) -> Option<Secret> {
-    let given: Vec<_> = WAYS.into_iter().filter_map(|key| Some((key, section.optional(key)?))).collect();
-    if let Some((_, second)) = given.get(1) {
-        return second.fail("is a second way to give the password", format!("keep one of {}", WAYS.join(", ")));
-    }
-    match given.first() {
+    match optional(section) {
         None => {
             section.missing("password", "password_file = \"FILE\", password_env = \"NAME\" or password = \"…\"");
             None
         }
+        Some((_, secret)) => secret,
+    }
+}
+
+/// The same where it may be left out: the key that was given, and what it gave.
+pub(super) fn optional<'r, 'a>(section: &Section<'r, 'a>) -> Option<(Item<'r, 'a>, Option<Secret>)> {
+    let given: Vec<_> = WAYS.into_iter().filter_map(|key| Some((key, section.optional(key)?))).collect();
+    let (_, item) = given.first()?;
+    Some((item.clone(), one_of(&given)))
+}
+
+fn one_of(given: &[(&str, Item<'_, '_>)]) -> Option<Secret> {
+    if let Some((_, second)) = given.get(1) {
+        return second.fail("is a second way to give the password", format!("keep one of {}", WAYS.join(", ")));
+    }
+    match given.first() {
+        None => None,
         Some((_, item)) if item.raw_text().is_none() => item.fail("is no text", "write it in quotes"),
         Some(("password", item)) => inline(item),
         Some(("password_env", item)) => variable(item),

@@ -13,6 +13,7 @@ mod notices;
 mod port;
 mod record;
 mod returning;
+mod rooms;
 mod settings;
 mod watches;
 mod worker;
@@ -23,6 +24,6 @@ pub mod retry;
 mod text;
 
 pub use express::ExpressLane;
-pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};
+pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger, RoomState};
 pub use settings::Settings;
 pub use worker::{Parts, run};

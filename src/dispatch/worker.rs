@@ -193,6 +193,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let now = Timestamp::now();
             let mut recipients = self.queue.recipients_due(now).await?;
             recipients.retain(|who| self.lane.presence(who) != Presence::Unknown);
+            self.set_rooms_aside(&mut recipients, epoch, now).await?;
             if recipients.is_empty() {
                 return Ok(());
             }
@@ -215,7 +216,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     }
 
     /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
-    async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
         let mut deliver = Vec::new();
         let mut hold: HashMap<(Timestamp, String), Vec<NotificationId>> = HashMap::new();
         let mut skip = Vec::new();
@@ -358,6 +359,7 @@ fn cut_short(due: &[Outgoing], each: usize) -> bool {
 fn absence(presence: Presence) -> String {
     match presence {
         Presence::Online(show) => format!("the recipient shows {}", show.as_str()),
+        Presence::NotJoined => "mailbell is not in the room".to_owned(),
         Presence::NotShared => "the recipient has not granted the presence subscription".to_owned(),
         Presence::Offline | Presence::Unknown => "the recipient is offline".to_owned(),
     }

@@ -51,10 +51,9 @@ impl Router {
             let (delivery, fallback) = policy(&group.policy, alert.severity);
             brought.groups.push((name.clone(), fallback));
             for recipient in members.iter().filter_map(|index| self.recipients.get(*index)) {
-                if audience::names(&alert.audience, recipient) {
-                    brought.add(recipient, name, delivery, timing);
-                } else {
-                    brought.left_out.push(format!("{}: not among the alert's addresses", recipient.name));
+                match audience::forbids(&alert.audience, recipient) {
+                    None => brought.add(recipient, name, delivery, timing),
+                    Some(why) => brought.left_out.push(format!("{}: {why}", recipient.name)),
                 }
             }
         }

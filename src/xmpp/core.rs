@@ -13,6 +13,7 @@ use super::connect::xml_error;
 use super::failure::Failure;
 use super::handle::Gate;
 use super::outbox::Outbox;
+use super::rooms::Rooms;
 use super::roster::Roster;
 use super::sm::{Ledger, Sent};
 use super::stanza::weight;
@@ -33,6 +34,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// The configured recipients.
     pub roster: Roster,
+    /// The configured rooms.
+    pub rooms: Rooms,
     /// `Up` was told of the session in the ledger: only then it is worth resuming.
     pub reported_up: bool,
     passed_over: PassedOver,
@@ -42,8 +45,9 @@ impl Core {
     /// Before the first session.
     pub fn new(settings: Arc<Settings>, gate: Gate, outbox: Outbox) -> Self {
         let roster = Roster::new(settings.jid.clone(), &settings.contacts);
+        let rooms = Rooms::new(&settings.rooms, settings.ping_after);
         let passed_over = PassedOver::default();
-        Self { settings, gate, outbox, ledger: Ledger::default(), roster, reported_up: false, passed_over }
+        Self { settings, gate, outbox, ledger: Ledger::default(), roster, rooms, reported_up: false, passed_over }
     }
 
     /// The server handled everything up to `h`.
@@ -82,7 +86,8 @@ impl Core {
             }
         }
         let mut stanzas = Vec::new();
-        for letter in self.ledger.reset().into_iter().filter_map(|s| s.letter) {
+        let unacked = self.ledger.reset().into_iter().filter_map(|s| s.letter);
+        for letter in unacked.chain(self.rooms.give_up()) {
             self.gate.release(letter.weight);
             stanzas.push(letter.stanza_id);
         }

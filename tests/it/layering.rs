@@ -56,6 +56,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
         "config",
         &[
             "xmpp::Settings",
+            "xmpp::Room",
             "telemetry::Settings",
             "telemetry::Format",
             "telemetry::check",

@@ -19,6 +19,7 @@ mod mailbox_pop3;
 mod notices;
 mod outage;
 mod presence;
+mod rooms;
 mod routing;
 mod service;
 mod storage;

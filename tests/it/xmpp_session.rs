@@ -39,6 +39,7 @@ fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
         ping_after: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(20),
         contacts: contacts.iter().map(|c| jid(c)).collect(),
+        rooms: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod mailbell;
 pub mod outcome;
 pub mod prosody;
 pub mod proxy;
+pub mod room;
 pub mod script;
 pub mod store;
 pub mod tmpfs;

@@ -9,6 +9,22 @@ use super::{DOMAIN, free_port};
 
 pub use super::chat::{Auth, BOT, Options, Roster};
 
+/// A module for rooms that forgets an occupant without a word, as services do that lose their state.
+const GHOSTS: &str = r#"
+local rooms = module:depends "muc";
+module:hook("iq-set/bare/urn:test:ghosts:forget", function(event)
+    local stanza = event.stanza;
+    local room = rooms.get_room_from_jid(stanza.attr.to);
+    local nick = stanza.attr.to.."/"..stanza:get_child_text("forget", "urn:test:ghosts");
+    for jid in room:get_occupant_by_nick(nick):each_session() do
+        room._jid_nick[jid] = nil;
+    end
+    room._occupants[nick] = nil;
+    event.origin.send(require "util.stanza".reply(stanza));
+    return true;
+end, 100);
+"#;
+
 /// A running Prosody. The password of USER is `pw-USER`.
 pub struct Prosody {
     server: Server,
@@ -33,6 +49,7 @@ impl Prosody {
         }
         let config = prosody.config(ca, &options);
         prosody.server.write("prosody.cfg.lua", &config);
+        prosody.server.write("plugins/mod_ghosts.lua", GHOSTS);
         prosody.run();
         prosody
     }
@@ -102,6 +119,7 @@ network_settings = {{ nagle = false }}
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s} }}
 c2s_direct_tls_ports = {{ {c2s_tls} }}
+plugin_paths = {{ "{plugins}" }}
 modules_enabled = {{ "{modules}" }}
 modules_disabled = {{ "s2s"{without} }}
 groups_file = "{groups}"
@@ -119,11 +137,13 @@ ssl = {{ key = "{key}", certificate = "{cert}" }}
 {extra}
 VirtualHost "{DOMAIN}"
 Component "conference.{DOMAIN}" "muc"
+modules_enabled = {{ "ghosts" }}
 "#,
             root = is_root(),
             // Loaded by default.
             without = if options.offline { "" } else { ", \"offline\"" },
             data = path("data"),
+            plugins = path("plugins"),
             pid = path("prosody.pid"),
             c2s = self.c2s,
             c2s_tls = self.c2s_tls,

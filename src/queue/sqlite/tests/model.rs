@@ -14,6 +14,7 @@ enum Op {
     Send { who: u8, accept: bool },
     Receipt { nth: u8 },
     Retry { nth: u8 },
+    Unreflected { nth: u8 },
     Dead { nth: u8 },
     Hold { who: u8 },
     Release { who: u8 },
@@ -33,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..2u8, any::<bool>()).prop_map(|(who, accept)| Op::Send { who, accept }),
         3 => any::<u8>().prop_map(|nth| Op::Receipt { nth }),
         2 => any::<u8>().prop_map(|nth| Op::Retry { nth }),
+        1 => any::<u8>().prop_map(|nth| Op::Unreflected { nth }),
         1 => any::<u8>().prop_map(|nth| Op::Dead { nth }),
         2 => (0..2u8).prop_map(|who| Op::Hold { who }),
         2 => (0..2u8).prop_map(|who| Op::Release { who }),
@@ -83,6 +85,11 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
                 store.retry(&n.stanza_id, at(now + 5), "busy", at(now)).await.unwrap();
             }
         }
+        Op::Unreflected { nth: n } => {
+            if let Some(n) = nth(n) {
+                store.doubt(&n.stanza_id, at(now + 5), "silence", at(now)).await.unwrap();
+            }
+        }
         Op::Dead { nth: n } => {
             if let Some(n) = nth(n) {
                 store.dead(&n.stanza_id, "gone", at(now)).await.unwrap();
@@ -129,8 +136,9 @@ fn may(from: NotificationState, to: NotificationState, op: &Op) -> bool {
         (S::Queued | S::Held, _) => to != S::Dead && to != S::Unconfirmed,
         (S::Sending, S::Accepted | S::Delivered | S::Dead | S::Queued) => true,
         (S::Accepted, S::Delivered | S::Dead | S::Queued | S::Unconfirmed) => true,
-        (S::Unconfirmed, S::Delivered) => true,
-        (S::Expired | S::Dead | S::Unconfirmed, S::Queued) => matches!(op, Op::Ask { .. }),
+        // A bounce may come long after nobody expects a receipt any more.
+        (S::Unconfirmed, S::Delivered | S::Dead | S::Queued) => true,
+        (S::Expired | S::Dead, S::Queued) => matches!(op, Op::Ask { .. }),
         _ => false,
     }
 }
