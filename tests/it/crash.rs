@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use crate::support::chat::{Kind, on_each_server};
+use crate::support::chat::Kind;
 use crate::support::client::Client;
 use crate::support::lab::{Lab, critical};
 use crate::support::mailbell::Mailbell;

@@ -1,6 +1,6 @@
 //! The main job: a mail goes in, an instant message comes out.
 
-use crate::support::chat::{Kind, on_each_server};
+use crate::support::chat::Kind;
 use crate::support::lab::{Lab, critical};
 use crate::support::mailbell::Mailbell;
 

@@ -1,6 +1,6 @@
 //! What the operators hear and how often; receipts; and the bot's one line back.
 
-use crate::support::chat::{Kind, on_each_server};
+use crate::support::chat::Kind;
 use crate::support::client::Client;
 use crate::support::lab::{Lab, asks, critical, group};
 use crate::support::mailbell::Mailbell;

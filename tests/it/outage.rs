@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::ca::Ca;
-use crate::support::chat::{Kind, Options, on_each_server};
+use crate::support::chat::{Kind, Options};
 use crate::support::client::Client;
 use crate::support::lab::{Lab, critical, in_state};
 use crate::support::mailbell::{Mailbell, SOON};

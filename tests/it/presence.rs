@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::chat::{Kind, Options, Roster, on_each_server};
+use crate::support::chat::{Kind, Options, Roster};
 use crate::support::lab::{Lab, OPERATORS, asks, critical, group, severe};
 use crate::support::mailbell::{Mailbell, SOON};
 

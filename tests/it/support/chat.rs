@@ -132,22 +132,3 @@ impl Chat {
         }
     }
 }
-
-/// Makes of each function named, which takes a [`Kind`], a test on each server.
-macro_rules! on_each_server {
-    ($($test:ident),+ $(,)?) => {
-        mod prosody {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test($crate::support::chat::Kind::Prosody).await;
-            })+
-        }
-        mod ejabberd {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test($crate::support::chat::Kind::Ejabberd).await;
-            })+
-        }
-    };
-}
-pub(crate) use on_each_server;
