@@ -70,7 +70,11 @@ pub fn classify(bounce: &Bounce, own: &BareJid, recipient: &BareJid, room: bool,
     if !believed(bounce.from.as_ref(), own, recipient) {
         return Verdict::Ignore(format!("an error from {} is none of its business", from(bounce)));
     }
+    if room && bounce.from.as_ref().is_some_and(|from| from.resource().is_some()) {
+        return Verdict::Ignore(format!("an error from {}, an occupant, is not the room's", from(bounce)));
+    }
     match state {
+        S::Accepted | S::Unconfirmed if room => return Verdict::Ignore("the room has it".into()),
         S::Sending | S::Accepted | S::Unconfirmed => {}
         S::Delivered | S::Acknowledged => return Verdict::Ignore("delivered already".into()),
         S::Queued | S::Held | S::Expired | S::Superseded | S::Dead => {
@@ -194,16 +198,16 @@ mod tests {
     #[test]
     fn a_room_refuses_nothing_for_good() {
         let room = "ops@conference.away.test";
-        let verdict = |condition| {
-            let bounce = bounce(room, ErrorType::Auth, condition);
-            classify(
-                &bounce,
-                &"bot@home.test".parse().unwrap(),
-                &room.parse().unwrap(),
-                true,
-                NotificationState::Sending,
-            )
+        let judged = |from: &str, condition: &str, state| {
+            let bounce = bounce(from, ErrorType::Auth, condition);
+            classify(&bounce, &"bot@home.test".parse().unwrap(), &room.parse().unwrap(), true, state)
         };
+        let verdict = |condition| judged(room, condition, NotificationState::Sending);
+        // An occupant knows the id of what was posted; once the room reflected it, nobody can say that it did not.
+        let occupant = judged(&format!("{room}/mallory"), "not-acceptable", NotificationState::Sending);
+        assert!(matches!(occupant, Verdict::Ignore(_)), "{occupant:?}");
+        let late = judged(room, "item-not-found", NotificationState::Accepted);
+        assert_eq!(late, Verdict::Ignore("the room has it".into()));
         assert_eq!(verdict("not-acceptable"), Verdict::Retry);
         assert_eq!(verdict("item-not-found"), Verdict::Retry);
         assert_eq!(verdict("forbidden"), Verdict::RetryLimited, "no voice");

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::RoomState;
 use super::retry::{self, Failure, Next};
 use super::worker::Worker;
-use crate::model::{BareJid, Epoch, Presence, StanzaId};
+use crate::model::{BareJid, Epoch, NotificationState, Presence, StanzaId};
 use crate::queue::{Outbox, StoreError, patiently};
 
 /// Most that is held in one go for the rooms that we are not in.
@@ -55,6 +55,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         for stanza in stanzas {
             let Some(out) = self.queue.by_stanza(stanza).await? else { continue };
             let (n, now) = (out.notification, Timestamp::now());
+            if n.state != NotificationState::Sending {
+                continue;
+            }
             match retry::next(n.attempts, Failure::Refused, now, rand::random(), self.settings.max_attempts) {
                 Next::At(at) => {
                     tracing::warn!(notification = %n.id, recipient = %n.recipient, again = %at, "{UNREFLECTED}");

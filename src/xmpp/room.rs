@@ -167,7 +167,7 @@ impl Room {
         match (&self.state, kind) {
             (State::Joining { .. }, Some("error")) => self.join_error(presence, now, chance),
             (State::Joining { me, .. }, None) if own(me) => self.entered(from, user, now, chance),
-            (State::In { me, .. }, None) if own(me) => self.spoken_of(user),
+            (State::In { me, .. }, None) if own(me) => self.spoken_of(from, user),
             (State::In { me, .. }, Some("unavailable")) if own(me) => self.left(user, now, chance),
             // An error for a presence that brought us in, hours ago: who knows what the room makes of it.
             (State::In { ping: None, .. }, Some("error")) => self.ping(now),
@@ -248,19 +248,20 @@ impl Room {
                 "the nick is taken in this room; another one is used");
         }
         self.state = State::In { me: from.clone(), voice: true, since: now, heard: now, ping: None };
-        let steps = self.spoken_of(user);
+        let steps = self.spoken_of(from, user);
         if steps.news == Some(RoomState::In) {
             tracing::info!(room = %self.settings.jid, "joined the room");
         }
         steps
     }
 
-    /// Our role as the room tells it.
-    fn spoken_of(&mut self, user: Option<&Element>) -> Steps {
+    /// Our nick and our role as the room tells them.
+    fn spoken_of(&mut self, from: &Jid, user: Option<&Element>) -> Steps {
         let role = user.and_then(|x| x.get_child("item", USER)).and_then(|item| item.attr("role"));
         let speaks = role != Some("visitor");
-        if let State::In { voice, .. } = &mut self.state {
+        if let State::In { me, voice, .. } = &mut self.state {
             *voice = speaks;
+            *me = from.clone();
         }
         self.news(match speaks {
             true => RoomState::In,

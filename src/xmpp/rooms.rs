@@ -14,6 +14,10 @@ use super::xml::CLIENT;
 use crate::dispatch::{Bounce, ErrorType, Event, Letter};
 use crate::model::{BareJid, Jid, StanzaId};
 
+/// What is not reflected keeps its place in the window, which is everybody's: a room that hangs must give it back soon. It
+/// costs little to be wrong, since the second copy waits for longer, and a late reflection counts.
+const LATE: Duration = Duration::from_secs(10);
+
 /// What is to be done, in order.
 #[derive(Debug, Default)]
 pub struct Todo {
@@ -43,14 +47,19 @@ pub struct Rooms {
     rooms: BTreeMap<BareJid, Room>,
     posted: HashMap<StanzaId, Posted>,
     /// A message that is not reflected for so long is in doubt.
-    patience: Duration,
+    late: Duration,
 }
 
 impl Rooms {
-    /// None is joined.
-    pub fn new(settings: &[super::Room], patience: Duration) -> Self {
-        let rooms = settings.iter().map(|room| (room.jid.clone(), Room::new(room.clone(), patience))).collect();
-        Self { rooms, posted: HashMap::new(), patience }
+    /// None is joined. `quiet`: a room that is silent for so long is asked whether we are in it.
+    pub fn new(settings: &[super::Room], quiet: Duration) -> Self {
+        let rooms = settings.iter().map(|room| (room.jid.clone(), Room::new(room.clone(), quiet))).collect();
+        Self { rooms, posted: HashMap::new(), late: quiet.min(LATE) }
+    }
+
+    /// Is there any?
+    pub fn any(&self) -> bool {
+        !self.rooms.is_empty()
     }
 
     /// Is it one of them?
@@ -99,7 +108,7 @@ impl Rooms {
         let late: Vec<StanzaId> = self
             .posted
             .iter()
-            .filter(|(_, p)| p.taken.is_some_and(|at| now.duration_since(at) >= self.patience))
+            .filter(|(_, p)| p.taken.is_some_and(|at| now.duration_since(at) >= self.late))
             .map(|(id, _)| id.clone())
             .collect();
         let mut silent = Vec::new();
@@ -156,7 +165,9 @@ impl Rooms {
 
     /// An error from a room for a message of ours: it was not posted.
     pub fn bounced(&mut self, bounce: &Bounce, now: Instant) -> Todo {
-        let Some(jid) = bounce.from.as_ref().map(Jid::to_bare) else { return Todo::default() };
+        // What an occupant says, the room passes on with a resource.
+        let room = bounce.from.as_ref().filter(|from| from.resource().is_none());
+        let Some(jid) = room.map(Jid::to_bare) else { return Todo::default() };
         let ours = self.posted.get(&bounce.stanza_id).is_some_and(|posted| posted.room == jid);
         if !ours {
             return Todo::default();

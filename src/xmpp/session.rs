@@ -120,7 +120,8 @@ impl<'a> Session<'a> {
 
     /// Until the stream ends, or `cancel`.
     pub async fn run(mut self, cancel: &CancellationToken) -> Ended {
-        let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), Duration::from_secs(5));
+        let longest = Duration::from_secs(if self.core.rooms.any() { 1 } else { 5 });
+        let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), longest);
         let mut tick = interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cancelled = pin!(cancel.cancelled());

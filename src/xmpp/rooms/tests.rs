@@ -3,7 +3,7 @@ use crate::dispatch::RoomState;
 use crate::xmpp::sm::Sent;
 use crate::xmpp::stanza;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = LATE;
 
 fn room() -> BareJid {
     "ops@rooms.example.test".parse().unwrap()
@@ -131,7 +131,9 @@ fn a_refusal_frees_its_place_and_is_believed_from_the_room_only() {
     };
     let mut bed = Bed::new();
     bed.post("a", "x");
-    for strange in [None, Some("mallory@example.test"), Some("other@rooms.example.test")] {
+    for strange in
+        [None, Some("mallory@example.test"), Some("other@rooms.example.test"), Some("ops@rooms.example.test/bob")]
+    {
         assert!(bed.rooms.bounced(&bounce(strange, "forbidden"), bed.now).done.is_empty());
     }
     let todo = bed.rooms.bounced(&bounce(Some("ops@rooms.example.test"), "forbidden"), bed.now);

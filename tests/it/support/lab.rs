@@ -13,6 +13,7 @@ pub struct Lab {
     pub dovecot: Dovecot,
     pub chat: Chat,
     people: Vec<String>,
+    settle: &'static str,
 }
 
 impl Lab {
@@ -30,8 +31,10 @@ impl Lab {
     pub fn with(people: &[&str], mailboxes: &[&str], options: Options) -> Self {
         let ca = Ca::new();
         let dovecot = Dovecot::start(&ca, mailboxes);
+        // On a busy machine ejabberd takes its time to tell who is there.
+        let settle = if options.kind == Kind::Ejabberd { "1500ms" } else { "300ms" };
         let chat = Chat::start(&ca, people, options);
-        Self { ca, dovecot, chat, people: people.iter().map(|p| (*p).to_owned()).collect() }
+        Self { ca, dovecot, chat, people: people.iter().map(|p| (*p).to_owned()).collect(), settle }
     }
 
     /// `[store]`, `[xmpp]`, and every person as a recipient. Presence settles fast, and an address that is not there fails fast.
@@ -48,10 +51,11 @@ servers = ["127.0.0.1:{}"]
 tls = "starttls"
 ca_file = "{}"
 [dispatch]
-settle = "300ms"
+settle = "{}"
 "#,
             self.chat.c2s,
-            self.ca.ca().display()
+            self.ca.ca().display(),
+            self.settle
         );
         for person in &self.people {
             config += &format!("[[recipient]]\nname = \"{person}\"\njid = \"{person}@{DOMAIN}\"\n");
