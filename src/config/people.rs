@@ -28,11 +28,10 @@ pub(super) fn recipient(
 ) -> Option<(Recipient, Option<Room>)> {
     let lang = section.optional("lang").and_then(|item| language(&item));
     let own_nick = section.optional("nick");
-    let own_nick = own_nick.as_ref().map(|item| (item, resource(item, "nick")));
-    let secret = secret::optional(section);
-    let address = |item: Item<'_, '_>, no_resource: &str| {
-        let jid = bare_jid(&item, no_resource)?;
-        names.one_recipient_each(&item, &jid)?;
+    let secrets = secret::given(section, &secret::PASSWORD);
+    let address = |item: &Item<'_, '_>, no_resource: &str| {
+        let jid = bare_jid(item, no_resource)?;
+        names.one_recipient_each(item, &jid)?;
         Some(jid)
     };
     match (section.optional("jid"), section.optional("room")) {
@@ -42,25 +41,18 @@ pub(super) fn recipient(
             None
         }
         (Some(jid), None) => {
-            let jid = address(jid, "the server picks the device");
-            let only_rooms = [own_nick.map(|(item, _)| item.clone()), secret.map(|(item, _)| item)];
-            for item in only_rooms.into_iter().flatten() {
+            let jid = address(&jid, "the server picks the device");
+            for item in own_nick.iter().chain(&secrets) {
                 item.fail::<()>("is only for a room", "leave it out, or write room = in place of jid =");
             }
             Some((Recipient { name: name?, jid: jid?, lang, room: false }, None))
         }
         (None, Some(room)) => {
-            let jid = address(room, "the name in the room is a key of its own: nick");
-            let nick = match own_nick {
-                Some((_, nick)) => nick,
-                None => nick.map(str::to_owned),
-            };
-            let password = match secret {
-                Some((_, password)) => Some(password?),
-                None => None,
-            };
+            let jid = address(&room, "the name in the room is a key of its own: nick");
+            let nick = own_nick.map_or_else(|| nick.map(str::to_owned), |item| resource(&item, "nick"));
+            let password = secret::optional(section, &secret::PASSWORD);
             let (name, jid) = (name?, jid?);
-            let room = Room { jid: jid.clone(), nick: nick?, password };
+            let room = Room { jid: jid.clone(), nick: nick?, password: password? };
             Some((Recipient { name, jid, lang, room: true }, Some(room)))
         }
     }
@@ -126,6 +118,14 @@ fn warn_if_unused(section: &Section<'_, '_>, rows: &[PolicyRow], left: &mut Vec<
         section.reader.warn(section.line, &section.label, wrong, "put it first, or narrow the others");
     }
     left.retain(|severity| !takes(severity));
+}
+
+/// A recipient, or a group with its `@`.
+pub(super) fn any_member(item: &Item<'_, '_>, names: &Names) -> Option<Member> {
+    match item.text()?.starts_with('@') {
+        true => names.group(item).map(Member::Group),
+        false => names.recipient(item).map(Member::Recipient),
+    }
 }
 
 fn member<'r, 'a>(

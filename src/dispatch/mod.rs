@@ -5,6 +5,7 @@
 //! that they never delay a send. Notifications of alerts that just came in skip the round: D2 commits them as `sending` and
 //! the [`Express`](express::ExpressLane) writes them at once.
 
+pub mod budget;
 mod drift;
 mod events;
 mod express;
@@ -14,7 +15,9 @@ mod port;
 mod record;
 mod returning;
 mod rooms;
+mod send;
 mod settings;
+mod storm;
 mod watches;
 mod worker;
 
