@@ -7,16 +7,15 @@ pub(super) fn allows_public(audience: &Audience) -> bool {
     *audience == Audience::Public
 }
 
-/// May this recipient be told, and why not? A room is public: nobody knows here who reads in it. A Private alert's addresses
-/// must name a person.
+/// May this recipient be told, and why not? A Private alert's addresses must name them, and they must be a person.
 pub(super) fn forbids(audience: &Audience, recipient: &Recipient) -> Option<&'static str> {
-    if recipient.room && !allows_public(audience) {
-        Some("it is a room, the alert is not public")
-    } else if !names(audience, recipient) {
-        Some("not among the alert's addresses")
-    } else {
-        None
-    }
+    let unnamed = (!names(audience, recipient)).then_some("not among the alert's addresses");
+    not_in_rooms(audience, recipient).or(unnamed)
+}
+
+/// A room is public: nobody knows here who reads in it.
+pub(super) fn not_in_rooms(audience: &Audience, recipient: &Recipient) -> Option<&'static str> {
+    (recipient.room && !allows_public(audience)).then_some("it is a room, the alert is not public")
 }
 
 /// By name or JID, in any case.

@@ -73,43 +73,6 @@ impl Router {
         }
     }
 
-    /// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
-    /// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not. Only a room never hears
-    /// of what is not public.
-    fn resolve(&self, seen: &Seen<'_>) -> Plan {
-        let open = || seen.conditions.iter().filter(|c| c.open);
-        let mut notifications: Vec<PlannedNotification> = Vec::new();
-        let public = audience::allows_public(&seen.alert.audience);
-        let told = open().flat_map(|c| &c.told).filter(|told| public || !self.is_room(&told.recipient.jid));
-        for Told { recipient, delivery } in told {
-            match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
-                Some(known) => known.delivery = known.delivery.merge(*delivery),
-                None => notifications.push(PlannedNotification {
-                    recipient: recipient.clone(),
-                    groups: Vec::new(),
-                    delivery: *delivery,
-                    not_before: None,
-                    expires: None,
-                }),
-            }
-        }
-        if open().next().is_none() {
-            let known = !seen.conditions.is_empty();
-            let what = if known { "a condition that is closed already" } else { "a condition that is not known" };
-            return Plan { open: Some(false), supersede: true, ..recorded(format!("resolves {what}")) };
-        }
-        let resolves = opened(seen);
-        let mut reason = match resolves {
-            Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
-            None => "resolves an open condition".into(),
-        };
-        if notifications.is_empty() {
-            reason.push_str("; nobody was told of it");
-        }
-        let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
-        Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
-    }
-
     /// Is there anything to page for? `Ok` says what is new where the condition is open already (empty: it opens now);
     /// `Err` says why this is a repeat. Of several conditions one with news is enough.
     fn news(&self, seen: &Seen<'_>) -> Result<String, String> {
@@ -139,6 +102,55 @@ impl Router {
             return Ok(format!("still open {} after the last page", rounded(since)));
         }
         Err("repeat of an open condition".into())
+    }
+
+    /// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
+    /// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not. Who was removed from the
+    /// config since then is no recipient any more, and a room never hears of what is not public.
+    fn resolve(&self, seen: &Seen<'_>) -> Plan {
+        let open = || seen.conditions.iter().filter(|c| c.open);
+        let mut notifications: Vec<PlannedNotification> = Vec::new();
+        let mut left_out: Vec<String> = Vec::new();
+        for Told { recipient, delivery } in open().flat_map(|c| &c.told) {
+            let why = match self.recipient(&recipient.jid) {
+                None => Some("removed from the config"),
+                Some(known) => audience::not_in_rooms(&seen.alert.audience, known),
+            };
+            if let Some(why) = why {
+                let text = format!("; left out {}: {why}", recipient.name);
+                left_out.extend((!left_out.contains(&text)).then_some(text));
+                continue;
+            }
+            match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
+                Some(known) => known.delivery = known.delivery.merge(*delivery),
+                None => notifications.push(PlannedNotification {
+                    recipient: recipient.clone(),
+                    groups: Vec::new(),
+                    delivery: *delivery,
+                    not_before: None,
+                    expires: None,
+                }),
+            }
+        }
+        if open().next().is_none() {
+            let known = !seen.conditions.is_empty();
+            let what = if known { "a condition that is closed already" } else { "a condition that is not known" };
+            return Plan { open: Some(false), supersede: true, ..recorded(format!("resolves {what}")) };
+        }
+        let resolves = opened(seen);
+        let mut reason = match resolves {
+            Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
+            None => "resolves an open condition".into(),
+        };
+        if notifications.is_empty() && left_out.is_empty() {
+            reason.push_str("; nobody was told of it");
+        }
+        reason.extend(left_out.iter().take(LISTED).map(String::as_str));
+        if left_out.len() > LISTED {
+            reason.push_str(&format!("; and {} more", left_out.len() - LISTED));
+        }
+        let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
+        Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
     }
 
     fn page(&self, seen: &Seen<'_>, news: &str) -> Plan {

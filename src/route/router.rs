@@ -80,6 +80,11 @@ impl Router {
         self.recipient(jid).is_some_and(|recipient| recipient.room)
     }
 
+    /// Is there a group of that name?
+    pub fn has_group(&self, name: &GroupName) -> bool {
+        self.groups.contains_key(name)
+    }
+
     /// Groups that a recipient is in, also by way of nested ones, by name.
     pub fn groups_of(&self, name: &RecipientName) -> Vec<&GroupName> {
         let Some(index) = self.recipients.iter().position(|r| r.name == *name) else { return Vec::new() };

@@ -168,12 +168,25 @@ impl Session<'_> {
                 self.loaded(iq);
                 Ok(())
             }
+            _ if own && self.look_up.is_some() && iq.attr("id") == self.look_up.as_deref() => {
+                self.look_up = None;
+                self.looked_up(iq);
+                Ok(())
+            }
             (_, Some(Asked { ping: Some((id, mark)), .. })) if own && iq.attr("id") == Some(id) => {
                 let mark = *mark;
                 self.asked = None;
                 self.core.acknowledge(mark)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The roster is here for those whom a reload brought. Where they are is not told by itself: our presence went out before.
+    fn looked_up(&mut self, iq: &Element) {
+        for (who, granted) in self.core.roster.look_up(iq) {
+            self.send(stanza::subscription(if granted { "probe" } else { "subscribe" }, &who), None);
+            self.core.outbox.push(Event::Subscription { who, granted });
         }
     }
 

@@ -114,7 +114,9 @@ impl Room {
                 *until = now + ANSWER;
                 Steps::default()
             }
-            State::Idle | State::Out { .. } => Steps::default(),
+            // New since the session was cut.
+            State::Idle => self.begin(now),
+            State::Out { .. } => Steps::default(),
         }
     }
 
@@ -128,6 +130,19 @@ impl Room {
         match &self.state {
             State::In { me, .. } => Some(me),
             _ => None,
+        }
+    }
+
+    /// Has it these settings?
+    pub fn is(&self, settings: &Settings) -> bool {
+        self.settings == *settings
+    }
+
+    /// Says goodbye, where we are in or about to be.
+    pub fn leave(&self) -> Option<Element> {
+        match &self.state {
+            State::In { me, .. } | State::Joining { me, .. } => Some(stanza::leave(me)),
+            State::Idle | State::Out { .. } => None,
         }
     }
 

@@ -48,13 +48,36 @@ pub struct Rooms {
     posted: HashMap<StanzaId, Posted>,
     /// A message that is not reflected for so long is in doubt.
     late: Duration,
+    quiet: Duration,
 }
 
 impl Rooms {
     /// None is joined. `quiet`: a room that is silent for so long is asked whether we are in it.
     pub fn new(settings: &[super::Room], quiet: Duration) -> Self {
         let rooms = settings.iter().map(|room| (room.jid.clone(), Room::new(room.clone(), quiet))).collect();
-        Self { rooms, posted: HashMap::new(), late: quiet.min(LATE) }
+        Self { rooms, posted: HashMap::new(), late: quiet.min(LATE), quiet }
+    }
+
+    /// Other rooms. Who stays as it was is left alone; others are left, or joined where the session is `up`.
+    pub fn replace(&mut self, settings: &[super::Room], up: bool, now: Instant) -> Todo {
+        let mut old = std::mem::take(&mut self.rooms);
+        let mut todo = Todo::default();
+        for wanted in settings {
+            let room = match old.remove(&wanted.jid) {
+                Some(room) if room.is(wanted) => room,
+                before => {
+                    todo.send.extend(before.as_ref().and_then(Room::leave));
+                    let mut room = Room::new(wanted.clone(), self.quiet);
+                    if up {
+                        todo.add(&wanted.jid, room.begin(now));
+                    }
+                    room
+                }
+            };
+            self.rooms.insert(wanted.jid.clone(), room);
+        }
+        todo.send.extend(old.values().filter_map(Room::leave));
+        todo
     }
 
     /// Is there any?

@@ -22,8 +22,8 @@ use super::failure::Failure;
 use super::node::Node;
 use super::rooms::{self, Todo};
 use super::sm::{Carried, Sent};
-use super::stanza;
 use super::wire::Wire;
+use super::{Change, stanza};
 use crate::dispatch::{Event, Letter};
 
 /// Stanzas that are gathered before they are written in one go.
@@ -49,6 +49,7 @@ pub struct Ended {
 /// What the session waits for.
 enum Step {
     Letter(Letter),
+    Change(Change),
     Read(Option<Result<Node, ReadError>>),
     WriteFailed(std::io::Error),
     Tick,
@@ -81,6 +82,8 @@ pub struct Session<'a> {
     managed: bool,
     pub(super) phase: Phase,
     pub(super) asked: Option<Asked>,
+    /// The roster was asked for once more, for who is new since a reload.
+    pub(super) look_up: Option<String>,
     /// Stanzas, and letters among them, since the server was last asked.
     unasked: usize,
     unasked_letters: usize,
@@ -110,12 +113,13 @@ impl<'a> Session<'a> {
         let todo = session.core.rooms.resume(Instant::now());
         session.take(todo);
         session.core.gate.open();
+        session.look_up_new();
         session
     }
 
     fn on(core: &'a mut Core, wire: Wire, managed: bool, phase: Phase) -> Self {
         let held_back = Instant::now();
-        Self { core, wire, managed, phase, asked: None, unasked: 0, unasked_letters: 0, held_back }
+        Self { core, wire, managed, phase, asked: None, look_up: None, unasked: 0, unasked_letters: 0, held_back }
     }
 
     /// Until the stream ends, or `cancel`.
@@ -131,6 +135,12 @@ impl<'a> Session<'a> {
                 Step::Cancelled => break None,
                 Step::Letter(letter) => {
                     self.letter(&letter);
+                    Ok(())
+                }
+                Step::Change(change) => {
+                    let (_, todo) = self.core.change(change, matches!(self.phase, Phase::Up { .. }));
+                    self.take(todo);
+                    self.look_up_new();
                     Ok(())
                 }
                 Step::Read(node) => self.read(node),
@@ -160,6 +170,9 @@ impl<'a> Session<'a> {
     ) -> Poll<Step> {
         if cancelled.poll(cx).is_ready() {
             return Poll::Ready(Step::Cancelled);
+        }
+        if let Poll::Ready(change) = self.core.gate.poll_change(cx) {
+            return Poll::Ready(Step::Change(change));
         }
         let up = matches!(self.phase, Phase::Up { .. });
         // Letters first: they gather into a burst, and only then something is written.
@@ -198,6 +211,16 @@ impl<'a> Session<'a> {
         }
         let element = stanza::letter(letter, &self.core.settings.jid);
         self.send(element, Some(carried));
+    }
+
+    /// Asks for the roster where a reload brought contacts of whom it has not been read.
+    fn look_up_new(&mut self) {
+        let up = matches!(self.phase, Phase::Up { .. });
+        if up && self.look_up.is_none() && self.core.roster.has_new() {
+            let id = format!("roster-{:08x}", rand::random::<u32>());
+            self.look_up = Some(id.clone());
+            self.send(stanza::roster_get(&id), None);
+        }
     }
 
     /// To a room: that our server took it is not yet that the room did.

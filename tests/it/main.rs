@@ -39,6 +39,8 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod reload;
+mod reload_people;
 mod rooms;
 mod routing;
 mod service;

@@ -167,6 +167,33 @@ fn after_a_resumption_the_rooms_time_starts_anew() {
 }
 
 #[test]
+fn a_reload_joins_what_is_new_and_leaves_what_is_gone() {
+    let mut bed = Bed::new();
+    let settings = |name: &str, nick: &str| super::super::Room {
+        jid: format!("{name}@rooms.example.test").parse().unwrap(),
+        nick: nick.into(),
+        password: None,
+    };
+    let said = |todo: Todo| -> Vec<String> {
+        let line = |e: &Element| format!("{} {}", e.attr("to").unwrap(), e.attr("type").unwrap_or("joins"));
+        todo.send.iter().map(line).collect()
+    };
+    let (ops, dba) = (settings("ops", "bell"), settings("dba", "bell"));
+    let todo = bed.rooms.replace(&[ops.clone(), dba], true, bed.now);
+    assert_eq!(said(todo), ["dba@rooms.example.test/bell joins"]);
+    assert!(bed.rooms.open(&room()), "it is left alone");
+    let todo = bed.rooms.replace(&[settings("ops", "gong")], true, bed.now);
+    let expected = [
+        "ops@rooms.example.test/bell unavailable",
+        "ops@rooms.example.test/gong joins",
+        "dba@rooms.example.test/bell unavailable",
+    ];
+    assert_eq!(said(todo), expected);
+    assert_eq!(said(bed.rooms.replace(&[ops], false, bed.now)), ["ops@rooms.example.test/gong unavailable"]);
+    assert_eq!(said(bed.rooms.resume(bed.now)), ["ops@rooms.example.test/bell joins"]);
+}
+
+#[test]
 fn others_are_heard_and_nothing_more() {
     let mut bed = Bed::new();
     for (attrs, content) in [("id='x'", "<body>mailbell: ack</body>"), ("type='chat'", "<body>psst</body>")] {
