@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn recipient(name: &str, jid: &str) -> Recipient {
-        Recipient { name: name.parse().unwrap(), jid: jid.parse().unwrap(), lang: None }
+        Recipient { name: name.parse().unwrap(), jid: jid.parse().unwrap(), lang: None, room: false }
     }
 
     #[test]
