@@ -83,7 +83,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     });
     let (set_dispatch, rules) = live(dispatch_rules(&config, router.clone()));
     let (set_rulebook, rulebook) = live(rulebook(&config, router, &BTreeMap::new()));
-    let tracker = Tracker::new(config.xmpp.contacts.clone(), config.dispatch.settle);
+    let rooms = config.xmpp.rooms.iter().map(|room| room.jid.clone());
+    let tracker = Tracker::new(config.xmpp.contacts.clone(), config.dispatch.settle).with_rooms(rooms);
     let lane = Arc::new(ExpressLane::new(messenger.clone(), tracker, rules.clone()));
     let reserve = Arc::new(AtomicU64::new(reserve(&config)));
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve.clone(), intake_token.clone()).await?;

@@ -78,10 +78,11 @@ impl Keeper {
         let contacts = new.xmpp.contacts.clone();
         let settle = new.dispatch.settle;
         self.lane.tracker(|tracker| tracker.replace(contacts.clone(), settle, Instant::now()));
+        self.lane.tracker(|tracker| tracker.replace_rooms(new.xmpp.rooms.iter().map(|room| room.jid.clone())));
         self.lane.set_limits(new.dispatch.limits);
         let dispatched = self.dispatch.replace(dispatch_rules(new, router.clone()));
         let planned = self.rulebook.replace(rulebook(new, router, &self.gone));
-        self.xmpp.change(xmpp::Change { contacts, credentials });
+        self.xmpp.change(xmpp::Change { contacts, rooms: new.xmpp.rooms.clone(), credentials });
         self.anchors = anchors;
         self.filter.set(&new.log.filter);
         self.reserve.store(reserve(new), Ordering::Relaxed);
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     fn recipient(name: &str, jid: &str) -> Recipient {
-        Recipient { name: name.parse().unwrap(), jid: jid.parse().unwrap(), lang: None }
+        Recipient { name: name.parse().unwrap(), jid: jid.parse().unwrap(), lang: None, room: false }
     }
 
     #[test]

@@ -62,6 +62,18 @@ pub(super) fn warn(reader: &Reader<'_>, config: &Config, places: &Places) {
     lonely_recipients(reader, config, places);
     unreachable_routes(reader, config, places);
     small_reserve(reader, config, places);
+    only_rooms(reader, config);
+}
+
+/// Who hears that a room cannot be entered? Not who waits in it.
+fn only_rooms(reader: &Reader<'_>, config: &Config) {
+    let Some(group) = &config.route.operators else { return };
+    let operators = people(&config.route.groups, group, &mut BTreeSet::new());
+    let mut found = config.route.recipients.iter().filter(|r| operators.contains(&r.name)).peekable();
+    if found.peek().is_some() && found.all(|r| r.room) {
+        let wrong = "only rooms are in this group: nobody hears that mailbell cannot enter one";
+        reader.warn(None, "operators.group", wrong, "add a person");
+    }
 }
 
 fn nothing_in(reader: &Reader<'_>, config: &Config) {

@@ -223,10 +223,12 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let route_names = routes::names_of(&route_tables, &mut names);
     let wall_names = names::names_of(&wall_tables, "wall", &mut names.walls);
 
+    let xmpp_table = root.table("xmpp");
+    let nick = xmpp::nick(&xmpp_table);
     let recipients: Vec<_> = recipient_tables
         .iter()
         .zip(recipient_names)
-        .map(|(table, name)| people::recipient(table, name, &names))
+        .map(|(table, name)| people::recipient(table, name, &names, nick.as_deref()))
         .collect();
     let mut edges = people::Edges::default();
     let groups: Vec<_> = group_tables
@@ -245,8 +247,11 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let disclaimers: Vec<_> = disclaimer_tables.iter().map(|table| walls::disclaimer(table, &names)).collect();
 
     let store = one(root, "store", service::store);
-    let contacts = recipients.iter().flatten().map(|recipient| recipient.jid.clone()).collect();
-    let xmpp = one(root, "xmpp", |table| xmpp::read(table, contacts));
+    let people = recipients.iter().flatten().filter(|(recipient, _)| !recipient.room);
+    let contacts = people.map(|(recipient, _)| recipient.jid.clone()).collect();
+    let rooms = recipients.iter().flatten().filter_map(|(_, room)| room.clone()).collect();
+    let xmpp = xmpp::read(&xmpp_table, contacts, rooms);
+    xmpp_table.done();
     let operators = one(root, "operators", |table| service::operators(table, &names));
     let dispatch = one(root, "dispatch", |table| service::dispatch(table, operators.as_ref()));
     let parse = one(root, "parse", service::limits);
@@ -271,7 +276,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let operators = operators?;
     let (dispatch, repeat_after) = dispatch?;
     let route = route::Settings {
-        recipients: recipients.into_iter().collect::<Option<_>>()?,
+        recipients: recipients.into_iter().map(|found| Some(found?.0)).collect::<Option<_>>()?,
         groups: groups.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         walls: walls.into_iter().collect::<Option<_>>()?,

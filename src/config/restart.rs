@@ -29,7 +29,8 @@ impl Config {
     #[must_use]
     pub fn reloaded(&self, next: Self) -> Self {
         let (password, ca_file) = (next.xmpp.password, next.xmpp.ca_file);
-        let xmpp = crate::xmpp::Settings { password, ca_file, contacts: next.xmpp.contacts, ..self.xmpp.clone() };
+        let (contacts, rooms) = (next.xmpp.contacts, next.xmpp.rooms);
+        let xmpp = crate::xmpp::Settings { password, ca_file, contacts, rooms, ..self.xmpp.clone() };
         let log = crate::telemetry::Settings { format: self.log.format, ..next.log };
         Self { store: self.store.clone(), xmpp, log, ..next }
     }

@@ -20,6 +20,7 @@ use crate::net::TlsMode;
 use crate::parse::Plain;
 use crate::route::{Disclaimer, Group, Member, Route, Wall};
 use crate::telemetry::Format;
+use crate::xmpp::Room;
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
 impl Display for Config {
@@ -31,7 +32,7 @@ impl Display for Config {
             mailbox(&mut out, entry);
         }
         for entry in &self.route.recipients {
-            recipient(&mut out, entry);
+            recipient(&mut out, entry, self.xmpp.rooms.iter().find(|room| room.jid == entry.jid));
         }
         for entry in &self.route.groups {
             group(&mut out, entry);
@@ -196,10 +197,17 @@ fn token_endpoint(out: &mut Writer, endpoint: &Endpoint) {
     out.some("scope", endpoint.scope.as_ref());
 }
 
-fn recipient(out: &mut Writer, recipient: &Recipient) {
+fn recipient(out: &mut Writer, recipient: &Recipient, room: Option<&Room>) {
     out.table("[[recipient]]");
     out.text("name", &recipient.name);
-    out.text("jid", &recipient.jid);
+    match room {
+        None => out.text("jid", &recipient.jid),
+        Some(room) => {
+            out.text("room", &room.jid);
+            out.text("nick", &room.nick);
+            room.password.iter().for_each(|_| out.hidden("password"));
+        }
+    }
     out.some("lang", recipient.lang.as_ref());
 }
 

@@ -15,6 +15,7 @@ mod port;
 mod preview;
 mod record;
 mod returning;
+mod rooms;
 mod send;
 mod settings;
 mod storm;
@@ -27,7 +28,7 @@ pub mod retry;
 mod text;
 
 pub use express::ExpressLane;
-pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};
+pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger, RoomState};
 pub use preview::{Preview, preview};
 pub use settings::{Rules, Settings};
 pub use worker::{Parts, run};

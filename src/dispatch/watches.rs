@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::worker::Worker;
-use crate::model::{AlertId, Severity, Source};
+use crate::model::{AlertId, GroupName, Presence, Severity, Source};
 use crate::presence::watch::{Judgement, Member, judge};
 use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
 use crate::route::Brought;
@@ -82,12 +82,16 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications, left_out }))
     }
 
+    /// Nothing can be sent to a room that we are not in.
+    fn but_not_to_rooms(&self, watches: &[Watch], alert: AlertId, group: &GroupName) -> String {
+        let members = watches.iter().filter(|w| w.alert == alert && w.group == *group).flat_map(|w| &w.members);
+        let out = members.filter(|m| self.lane.presence(&m.jid) == Presence::NotJoined);
+        let rooms: Vec<_> = out.map(|m| m.jid.to_string()).collect();
+        if rooms.is_empty() { String::new() } else { format!(", but not to {}: not in the room", rooms.join(", ")) }
+    }
+
     /// Says in the log who is added, and tells the operators of critical alerts that reached nobody.
-    async fn tell_of(
-        &self,
-        watches: &[Watch],
-        ends: &[(AlertId, crate::model::GroupName, WatchEnd)],
-    ) -> Result<(), StoreError> {
+    async fn tell_of(&self, watches: &[Watch], ends: &[(AlertId, GroupName, WatchEnd)]) -> Result<(), StoreError> {
         for (alert, group, end) in ends {
             let severity = watches.iter().find(|w| w.alert == *alert).map_or(Severity::Info, |w| w.severity);
             match end {
@@ -98,7 +102,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 }
                 WatchEnd::Forced => {
                     let text = format!(
-                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway"
+                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway{}",
+                        self.but_not_to_rooms(watches, *alert, group)
                     );
                     tracing::warn!(%alert, %group, "nobody of the group can be reached, and it has no fallback; sent anyway");
                     self.note(&format!("unreachable:{group}"), &text).await?;

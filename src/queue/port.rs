@@ -184,6 +184,15 @@ pub trait Outbox: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// sending → in doubt: it may have arrived, and is sent again, not before then.
+    async fn doubt(
+        &self,
+        stanza: &StanzaId,
+        not_before: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
     /// sending, accepted or unconfirmed → dead.
     async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 

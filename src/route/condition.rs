@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::model::{
-    Alert, AlertId, AlertState, ConditionView, GroupName, Nature, Plan, PlannedNotification, Planner, RecipientName,
-    Scope, Seen, Source, Span, Status, Told,
+    Alert, AlertId, AlertState, ConditionView, GroupName, Nature, Plan, PlannedNotification, Planner, Scope, Seen,
+    Source, Span, Status, Told,
 };
 
 use super::clock::{Timing, apart, out_of_order};
 use super::router::Router;
 use super::select::{Choice, Selection, names, quoted};
-use super::{KeyScope, recipients::Brought};
+use super::{KeyScope, audience, recipients::Brought};
 
 /// Longest title or sender that a word to the operators repeats, in characters.
 const TITLE: usize = 120;
@@ -40,9 +40,12 @@ impl Planner for Router {
         if alert.tell_operators && seen.duplicate_of.is_none() && !plan.paged && plan.tell_operators.is_none() {
             plan.tell_operators = Some("it reports an error, and nobody is paged for it".into());
         }
-        plan.tell_operators = plan
-            .tell_operators
-            .map(|text| format!("`{}` from {}: {text}", quoted(&alert.title, TITLE), quoted(&alert.sender, TITLE)));
+        let title = match audience::allows_public(&alert.audience) || !self.operators_in_room() {
+            true => format!("`{}`", quoted(&alert.title, TITLE)),
+            false => "an alert that is not public".to_owned(),
+        };
+        plan.tell_operators =
+            plan.tell_operators.map(|text| format!("{title} from {}: {text}", quoted(&alert.sender, TITLE)));
         plan
     }
 }
@@ -103,14 +106,19 @@ impl Router {
 
     /// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
     /// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not. Who was removed from the
-    /// config since then is no recipient any more.
+    /// config since then is no recipient any more, and a room never hears of what is not public.
     fn resolve(&self, seen: &Seen<'_>) -> Plan {
         let open = || seen.conditions.iter().filter(|c| c.open);
         let mut notifications: Vec<PlannedNotification> = Vec::new();
-        let mut removed: Vec<&RecipientName> = Vec::new();
+        let mut left_out: Vec<String> = Vec::new();
         for Told { recipient, delivery } in open().flat_map(|c| &c.told) {
-            if self.recipient(&recipient.jid).is_none() {
-                removed.extend((!removed.contains(&&recipient.name)).then_some(&recipient.name));
+            let why = match self.recipient(&recipient.jid) {
+                None => Some("removed from the config"),
+                Some(known) => audience::not_in_rooms(&seen.alert.audience, known),
+            };
+            if let Some(why) = why {
+                let text = format!("; left out {}: {why}", recipient.name);
+                left_out.extend((!left_out.contains(&text)).then_some(text));
                 continue;
             }
             match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
@@ -134,14 +142,12 @@ impl Router {
             Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
             None => "resolves an open condition".into(),
         };
-        if notifications.is_empty() && removed.is_empty() {
+        if notifications.is_empty() && left_out.is_empty() {
             reason.push_str("; nobody was told of it");
         }
-        for name in removed.iter().take(LISTED) {
-            reason.push_str(&format!("; left out {name}: removed from the config"));
-        }
-        if removed.len() > LISTED {
-            reason.push_str(&format!("; and {} more", removed.len() - LISTED));
+        reason.extend(left_out.iter().take(LISTED).map(String::as_str));
+        if left_out.len() > LISTED {
+            reason.push_str(&format!("; and {} more", left_out.len() - LISTED));
         }
         let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
         Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }

@@ -73,7 +73,7 @@ impl Actor {
                 biased;
                 () = self.cancel.cancelled() => return None,
                 done = &mut work => return Some(done),
-                change = poll_fn(|cx| self.core.gate.poll_change(cx)) => drop(self.core.change(change)),
+                change = poll_fn(|cx| self.core.gate.poll_change(cx)) => drop(self.core.change(change, false)),
                 never = self.core.outbox.pump() => match never {},
             }
         }
@@ -87,7 +87,7 @@ impl Actor {
                 biased;
                 () = self.cancel.cancelled() => return None,
                 () = &mut over => return Some(()),
-                change = poll_fn(|cx| self.core.gate.poll_change(cx)) => if self.core.change(change) {
+                change = poll_fn(|cx| self.core.gate.poll_change(cx)) => if self.core.change(change, false).0 {
                     // Should it be refused as well, that is news.
                     self.told = None;
                     return Some(());

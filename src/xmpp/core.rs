@@ -13,10 +13,11 @@ use super::connect::xml_error;
 use super::failure::Failure;
 use super::handle::Gate;
 use super::outbox::Outbox;
+use super::rooms::{Rooms, Todo};
 use super::roster::Roster;
 use super::sm::{Ledger, Sent};
 use super::stanza::weight;
-use super::{Change, Settings};
+use super::{Change, Credentials, Settings};
 use crate::dispatch::Event;
 
 /// At most one line in this time about what is passed over: anybody may send it.
@@ -36,6 +37,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// The configured recipients.
     pub roster: Roster,
+    /// The configured rooms.
+    pub rooms: Rooms,
     /// `Up` was told of the session in the ledger: only then it is worth resuming.
     pub reported_up: bool,
     passed_over: PassedOver,
@@ -45,14 +48,20 @@ impl Core {
     /// Before the first session.
     pub fn new(settings: Arc<Settings>, tls: Arc<ClientConfig>, gate: Gate, outbox: Outbox) -> Self {
         let roster = Roster::new(settings.jid.clone(), &settings.contacts);
+        let rooms = Rooms::new(&settings.rooms, settings.ping_after);
         let passed_over = PassedOver::default();
-        Self { settings, tls, gate, outbox, ledger: Ledger::default(), roster, reported_up: false, passed_over }
+        Self { settings, tls, gate, outbox, ledger: Ledger::default(), roster, rooms, reported_up: false, passed_over }
     }
 
-    /// What a reload changed. `true`: the next sign-in is another one.
-    pub fn change(&mut self, change: Change) -> bool {
+    /// What a reload changed, and what the rooms do then. `true`: the next sign-in is another one.
+    pub fn change(&mut self, change: Change, up: bool) -> (bool, Todo) {
         self.roster.replace(&change.contacts);
-        let Some(credentials) = change.credentials else { return false };
+        let todo = self.rooms.replace(&change.rooms, up, Instant::now());
+        (self.sign_in_by(change.credentials), todo)
+    }
+
+    fn sign_in_by(&mut self, credentials: Option<Credentials>) -> bool {
+        let Some(credentials) = credentials else { return false };
         let settings = Arc::make_mut(&mut self.settings);
         settings.password = credentials.password;
         self.tls = credentials.tls;
@@ -95,7 +104,8 @@ impl Core {
             }
         }
         let mut stanzas = Vec::new();
-        for letter in self.ledger.reset().into_iter().filter_map(|s| s.letter) {
+        let unacked = self.ledger.reset().into_iter().filter_map(|s| s.letter);
+        for letter in unacked.chain(self.rooms.give_up()) {
             self.gate.release(letter.weight);
             stanzas.push(letter.stanza_id);
         }

@@ -227,8 +227,12 @@ mod tests {
         let password = crate::model::Secret::new("new".into());
         let tls = crate::net::client_config(None).unwrap();
         let credentials = Some(super::super::Credentials { password, tls });
-        handle.change(Change { contacts: vec!["a@example.test".parse().unwrap()], credentials });
-        handle.clone().change(Change { contacts: vec!["b@example.test".parse().unwrap()], credentials: None });
+        handle.change(Change { contacts: vec!["a@example.test".parse().unwrap()], rooms: Vec::new(), credentials });
+        handle.clone().change(Change {
+            contacts: vec!["b@example.test".parse().unwrap()],
+            rooms: Vec::new(),
+            credentials: None,
+        });
         let Poll::Ready(change) = gate.poll_change(&mut cx) else { panic!("nothing changed") };
         assert_eq!(change.contacts, ["b@example.test".parse::<crate::model::BareJid>().unwrap()]);
         assert!(change.credentials.is_some(), "the first one's");

@@ -3,7 +3,7 @@
 //! ```text
 //! Handle ── letters ──► actor: establish ─► session ─► wait ─► again         (actor.rs)
 //!                         │        │           │
-//!                         │        │           └ wire, stanza, inbound, answers, roster
+//!                         │        │           └ wire, stanza, inbound, answers, roster, rooms (room)
 //!                         │        └ targets, connect, login, bind
 //!                         └ core: what outlives a stream: ledger (sm.rs), window (handle.rs), outbox
 //! ```
@@ -23,6 +23,8 @@ mod login;
 mod node;
 mod outbox;
 mod receive;
+mod room;
+mod rooms;
 mod roster;
 mod session;
 mod sm;
@@ -84,6 +86,8 @@ pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, E
 pub struct Change {
     /// The recipients.
     pub contacts: Vec<BareJid>,
+    /// Those that are rooms.
+    pub rooms: Vec<Room>,
     /// Where these changed: password and trust anchors from the next sign-in on.
     pub credentials: Option<Credentials>,
 }
@@ -138,4 +142,17 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Configured recipients: subscriptions are asked of them and accepted from nobody else.
     pub contacts: Vec<BareJid>,
+    /// Configured recipients that are rooms: they are joined, and stay joined.
+    pub rooms: Vec<Room>,
+}
+
+/// A room that is a recipient (XEP-0045).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Its address.
+    pub jid: BareJid,
+    /// Our name in it; where it is taken, a number is put behind it.
+    pub nick: String,
+    /// Its password, where it has one.
+    pub password: Option<Secret>,
 }

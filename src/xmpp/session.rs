@@ -20,6 +20,7 @@ use super::connect::is_stream_error;
 use super::core::Core;
 use super::failure::Failure;
 use super::node::Node;
+use super::rooms::{self, Todo};
 use super::sm::{Carried, Sent};
 use super::wire::Wire;
 use super::{Change, stanza};
@@ -109,6 +110,8 @@ impl<'a> Session<'a> {
             session.unasked_letters += usize::from(sent.letter.is_some());
         }
         session.core.outbox.push(Event::Up { resumed: true });
+        let todo = session.core.rooms.resume(Instant::now());
+        session.take(todo);
         session.core.gate.open();
         session.look_up_new();
         session
@@ -121,7 +124,8 @@ impl<'a> Session<'a> {
 
     /// Until the stream ends, or `cancel`.
     pub async fn run(mut self, cancel: &CancellationToken) -> Ended {
-        let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), Duration::from_secs(5));
+        let longest = Duration::from_secs(if self.core.rooms.any() { 1 } else { 5 });
+        let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), longest);
         let mut tick = interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cancelled = pin!(cancel.cancelled());
@@ -134,7 +138,8 @@ impl<'a> Session<'a> {
                     Ok(())
                 }
                 Step::Change(change) => {
-                    self.core.change(change);
+                    let (_, todo) = self.core.change(change, matches!(self.phase, Phase::Up { .. }));
+                    self.take(todo);
                     self.look_up_new();
                     Ok(())
                 }
@@ -200,8 +205,11 @@ impl<'a> Session<'a> {
     // ---- Writing
 
     fn letter(&mut self, letter: &Letter) {
-        let element = stanza::letter(letter, &self.core.settings.jid);
         let carried = Carried { stanza_id: letter.stanza_id.clone(), weight: stanza::weight(letter) };
+        if self.core.rooms.has(&letter.to) {
+            return self.post(letter, carried);
+        }
+        let element = stanza::letter(letter, &self.core.settings.jid);
         self.send(element, Some(carried));
     }
 
@@ -215,15 +223,41 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(super) fn send(&mut self, element: Element, letter: Option<Carried>) {
+    /// To a room: that our server took it is not yet that the room did.
+    fn post(&mut self, letter: &Letter, carried: Carried) {
+        if !self.core.rooms.open(&letter.to) {
+            self.core.gate.release(carried.weight);
+            self.core.outbox.push(rooms::not_in(letter));
+            return;
+        }
+        let stanza = self.send(stanza::post(letter), None);
+        self.unasked_letters += 1;
+        self.core.rooms.post(carried, letter.to.clone(), stanza, self.core.ledger.sent());
+    }
+
+    /// Does what the rooms ask for.
+    pub(super) fn take(&mut self, todo: Todo) {
+        for element in todo.send {
+            self.send(element, None);
+        }
+        for weight in todo.done {
+            self.core.gate.release(weight);
+        }
+        for event in todo.events {
+            self.core.outbox.push(event);
+        }
+    }
+
+    pub(super) fn send(&mut self, element: Element, letter: Option<Carried>) -> Arc<Element> {
         let stanza = Arc::new(element);
         self.unasked += 1;
         self.unasked_letters += usize::from(letter.is_some());
         self.wire.push(stanza.clone());
-        self.core.ledger.push(Sent { stanza, letter });
+        self.core.ledger.push(Sent { stanza: stanza.clone(), letter });
         if self.managed && self.unasked >= ASK_AFTER {
             self.ask();
         }
+        stanza
     }
 
     /// Asks for an acknowledgement when there is something to acknowledge. Not before the last one came, so that single
@@ -254,6 +288,10 @@ impl<'a> Session<'a> {
 
     fn check(&mut self, now: Instant) -> Result<(), Failure> {
         let patience = self.core.settings.ping_after;
+        if let Phase::Up { .. } = self.phase {
+            let todo = self.core.rooms.tick(&self.core.ledger, now, rand::random());
+            self.take(todo);
+        }
         if let Phase::Loading { until, .. } = self.phase
             && now >= until
         {

@@ -59,6 +59,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
         "config",
         &[
             "xmpp::Settings",
+            "xmpp::Room",
             // The bounds of `max_per_minute` and `group_window` are the budget's.
             "dispatch::budget::Limits",
             "dispatch::budget::LEAST",

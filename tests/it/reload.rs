@@ -23,12 +23,12 @@ async fn a_route_is_in_force_for_the_next_alert_and_no_connection_is_made_anew()
     let lab = Lab::new(&["alice", "bob"]);
     let (alice, bob) = (lab.online("alice").await, lab.online("bob").await);
     let imap = Proxy::start(lab.dovecot.imaps).await;
-    let xmpp = Proxy::start(lab.prosody.c2s).await;
+    let xmpp = Proxy::start(lab.chat.c2s).await;
     let config = |route: &str| {
         let through = |text: String, from: u16, to: u16| text.replace(&format!("1:{from}\""), &format!("1:{to}\""));
         let config =
             lab.base() + &lab.imap("inbox", "") + &group("alice", &["alice"], "") + &group("bob", &["bob"], "");
-        let config = through(through(config, lab.dovecot.imaps, imap.port), lab.prosody.c2s, xmpp.port);
+        let config = through(through(config, lab.dovecot.imaps, imap.port), lab.chat.c2s, xmpp.port);
         config + ALICE_OPERATES + &all_to(route)
     };
     let mailbell = Mailbell::run(&config("alice"));

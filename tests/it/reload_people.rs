@@ -125,7 +125,7 @@ async fn a_reload_while_xmpp_is_down_is_in_force_when_it_is_back() {
     let all = lab.base() + &lab.imap("inbox", "");
     let mailbell = Mailbell::run(&(without(&all, "carol") + &ops(&["alice"])));
     mailbell.logged("XMPP session is up", 1).await;
-    lab.prosody.stop();
+    lab.chat.stop();
     mailbell.logged("no XMPP session", 1).await;
     lab.mail(&critical("1", "Before"));
     in_state(&mailbell, "queued", 1).await;
@@ -136,7 +136,7 @@ async fn a_reload_while_xmpp_is_down_is_in_force_when_it_is_back() {
     );
     lab.mail(&critical("2", "Meanwhile"));
     in_state(&mailbell, "queued", 1).await;
-    lab.prosody.run();
+    lab.chat.run();
     let (alice, carol) = (lab.online("alice").await, lab.online("carol").await);
     carol.gets("Meanwhile").await;
     carol.gets("ended unsent").await;

@@ -62,6 +62,7 @@ impl Planner for Both {
                 name: name.parse().unwrap(),
                 jid: format!("{name}@example.test").parse().unwrap(),
                 lang: None,
+                room: false,
             },
             groups: vec!["ops".parse().unwrap()],
             delivery: Delivery { shows: ShowSet::all(), offline: Offline::Hold, hold_for_ms: 1000 },

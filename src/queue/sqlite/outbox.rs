@@ -214,6 +214,16 @@ impl Outbox for Sqlite {
         self.written(steps::retry(self, stanza, not_before, reason, now).await)
     }
 
+    async fn doubt(
+        &self,
+        stanza: &StanzaId,
+        not_before: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.written(steps::doubt(self, stanza, not_before, reason, now).await)
+    }
+
     async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         self.written(steps::dead(self, stanza, reason, now).await)
     }

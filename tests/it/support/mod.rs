@@ -2,9 +2,11 @@
 
 pub mod ca;
 pub mod cap;
+pub mod chat;
 pub mod child;
 pub mod client;
 pub mod dovecot;
+pub mod ejabberd;
 pub mod lab;
 pub mod lmtp;
 pub mod mailbell;
@@ -12,6 +14,7 @@ pub mod oauth;
 pub mod outcome;
 pub mod prosody;
 pub mod proxy;
+pub mod room;
 pub mod script;
 pub mod store;
 pub mod tmpfs;

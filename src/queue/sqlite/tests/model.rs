@@ -14,6 +14,7 @@ enum Op {
     Send { who: u8, accept: bool },
     Receipt { nth: u8 },
     Retry { nth: u8 },
+    Unreflected { nth: u8 },
     Dead { nth: u8 },
     Hold { who: u8 },
     Release { who: u8 },
@@ -36,6 +37,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..2u8, any::<bool>()).prop_map(|(who, accept)| Op::Send { who, accept }),
         3 => any::<u8>().prop_map(|nth| Op::Receipt { nth }),
         2 => any::<u8>().prop_map(|nth| Op::Retry { nth }),
+        1 => any::<u8>().prop_map(|nth| Op::Unreflected { nth }),
         1 => any::<u8>().prop_map(|nth| Op::Dead { nth }),
         2 => (0..2u8).prop_map(|who| Op::Hold { who }),
         2 => (0..2u8).prop_map(|who| Op::Release { who }),
@@ -87,6 +89,11 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
         Op::Retry { nth: n } => {
             if let Some(n) = nth(n) {
                 store.retry(&n.stanza_id, at(now + 5), "busy", at(now)).await.unwrap();
+            }
+        }
+        Op::Unreflected { nth: n } => {
+            if let Some(n) = nth(n) {
+                store.doubt(&n.stanza_id, at(now + 5), "silence", at(now)).await.unwrap();
             }
         }
         Op::Dead { nth: n } => {
