@@ -44,8 +44,20 @@ const LAYERS: [(&str, &[&str]); 25] = [
     (
         "config",
         &[
-            "model", "parse", "route", "presence", "mailbox", "queue", "dispatch", "intake", "probe", "control",
-            "http", "bot",
+            "model",
+            "parse",
+            "route",
+            "presence",
+            "mailbox",
+            "queue",
+            "dispatch",
+            "intake",
+            "probe",
+            "control",
+            "http",
+            "bot",
+            // The limits are a part of the Settings of dispatch.
+            "dispatch::budget",
         ],
     ),
 ];
