@@ -46,8 +46,20 @@ const LAYERS: [(&str, &[&str]); 26] = [
     (
         "config",
         &[
-            "model", "parse", "route", "presence", "mailbox", "queue", "dispatch", "intake", "probe", "control",
-            "http", "bot",
+            "model",
+            "parse",
+            "route",
+            "presence",
+            "mailbox",
+            "queue",
+            "dispatch",
+            "intake",
+            "probe",
+            "control",
+            "http",
+            "bot",
+            // The limits are a part of the Settings of dispatch.
+            "dispatch::budget",
         ],
     ),
 ];
