@@ -16,7 +16,7 @@ use crate::mailbox::{After, Auth, Endpoint, Protocol, TokenSource, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
-use crate::route::{Group, Member, Route};
+use crate::route::{Disclaimer, Group, Member, Route, Wall};
 use crate::telemetry::Format;
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
@@ -37,6 +37,12 @@ impl Display for Config {
         for entry in &self.route.routes {
             route(&mut out, entry);
         }
+        for entry in &self.route.walls {
+            wall(&mut out, entry);
+        }
+        for entry in &self.route.disclaimers {
+            disclaimer(&mut out, entry);
+        }
         f.write_str(out.0.trim_start())
     }
 }
@@ -51,6 +57,8 @@ impl Config {
         out.table("[dispatch]");
         let dispatch = &self.dispatch;
         out.span("repeat_after", self.route.repeat_after);
+        out.span("group_window", dispatch.limits.group_window);
+        out.plain("max_per_minute", dispatch.limits.max_per_minute);
         out.span("receipt_timeout", dispatch.receipt_timeout);
         out.plain("max_attempts", dispatch.max_attempts);
         out.plain("digest_over", dispatch.digest_over);
@@ -188,11 +196,14 @@ fn recipient(out: &mut Writer, recipient: &Recipient) {
     out.some("lang", recipient.lang.as_ref());
 }
 
-fn group(out: &mut Writer, group: &Group) {
-    let member = |member: &Member| match member {
+fn member(member: &Member) -> String {
+    match member {
         Member::Recipient(name) => name.to_string(),
         Member::Group(name) => format!("@{name}"),
-    };
+    }
+}
+
+fn group(out: &mut Writer, group: &Group) {
     out.table("[[group]]");
     out.text("name", &group.name);
     out.list("members", group.members.iter().map(member));
@@ -214,12 +225,32 @@ fn policy(out: &mut Writer, row: &PolicyRow) {
 
 fn route(out: &mut Writer, route: &Route) {
     out.table("[[route]]");
-    if !route.matchers.is_empty() {
-        let fields = route.matchers.iter().map(|(field, values)| format!("{} = {}", quoted(field), list(values)));
-        out.plain("match", format!("{{ {} }}", fields.collect::<Vec<_>>().join(", ")));
-    }
+    out.some("name", route.name.as_ref());
+    matchers(out, &route.matchers);
     out.list("groups", &route.groups);
     out.plain("continue", route.go_on);
+}
+
+fn matchers(out: &mut Writer, matchers: &[(String, Vec<String>)]) {
+    if !matchers.is_empty() {
+        let fields = matchers.iter().map(|(field, values)| format!("{} = {}", quoted(field), list(values)));
+        out.plain("match", format!("{{ {} }}", fields.collect::<Vec<_>>().join(", ")));
+    }
+}
+
+fn wall(out: &mut Writer, wall: &Wall) {
+    out.table("[[wall]]");
+    out.text("name", &wall.name);
+    matchers(out, &wall.matchers);
+    out.list("to", wall.to.iter().map(member));
+}
+
+fn disclaimer(out: &mut Writer, disclaimer: &Disclaimer) {
+    out.table("[[disclaimer]]");
+    out.text("text", &disclaimer.text);
+    out.list("routes", &disclaimer.routes);
+    out.list("groups", &disclaimer.groups);
+    out.list("domains", &disclaimer.domains);
 }
 
 fn address(host: &str, port: u16) -> String {

@@ -288,7 +288,14 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
     let root = Section::root(&reader, &table, source::example());
     let tables = ["recipient", "group", "mailbox", "route"].map(|key| root.tables(key));
     let [recipients, groups, mailboxes, routes] = &tables;
-    let places = cross::Places::of(recipients, groups, mailboxes, routes);
+    let places = cross::Places {
+        recipients: cross::places(recipients),
+        groups: cross::places(groups),
+        mailboxes: cross::places(mailboxes),
+        routes: cross::places(routes),
+        walls: Vec::new(),
+        disclaimers: Vec::new(),
+    };
     cross::refuse(&reader, &config, &places);
     let told: Vec<_> = reader.finish().0.iter().map(|problem| problem.show("a.toml".as_ref())).collect();
     insta::assert_snapshot!(told.join("\n"), @r"

@@ -25,6 +25,8 @@ mod routing;
 mod service;
 mod storage;
 mod store;
+mod storms;
 mod support;
+mod walls;
 mod watcher;
 mod xmpp_session;
