@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -25,12 +25,14 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("mailbox", &["model", "net"]),
     ("queue", &["model"]),
     // Fallback groups are routed while the alert waits.
-    ("dispatch", &["model", "presence", "route", "queue", "dispatch::*"]),
-    ("intake", &["model", "parse", "route", "mailbox", "queue"]),
+    ("dispatch", &["model", "presence", "route", "queue", "live", "dispatch::*"]),
+    ("intake", &["model", "parse", "route", "mailbox", "queue", "live"]),
     ("probe", &["model", "queue"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
+    // What a reload replaces, for the loops that use it.
+    ("live", &[]),
     // Shared by adapters.
     ("net", &[]),
     // Adapters: their port and the model.
@@ -57,6 +59,10 @@ const SINGLE: [(&str, &[&str]); 2] = [
         "config",
         &[
             "xmpp::Settings",
+            // The bounds of `max_per_minute` and `group_window` are the budget's.
+            "dispatch::budget::Limits",
+            "dispatch::budget::LEAST",
+            "dispatch::budget::LONGEST_PAUSE",
             "telemetry::Settings",
             "telemetry::Format",
             "telemetry::check",
