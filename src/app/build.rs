@@ -18,7 +18,7 @@ use crate::presence::Tracker;
 use crate::queue;
 use crate::queue::sqlite::Sqlite;
 use crate::route::Router;
-use crate::{control, mailbox, xmpp};
+use crate::{control, lmtp, mailbox, xmpp};
 
 /// Built, not yet running.
 pub struct Parts {
@@ -28,6 +28,7 @@ pub struct Parts {
     pub pokes: Vec<Arc<Notify>>,
     running: Running,
     watchers: Vec<Watcher<Sqlite>>,
+    doors: Vec<lmtp::Door<Sqlite>>,
     disk_task: futures::future::BoxFuture<'static, Result<(), queue::StoreError>>,
     raw_for: Duration,
     parser: Parser<Sqlite>,
@@ -44,6 +45,8 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let intake_token = CancellationToken::new();
     let last_token = CancellationToken::new();
     let mut running = Running {
+        doors: JoinSet::new(),
+        doors_token: CancellationToken::new(),
         intake: JoinSet::new(),
         intake_token: intake_token.clone(),
         dispatch: JoinSet::new(),
@@ -74,7 +77,9 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     ));
     let reserve =
         config.mailboxes.iter().map(|m| intake::room_for_turn(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
-    let reserve = config.store.reserve.max(reserve);
+    // What is under way at the doors comes after the look at the disk.
+    let under_way = config.doors.iter().map(|d| intake::room_for_turn(d.in_flight, 1)).fold(0, u64::saturating_add);
+    let reserve = config.store.reserve.max(reserve).max(under_way);
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored: stored.clone() });
     let mut watchers = Vec::new();
@@ -87,6 +92,24 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         let look_now = Arc::new(Notify::new());
         pokes.push(look_now.clone());
         watchers.push(Watcher::new(shared.clone(), m.intake, m.mailbox, open, disk.clone(), look_now));
+    }
+    let mut handed = Vec::new();
+    for m in config.lmtp_mailboxes {
+        rules.insert(m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size));
+        handed.push(m.mailbox);
+    }
+    let entrance = Arc::new(lmtp::Shared {
+        queue: store.clone(),
+        stored: stored.clone(),
+        disk,
+        book: Arc::new(lmtp::Book::new(handed)),
+    });
+    let mut doors = Vec::new();
+    for settings in config.doors {
+        let listener =
+            lmtp::Listener::bind(&settings.listen).map_err(|err| Exit::Config(format!("[[lmtp]]: {err}")))?;
+        tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
+        doors.push(lmtp::Door::new(settings, listener, entrance.clone()));
     }
     let parser = Parser {
         queue: store.clone(),
@@ -110,7 +133,18 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     };
     let raw_for = config.store.raw_for;
     let grace = config.serve.shutdown_grace;
-    Ok(Parts { store, grace, pokes, running, watchers, disk_task: Box::pin(disk_task), raw_for, parser, dispatch })
+    Ok(Parts {
+        store,
+        grace,
+        pokes,
+        running,
+        watchers,
+        doors,
+        disk_task: Box::pin(disk_task),
+        raw_for,
+        parser,
+        dispatch,
+    })
 }
 
 impl Parts {
@@ -119,6 +153,9 @@ impl Parts {
         let cancel = self.running.intake_token.clone();
         for watcher in self.watchers {
             self.running.intake.spawn(watcher.run(cancel.clone()));
+        }
+        for door in self.doors {
+            self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(intake::purge(self.store, self.raw_for, cancel.clone()));

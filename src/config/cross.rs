@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Config;
 use super::reader::{Reader, Section};
+use super::{Config, lmtp};
 use crate::intake::room_for_turn;
 use crate::mailbox;
 use crate::model::{GroupName, RecipientName};
@@ -16,21 +16,24 @@ pub(super) struct Places {
     groups: Vec<(Option<usize>, String)>,
     mailboxes: Vec<(Option<usize>, String)>,
     routes: Vec<(Option<usize>, String)>,
+    doors: Vec<(Option<usize>, String)>,
 }
 
 impl Places {
     pub(super) fn of(
         recipients: &[Section<'_, '_>],
         groups: &[Section<'_, '_>],
-        mailboxes: &[Section<'_, '_>],
+        mailboxes: &[&Section<'_, '_>],
         routes: &[Section<'_, '_>],
+        doors: &[Section<'_, '_>],
     ) -> Self {
         let places = |sections: &[Section<'_, '_>]| sections.iter().map(|s| (s.line, s.label.clone())).collect();
         Self {
             recipients: places(recipients),
             groups: places(groups),
-            mailboxes: places(mailboxes),
+            mailboxes: mailboxes.iter().map(|s| (s.line, s.label.clone())).collect(),
             routes: places(routes),
+            doors: places(doors),
         }
     }
 
@@ -68,7 +71,7 @@ pub(super) fn warn(reader: &Reader<'_>, config: &Config, places: &Places) {
 }
 
 fn nothing_in(reader: &Reader<'_>, config: &Config) {
-    if config.mailboxes.is_empty() {
+    if config.mailboxes.is_empty() && config.lmtp_mailboxes.is_empty() {
         reader.warn(None, "mailbox", "there is none: no alert can come in", "add a [[mailbox]]");
     }
     let everything = config.route.routes.iter().any(|route| route.matchers.is_empty());
@@ -129,6 +132,13 @@ fn small_reserve(reader: &Reader<'_>, config: &Config, places: &Places) {
             let reserve = crate::model::Size(config.store.reserve);
             let wrong = format!("one turn may take more than store.reserve ({reserve})");
             reader.warn(*line, label, wrong, "raise the reserve, or lower batch or max_size");
+        }
+    }
+    for (door, (line, label)) in config.doors.iter().zip(&places.doors) {
+        if lmtp::room(door) > config.store.reserve {
+            let reserve = crate::model::Size(config.store.reserve);
+            let wrong = format!("what is under way may take more than store.reserve ({reserve})");
+            reader.warn(*line, label, wrong, "raise the reserve, or lower in_flight");
         }
     }
 }

@@ -246,7 +246,7 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
     let root = Section::root(&reader, &table, source::example());
     let tables = ["recipient", "group", "mailbox", "route"].map(|key| root.tables(key));
     let [recipients, groups, mailboxes, routes] = &tables;
-    let places = cross::Places::of(recipients, groups, mailboxes, routes);
+    let places = cross::Places::of(recipients, groups, &mailboxes.iter().collect::<Vec<_>>(), routes, &[]);
     cross::refuse(&reader, &config, &places);
     let told: Vec<_> = reader.finish().0.iter().map(|problem| problem.show("a.toml".as_ref())).collect();
     insta::assert_snapshot!(told.join("\n"), @r"

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AlertRecord, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
-    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten, Watch, WatchEnd,
+    AlertRecord, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue, NotificationView,
+    Outgoing, QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten, Watch,
+    WatchEnd,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -55,6 +56,10 @@ pub trait Inbox: Send + Sync {
         batch: Vec<NewMessage>,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError>;
+
+    /// D1 of mails that were handed in and not fetched: each for all its mailboxes, all in one commit. They count as
+    /// cleared. Returns the numbers of each mail's messages, in the order of its mailboxes.
+    async fn d1_handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError>;
 
     /// Stored messages of the mailbox that were not cleared from it yet.
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError>;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -26,6 +26,9 @@ const LAYERS: [(&str, &[&str]); 24] = [
     // Fallback groups are routed while the alert waits.
     ("dispatch", &["model", "presence", "route", "queue", "dispatch::*"]),
     ("intake", &["model", "parse", "route", "mailbox", "queue"]),
+    // The conversation with a mail server, and the loops around it: like a watcher it fills the queue, and minds the disk.
+    ("lmtp::protocol", &["model"]),
+    ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
     ("probe", &["model", "queue"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
@@ -43,8 +46,20 @@ const LAYERS: [(&str, &[&str]); 24] = [
     (
         "config",
         &[
-            "model", "parse", "route", "presence", "mailbox", "queue", "dispatch", "intake", "probe", "control",
-            "http", "bot",
+            "model",
+            "parse",
+            "route",
+            "presence",
+            "mailbox",
+            "queue",
+            "dispatch",
+            "intake",
+            "probe",
+            "control",
+            "http",
+            "bot",
+            "lmtp",
+            "lmtp::protocol",
         ],
     ),
 ];
@@ -75,11 +90,12 @@ const TOP: [(&str, &[&str]); 3] = [
 ];
 
 /// Parts of a module that are a layer of their own: the files of it that start so.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",
     "dispatch::digest",
+    "lmtp::protocol",
     "mailbox::imap",
     "mailbox::pop3",
     "queue::sqlite",
@@ -87,7 +103,7 @@ const PARTS: [&str; 8] = [
 ];
 
 /// No clock, no I/O, no tasks: time and chance are arguments.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "model",
     "parse",
     "route",
@@ -96,6 +112,7 @@ const PURE: [&str; 8] = [
     "dispatch::text",
     "dispatch::render",
     "dispatch::digest",
+    "lmtp::protocol",
 ];
 const IMPURE: [&str; 12] = [
     "tokio",

@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
-use super::conn::{Columns, Doing, broken, json, us};
+use super::conn::{Columns, Doing, Lease, broken, json, us};
 use super::{Sqlite, d2, rows};
 use crate::model::{Cursor, MailboxName, MessageId, NewMessage, Planner};
-use crate::queue::{D2Message, D2Report, Express, Inbox, Room, StoreError, StoreFault, StoredMessage, Uncleared};
+use crate::queue::{
+    D2Message, D2Report, Express, Handed, Inbox, Room, StoreError, StoreFault, StoredMessage, Uncleared,
+};
 
 /// Raw mails are handed to the database in one piece up to so many bytes.
 const PIECE: usize = 1 << 20;
@@ -45,10 +47,13 @@ impl Inbox for Sqlite {
         self.written(self.d1(mailbox, &batch, true, now).await)
     }
 
+    async fn d1_handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError> {
+        self.written(self.handed(batch, now).await)
+    }
+
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError> {
         let mut lease = self.reader().await?;
-        let sql =
-            "SELECT id, uidvalidity, uid, uidl, rejected FROM message WHERE mailbox = $1 AND cleared = 0 ORDER BY id";
+        let sql = "SELECT id, uidvalidity, uid, uidl, delivery, rejected FROM message WHERE mailbox = $1 AND cleared = 0 ORDER BY id";
         let found =
             sqlx::query(sql).bind(mailbox.as_str()).fetch_all(&mut lease.conn).await.doing("reading uncleared")?;
         lease.keep();
@@ -143,13 +148,27 @@ impl Sqlite {
             lease.commit().await?;
             return Ok(Vec::new());
         }
-        let ids: Vec<i64> = (first..).take(new.len()).collect();
-        insert(&mut lease.conn, mailbox, &ids, &new, cleared, now).await?;
-        insert_raw(&mut lease.conn, &ids, &new).await?;
-        fail::fail_point!("before_d1");
-        lease.commit().await?;
-        fail::fail_point!("after_d1");
-        Ok(ids.into_iter().map(MessageId).collect())
+        let rows: Vec<NewRow<'_>> = (first..).zip(new).map(|(id, mail)| NewRow { id, mailbox, mail }).collect();
+        commit_d1(lease, &rows, cleared, now).await?;
+        Ok(rows.iter().map(|row| MessageId(row.id)).collect())
+    }
+
+    async fn handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError> {
+        let mut lease = self.writer().await?;
+        let mut next = begin_numbered(&mut lease.conn).await?;
+        let mut rows = Vec::new();
+        let mut ids = Vec::new();
+        for Handed { mailboxes, mail } in batch {
+            let mut of_mail = Vec::new();
+            for mailbox in mailboxes {
+                rows.push(NewRow { id: next, mailbox, mail });
+                of_mail.push(MessageId(next));
+                next += 1;
+            }
+            ids.push(of_mail);
+        }
+        commit_d1(lease, &rows, true, now).await?;
+        Ok(ids)
     }
 
     async fn mark(&self, sql: &'static str, ids: &[MessageId]) -> Result<(), StoreError> {
@@ -167,7 +186,7 @@ impl Sqlite {
             .iter()
             .filter_map(|cursor| match cursor {
                 Cursor::Pop3 { uidl } => Some(uidl.as_str()),
-                Cursor::Imap { .. } => None,
+                Cursor::Imap { .. } | Cursor::Lmtp { .. } => None,
             })
             .collect();
         let mut lease = self.writer().await?;
@@ -221,10 +240,13 @@ async fn unknown(
     listed: &[Cursor],
 ) -> Result<Vec<usize>, StoreError> {
     let (mut imap, mut pop3) = (Vec::new(), Vec::new());
+    let mut handed = Vec::new();
     for (i, cursor) in listed.iter().enumerate() {
         match cursor {
             Cursor::Imap { uidvalidity, uid } => imap.push((i, *uidvalidity, *uid)),
             Cursor::Pop3 { uidl } => pop3.push((i, uidl.as_str())),
+            // Made up for each mail: whether it came before is seen by what is in it (D2).
+            Cursor::Lmtp { .. } => handed.push(i),
         }
     }
     let mut places = Vec::new();
@@ -258,36 +280,51 @@ async fn unknown(
             usize::try_from(row.int("place")?).map_err(|_| broken("looking for new mail: a place is out of range"))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    places.extend(handed);
     places.sort_unstable();
     Ok(places)
 }
 
+/// A message that is about to be stored.
+struct NewRow<'a> {
+    id: i64,
+    mailbox: &'a MailboxName,
+    mail: &'a NewMessage,
+}
+
+async fn commit_d1(mut lease: Lease<'_>, rows: &[NewRow<'_>], cleared: bool, now: Timestamp) -> Result<(), StoreError> {
+    insert(&mut lease.conn, rows, cleared, now).await?;
+    insert_raw(&mut lease.conn, rows).await?;
+    fail::fail_point!("before_d1");
+    lease.commit().await?;
+    fail::fail_point!("after_d1");
+    Ok(())
+}
+
 async fn insert(
     conn: &mut SqliteConnection,
-    mailbox: &MailboxName,
-    ids: &[i64],
-    new: &[&NewMessage],
+    rows: &[NewRow<'_>],
     cleared: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let lines: Vec<_> = ids
+    let lines: Vec<_> = rows
         .iter()
-        .zip(new)
-        .map(|(id, m)| {
-            let (uidvalidity, uid, uidl) = match &m.cursor {
-                Cursor::Imap { uidvalidity, uid } => (Some(uidvalidity), Some(uid), None),
-                Cursor::Pop3 { uidl } => (None, None, Some(uidl)),
+        .map(|NewRow { id, mailbox, mail }| {
+            let (uidvalidity, uid, uidl, delivery) = match &mail.cursor {
+                Cursor::Imap { uidvalidity, uid } => (Some(uidvalidity), Some(uid), None, None),
+                Cursor::Pop3 { uidl } => (None, None, Some(uidl), None),
+                Cursor::Lmtp { delivery } => (None, None, None, Some(delivery)),
             };
-            let sha256 = format!("{:x}", Sha256::digest(&m.raw));
-            (id, uidvalidity, uid, uidl, m.raw.len(), sha256, m.oversize, m.internal_date.map(us))
+            let place = (uidvalidity, uid, uidl, delivery);
+            let sha256 = format!("{:x}", Sha256::digest(&mail.raw));
+            (id, mailbox, place, mail.raw.len(), sha256, mail.oversize, mail.internal_date.map(us))
         })
         .collect();
     sqlx::query(
-        "INSERT INTO message (id, mailbox, uidvalidity, uid, uidl, size, raw_sha256, oversize, internal_date, stored, \
-         cleared) SELECT value ->> 0, $1, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), value ->> 6, \
-         value ->> 7, $3, $4 FROM json_each($2)",
+        "INSERT INTO message (id, mailbox, uidvalidity, uid, uidl, delivery, size, raw_sha256, oversize, internal_date, \
+         stored, cleared) SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', \
+         value ->> '$[2][3]', value ->> 3, unhex(value ->> 4), value ->> 5, value ->> 6, $2, $3 FROM json_each($1)",
     )
-    .bind(mailbox.as_str())
     .bind(json(&lines)?)
     .bind(us(now))
     .bind(i64::from(cleared))
@@ -298,14 +335,15 @@ async fn insert(
 }
 
 /// Small mails go in together: the pieces of one blob, cut where each begins.
-async fn insert_raw(conn: &mut SqliteConnection, ids: &[i64], new: &[&NewMessage]) -> Result<(), StoreError> {
+async fn insert_raw(conn: &mut SqliteConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
     let mut blob = Vec::new();
     let mut cuts: Vec<(i64, usize, usize)> = Vec::new();
-    let mut left = ids.iter().zip(new).peekable();
-    while let Some((id, message)) = left.next() {
-        cuts.push((*id, blob.len() + 1, message.raw.len()));
-        blob.extend_from_slice(&message.raw);
-        let more = left.peek().is_some_and(|(_, next)| blob.len() + next.raw.len() <= PIECE);
+    let mut left = rows.iter().peekable();
+    while let Some(row) = left.next() {
+        let raw = &row.mail.raw;
+        cuts.push((row.id, blob.len() + 1, raw.len()));
+        blob.extend_from_slice(raw);
+        let more = left.peek().is_some_and(|next| blob.len() + next.mail.raw.len() <= PIECE);
         if !more {
             sqlx::query(
                 "INSERT INTO raw (message, bytes) SELECT value ->> 0, substr($1, value ->> 1, value ->> 2) \
@@ -348,7 +386,7 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
         ids.push(line.int("id")?);
     }
     let found = sqlx::query(
-        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.internal_date, m.stored, m.oversize, r.bytes \
+        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.delivery, m.internal_date, m.stored, m.oversize, r.bytes \
          FROM json_each($1) j JOIN message m ON m.id = j.value JOIN raw r ON r.message = m.id ORDER BY j.key",
     )
     .bind(json(&ids)?)
