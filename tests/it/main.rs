@@ -13,6 +13,8 @@ mod hostile;
 mod intake_flow;
 mod intake_trouble;
 mod layering;
+mod lmtp_door;
+mod lmtp_trouble;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_pop3;
