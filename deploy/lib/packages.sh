@@ -9,7 +9,7 @@ packages_build=(gcc libc6-dev ca-certificates)
 packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
 # What the tests ask for beyond that: more of the servers, and tools that inject faults and check the schema.
 # shellcheck disable=SC2034
-packages_tests=(prosody-modules lua-event lua-sec dovecot-pop3d iptables strace libxml2-utils)
+packages_tests=(prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables strace libxml2-utils)
 
 # Runs a command as root: directly, or through sudo.
 as_root() {

@@ -64,8 +64,7 @@ async fn a_mail_is_handed_in_by_tcp_and_by_a_unix_socket() {
     }
     assert_eq!(tcp.ask("QUIT\r\n").unwrap(), "221 2.0.0 goodbye");
     assert_eq!(alice.count(), 3, "{:#?}", alice.messages());
-    let sources: Vec<_> = mailbell.queue(&["--state", "delivered,accepted"]);
-    assert_eq!(sources.len(), 3);
+    all_in_state(&mailbell, "By ", 3, "delivered").await;
 
     // What idles at the end is told; the socket is gone.
     mailbell.stop();
@@ -187,15 +186,13 @@ async fn a_mail_that_comes_again_pages_once() {
     let passed_on = format!("Received: by mx.example.test id 4X2; {date}\n{}", bare("Passed on"));
     session.hand_in(&[&address("direct")], &passed_on).unwrap();
     session.hand_in(&[&address("direct")], &passed_on).unwrap();
-    // Nobody can tell two such mails from one that came twice: in doubt it pages.
+    // Nobody can tell two such mails from one that came twice: in doubt each is looked at.
     session.hand_in(&[&address("direct")], &bare("Who knows")).unwrap();
     session.hand_in(&[&address("direct")], &bare("Who knows")).unwrap();
     session.hand_in(&[&address("other")], &critical("m", "Marker")).unwrap();
     alice.gets("Marker").await;
-    all_in_state(&mailbell, "Who knows", 2, "delivered").await;
     let states: Vec<_> = mailbell.judged(7).await.into_iter().map(|(state, _)| state).collect();
     assert_eq!(states, ["parsed", "duplicate", "parsed", "duplicate", "parsed", "parsed", "parsed"]);
     came_with_one_id(&alice, "Once only", 1);
     came_with_one_id(&alice, "Passed on", 1);
-    assert_eq!(alice.copies("Who knows"), 2);
 }

@@ -14,6 +14,7 @@ mod intake_flow;
 mod intake_trouble;
 mod layering;
 mod lmtp_door;
+mod lmtp_servers;
 mod lmtp_trouble;
 mod mailbox_hostile;
 mod mailbox_imap;

@@ -9,6 +9,7 @@ pub mod lab;
 pub mod lmtp;
 pub mod mailbell;
 pub mod outcome;
+pub mod postfix;
 pub mod prosody;
 pub mod proxy;
 pub mod script;
