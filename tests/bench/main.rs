@@ -11,6 +11,7 @@
 mod backlog;
 mod commits;
 mod fanout;
+mod handed;
 mod imap;
 mod lab;
 mod latency;
@@ -60,6 +61,8 @@ async fn measure(scale: &Scale) -> ExitCode {
     commits::measure(scale, &mut table).await;
     eprintln!("latency: {} single alerts, raw and through mailbell", scale.singles);
     latency::measure(&lab, scale, &mut table).await;
+    eprintln!("handed in: {} single alerts by LMTP", scale.singles);
+    handed::measure(&lab, scale, &mut table).await;
     eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
     backlog::measure(&lab, scale, &mut table).await;
     eprintln!("fan-out: {} alerts to {} recipients, {} times", scale.fanned, scale.crowd, scale.runs);

@@ -75,7 +75,8 @@ maillog_file_prefixes = /dev/stdout
         let services = [
             "pickup unix n - n 60 1 pickup",
             "cleanup unix n - n - 0 cleanup",
-            "qmgr unix n - n 300 1 qmgr",
+            // Woken every second: a mail that it met while its last delivery was just ending waits for that.
+            "qmgr unix n - n 1 1 qmgr",
             "rewrite unix - - n - - trivial-rewrite",
             "bounce unix - - n - 0 bounce",
             "defer unix - - n - 0 bounce",
