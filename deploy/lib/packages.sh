@@ -7,7 +7,8 @@ packages_build=(gcc libc6-dev ca-certificates)
 # To show it working: an XMPP server, a mail server with LMTP and IMAP, an XMPP client, certificates.
 # shellcheck disable=SC2034
 packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
-# What the tests ask for beyond that: more of the servers, and tools that inject faults and check the schema.
+# What the tests ask for beyond that: more of the servers, a mail server with a queue, and tools that inject faults and check
+# the schema.
 # shellcheck disable=SC2034
 packages_tests=(prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables strace libxml2-utils)
 

@@ -107,7 +107,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
     let mut doors = Vec::new();
     for settings in config.doors {
         let listener =
-            lmtp::Listener::bind(&settings.listen).map_err(|err| Exit::Config(format!("[[lmtp]]: {err}")))?;
+            lmtp::Listener::bind(&settings.listen).map_err(|err| Exit::Internal(format!("[[lmtp]]: {err}")))?;
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings, listener, entrance.clone()));
     }

@@ -16,7 +16,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub async fn drain(running: &mut Running, grace: Duration) -> Result<(), Exit> {
     let deadline = Instant::now() + grace;
     running.doors_token.cancel();
-    // Before the parser ends: what is still handed in becomes an alert. A sender that is slow leaves time for the rest.
+    // Before the parser ends: what is still handed in is an alert sooner than after the next start. However slow a sender is,
+    // half of the time is left for the rest.
     let half = Instant::now() + grace / 2;
     while let Ok(Some(ended)) = timeout_at(half, running.doors.join_next()).await {
         if !matches!(ended, Ok(Ok(()))) {

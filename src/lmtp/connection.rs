@@ -15,7 +15,7 @@ use super::door::Shared;
 use super::protocol::{Answer, Ask, Letter, Session};
 use super::socket::Stream;
 use crate::model::{Cursor, NewMessage, Size};
-use crate::queue::{Handed, Inbox, Outbox, StoreError, StoreFault, patiently};
+use crate::queue::{Handed, Inbox, Outbox, StoreError, StoreFault};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 16 << 10;
@@ -195,7 +195,10 @@ impl<Q: Inbox + Outbox + ?Sized> Connection<Q> {
         // No date: what the last mail server wrote into the mail tells how long it waited there.
         let mail = NewMessage { cursor, raw: letter.raw, internal_date: None, oversize: None };
         match self.commits.store(Handed { mailboxes, mail }).await {
-            Some(ids) => Answer::Stored(ids),
+            Some(ids) => {
+                tracing::debug!(messages = ?ids, "stored");
+                Answer::Stored(ids)
+            }
             None => Answer::No,
         }
     }
@@ -214,9 +217,11 @@ impl<Q: Inbox + Outbox + ?Sized> Connection<Q> {
                 Size(most)
             );
             tracing::warn!("{text}");
-            let (queue, now) = (&self.shared.queue, Timestamp::now());
-            let topic = format!("too-large:{name}");
-            patiently("note for the operators", || queue.note(&topic, &text, now)).await?;
+            match self.shared.queue.note(&format!("too-large:{name}"), &text, Timestamp::now()).await {
+                // Told by the log alone: a full disk is told of anyway, and the end of the service must not wait for it.
+                Err(err) if err.fault == StoreFault::Full => tracing::warn!(%err, "the operators are not told of it"),
+                noted => noted?,
+            }
         }
         Ok(())
     }
