@@ -31,7 +31,7 @@ pub struct MailboxConfig {
 /// One `[[mailbox]]` of either kind.
 pub(super) enum Entry {
     /// Over IMAP or POP3.
-    Fetched(Option<MailboxConfig>),
+    Fetched(Option<Box<MailboxConfig>>),
     /// By LMTP.
     Handed(Option<LmtpMailbox>),
 }
@@ -46,8 +46,8 @@ pub(super) const NEVER: &str = "never";
 pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Entry {
     match section.value("protocol").and_then(|item| item.choice(&WAYS)) {
         Some(None) => Entry::Handed(lmtp::mailbox(section, name, names)),
-        Some(protocol) => Entry::Fetched(fetched(section, name, protocol, names)),
-        None => Entry::Fetched(fetched(section, name, None, names)),
+        Some(protocol) => Entry::Fetched(fetched(section, name, protocol, names).map(Box::new)),
+        None => Entry::Fetched(fetched(section, name, None, names).map(Box::new)),
     }
 }
 

@@ -187,7 +187,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     for (table, name) in mailbox_tables.iter().zip(mailbox_names) {
         match mailbox::read(table, name, &names) {
             mailbox::Entry::Fetched(mailbox) => {
-                mailboxes.push(mailbox);
+                mailboxes.push(mailbox.map(|mailbox| *mailbox));
                 fetched_tables.push(table);
             }
             mailbox::Entry::Handed(mailbox) => handed.push((table.line, table.label.clone(), mailbox)),

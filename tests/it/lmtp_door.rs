@@ -196,3 +196,23 @@ async fn a_mail_that_comes_again_pages_once() {
     came_with_one_id(&alice, "Once only", 1);
     came_with_one_id(&alice, "Passed on", 1);
 }
+
+#[tokio::test]
+async fn a_mail_that_waited_too_long_at_the_mail_server_pages_nobody() {
+    let lab = lab();
+    let alice = lab.online("alice").await;
+    let port = free_port();
+    let mailbell = Mailbell::run(&config(&lab, &[door(port, ""), mailbox("direct", "")]));
+    let mut session = Session::connect(port).unwrap();
+    let hours_ago = |hours: i64| {
+        let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+        format!("Received: by mx.example.test; {}\n", then.strftime("%a, %d %b %Y %H:%M:%S +0000"))
+    };
+    for (hours, title) in [(25, "Too old"), (23, "Late")] {
+        session.hand_in(&[&address("direct")], &(hours_ago(hours) + &critical(title, title))).unwrap();
+    }
+    alice.gets("Late").await;
+    let states: Vec<_> = mailbell.judged(2).await.into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["stale", "parsed"]);
+    assert_eq!(alice.copies("CRITICAL: Too old"), 0);
+}
