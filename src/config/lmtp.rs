@@ -28,7 +28,7 @@ pub struct LmtpMailbox {
 const MODE: u32 = 0o660;
 
 /// Keys of a `[[mailbox]]` that is fetched.
-const FETCHED: [&str; 17] = [
+const FETCHED: [&str; 20] = [
     "server",
     "tls",
     "allow_plaintext",
@@ -38,6 +38,9 @@ const FETCHED: [&str; 17] = [
     "password",
     "password_file",
     "password_env",
+    "auth",
+    "token_command",
+    "oauth2",
     "folder",
     "poll",
     "watch",

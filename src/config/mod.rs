@@ -8,6 +8,7 @@ mod connection;
 mod cross;
 mod item;
 mod lmtp;
+mod login;
 mod mailbox;
 mod names;
 mod pattern;
@@ -19,6 +20,7 @@ mod secret;
 mod service;
 mod show;
 mod source;
+mod walls;
 mod xmpp;
 
 pub use connection::{BadServer, parse_server};
@@ -58,12 +60,14 @@ pub struct Config {
     pub lmtp_mailboxes: Vec<LmtpMailbox>,
     /// `[[lmtp]]`.
     pub doors: Vec<crate::lmtp::Settings>,
-    /// `[[recipient]]`, `[[group]]`, `[[route]]`, and the groups that `[operators]` names.
+    /// `[[recipient]]`, `[[group]]`, `[[route]]`, `[[wall]]`, `[[disclaimer]]`, and the groups that `[operators]` names.
     pub route: route::Settings,
     /// `[dispatch]`, and how `[operators]` are told.
     pub dispatch: dispatch::Settings,
     /// `[parse]`.
     pub parse: parse::Limits,
+    /// `[[mapping]]`.
+    pub mappings: parse::Mappings,
     /// `[serve]`.
     pub serve: Serve,
     /// `[log]`.
@@ -166,9 +170,14 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let mailbox_tables = root.tables("mailbox");
     let route_tables = root.tables("route");
     let door_tables = root.tables("lmtp");
+    let wall_tables = root.tables("wall");
+    let disclaimer_tables = root.tables("disclaimer");
     let recipient_names = names::names_of(&recipient_tables, "recipient", &mut names.recipients);
     let group_names = names::names_of(&group_tables, "group", &mut names.groups);
     let mailbox_names = names::names_of(&mailbox_tables, "mailbox", &mut names.mailboxes);
+
+    let route_names = routes::names_of(&route_tables, &mut names);
+    let wall_names = names::names_of(&wall_tables, "wall", &mut names.walls);
 
     let recipients: Vec<_> = recipient_tables
         .iter()
@@ -183,12 +192,12 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         .collect();
     people::refuse_cycles(&edges.members, "members");
     people::refuse_cycles(&edges.fallbacks, "fallbacks");
-    let (mut mailboxes, mut fetched_tables, mut handed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut mailboxes, mut fetched_places, mut handed) = (Vec::new(), Vec::new(), Vec::new());
     for (table, name) in mailbox_tables.iter().zip(mailbox_names) {
         match mailbox::read(table, name, &names) {
             mailbox::Entry::Fetched(mailbox) => {
                 mailboxes.push(mailbox.map(|mailbox| *mailbox));
-                fetched_tables.push(table);
+                fetched_places.push((table.line, table.label.clone()));
             }
             mailbox::Entry::Handed(mailbox) => handed.push((table.line, table.label.clone(), mailbox)),
         }
@@ -196,7 +205,11 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let door = |table: &Section<'_, '_>| (table.line, table.label.clone(), lmtp::door(table, &names));
     let doors: Vec<_> = door_tables.iter().map(door).collect();
     lmtp::cross(root.reader, &doors, &handed);
-    let routes: Vec<_> = route_tables.iter().map(|table| routes::read(table, &names)).collect();
+    let routes: Vec<_> =
+        route_tables.iter().zip(route_names).map(|(table, name)| routes::read(table, name, &names)).collect();
+    let walls: Vec<_> =
+        wall_tables.iter().zip(wall_names).map(|(table, name)| walls::wall(table, name, &names)).collect();
+    let disclaimers: Vec<_> = disclaimer_tables.iter().map(|table| walls::disclaimer(table, &names)).collect();
 
     let store = one(root, "store", service::store);
     let contacts = recipients.iter().flatten().map(|recipient| recipient.jid.clone()).collect();
@@ -207,9 +220,19 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
 
-    let places = cross::Places::of(&recipient_tables, &group_tables, &fetched_tables, &route_tables, &door_tables);
-    let tables = recipient_tables.into_iter().chain(group_tables).chain(mailbox_tables).chain(route_tables);
-    tables.chain(door_tables).for_each(Section::done);
+    let places = cross::Places {
+        recipients: cross::places(&recipient_tables),
+        groups: cross::places(&group_tables),
+        mailboxes: fetched_places,
+        routes: cross::places(&route_tables),
+        doors: cross::places(&door_tables),
+        walls: cross::places(&wall_tables),
+        disclaimers: cross::places(&disclaimer_tables),
+    };
+    [recipient_tables, group_tables, mailbox_tables, route_tables, wall_tables, disclaimer_tables, door_tables]
+        .into_iter()
+        .flatten()
+        .for_each(Section::done);
 
     let mailboxes: Vec<MailboxConfig> = mailboxes.into_iter().collect::<Option<_>>()?;
     let lmtp_mailboxes: Vec<LmtpMailbox> = handed.into_iter().map(|(.., mailbox)| mailbox).collect::<Option<_>>()?;
@@ -223,6 +246,8 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         recipients: recipients.into_iter().collect::<Option<_>>()?,
         groups: groups.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
+        walls: walls.into_iter().collect::<Option<_>>()?,
+        disclaimers: disclaimers.into_iter().collect::<Option<_>>()?,
         default_group: operators.default_group,
         operators: Some(operators.group),
         repeat_after,
@@ -237,6 +262,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         route,
         dispatch,
         parse: parse?,
+        mappings: parse::Mappings::default(),
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::Settings;
 use crate::model::{Cursor, MailDigest, MessageState, Size, Source};
-use crate::parse::{self, Header, Limits, Outcome, Plain};
+use crate::parse::{self, Header, How, Limits, Mappings, Outcome, Plain};
 use crate::queue::{D2Message, StoredMessage, Verdict};
 use crate::route::Pattern;
 
@@ -56,8 +56,8 @@ impl Rules {
     }
 
     /// Parses and judges.
-    pub fn judge(&self, stored: &StoredMessage, limits: &Limits, now: Timestamp) -> D2Message {
-        let mail = parse::mail_caught(&stored.raw, self.plain, limits);
+    pub fn judge(&self, stored: &StoredMessage, limits: &Limits, mappings: &Mappings, now: Timestamp) -> D2Message {
+        let mail = parse::mail_caught(&stored.raw, &How { plain: self.plain, limits, mappings });
         let received = stored.internal_date.or(mail.header.received).unwrap_or(stored.stored);
         let verdict = self.verdict(stored, &mail.header, mail.outcome, received, now);
         D2Message {

@@ -1,13 +1,16 @@
 //! What all adapters share of the network: dialling with a time limit, TLS with the system's and the operator's trust
-//! anchors, and one stream type for both.
+//! anchors, one stream type for both, and a small HTTP client.
 
 mod dial;
+mod http;
 mod tls;
 
 pub use dial::{DialError, dial};
+pub use http::{HttpError, request};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,6 +25,17 @@ pub enum Stream {
     Plain(TcpStream),
     /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The address at the other end; `None` where the connection is gone already.
+    pub fn peer(&self) -> Option<IpAddr> {
+        let tcp = match self {
+            Self::Plain(s) => s,
+            Self::Tls(s) => s.get_ref().0,
+        };
+        tcp.peer_addr().ok().map(|address| address.ip())
+    }
 }
 
 impl AsyncRead for Stream {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("presence", &["model"]),
     ("dispatch::retry", &["model", "dispatch", "dispatch::text"]),
     ("dispatch::text", &[]),
+    ("dispatch::budget", &["model"]),
     // The text of a message is that of an alert as it is stored.
     ("dispatch::render", &["model", "queue", "route", "dispatch::text"]),
     ("dispatch::digest", &["model", "queue", "route", "dispatch::text", "dispatch::render"]),
@@ -90,7 +91,8 @@ const TOP: [(&str, &[&str]); 3] = [
 ];
 
 /// Parts of a module that are a layer of their own: the files of it that start so.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
+    "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",
@@ -103,11 +105,12 @@ const PARTS: [&str; 9] = [
 ];
 
 /// No clock, no I/O, no tasks: time and chance are arguments.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "parse",
     "route",
     "presence",
+    "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",

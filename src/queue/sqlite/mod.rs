@@ -22,6 +22,7 @@ mod open;
 mod outbox;
 mod rows;
 mod steps;
+mod storm;
 #[cfg(test)]
 mod tests;
 mod timeline;
