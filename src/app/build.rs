@@ -99,12 +99,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         rules.insert(m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size));
         handed.push(m.mailbox);
     }
-    let entrance = Arc::new(lmtp::Shared {
-        queue: store.clone(),
-        stored: stored.clone(),
-        disk,
-        book: Arc::new(lmtp::Book::new(handed)),
-    });
+    let entrance = Arc::new(lmtp::Shared::new(store.clone(), stored.clone(), disk, handed));
     let mut doors = Vec::new();
     for settings in config.doors {
         let listener =

@@ -19,8 +19,6 @@ use crate::queue::{Handed, Inbox, Outbox, StoreError, StoreFault};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 16 << 10;
-/// So many mails of a mailbox may wait to be parsed.
-const WAITING: u64 = 400;
 /// A sender that is too fast is made to wait so long before it is refused for now: a mail server that is refused comes
 /// again only after minutes. Well below what it waits for an answer (RFC 5321 §4.5.3.2: 5 and 2 minutes).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -142,25 +140,28 @@ impl<Q: Inbox + Outbox + ?Sized> Connection<Q> {
 
     /// Waits while too many mails of the mailbox are not parsed yet.
     async fn room(&mut self, place: usize, cancel: &CancellationToken) -> Result<Answer, Fault> {
-        let Some(name) = self.shared.book.get(place).map(|mailbox| mailbox.name.clone()) else { return Ok(Answer::No) };
+        let shared = self.shared.clone();
+        let (Some(mailbox), Some(room)) = (shared.book.get(place), shared.rooms.get(place)) else {
+            return Ok(Answer::No);
+        };
         let patience = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(2);
         loop {
-            match self.shared.queue.waiting(&name).await {
-                Ok(waiting) if waiting < WAITING => return Ok(Answer::Yes),
-                Ok(_) => {}
+            match room.take(&*shared.queue, &mailbox.name).await {
+                Ok(true) => return Ok(Answer::Yes),
+                Ok(false) => {}
                 Err(err) if err.fault == StoreFault::Full => return Ok(Answer::No),
                 Err(err) => return Err(err.into()),
             }
             // What was said before is not kept waiting.
             self.write().await?;
-            self.shared.stored.notify_one();
+            shared.stored.notify_one();
             tokio::select! {
                 () = cancel.cancelled() => return Ok(Answer::No),
                 () = tokio::time::sleep(pause) => {}
             }
             if Instant::now() >= patience {
-                tracing::warn!(mailbox = %name, "mails come faster than they can be parsed: one is refused for now");
+                tracing::warn!(mailbox = %mailbox.name, "mails come faster than they can be parsed: one is refused for now");
                 return Ok(Answer::No);
             }
             pause = (pause * 2).min(Duration::from_millis(100));

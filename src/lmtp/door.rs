@@ -13,7 +13,8 @@ use tracing::Instrument;
 use super::Settings;
 use super::commit::{Commits, commits};
 use super::connection::{Connection, UNIT};
-use super::protocol::Book;
+use super::protocol::{Book, Mailbox};
+use super::room::Room;
 use super::socket::{Listener, Stream};
 use crate::intake::Disk;
 use crate::queue::{Inbox, Outbox, StoreError};
@@ -26,13 +27,23 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What all doors share.
 pub struct Shared<Q: ?Sized> {
     /// The queue.
-    pub queue: Arc<Q>,
+    pub(super) queue: Arc<Q>,
     /// Notified after D1.
-    pub stored: Arc<Notify>,
+    pub(super) stored: Arc<Notify>,
     /// Below the reserve no mail is begun.
-    pub disk: Disk,
+    pub(super) disk: Disk,
     /// Which address belongs to which mailbox.
-    pub book: Arc<Book>,
+    pub(super) book: Arc<Book>,
+    /// By place in the book.
+    pub(super) rooms: Vec<Room>,
+}
+
+impl<Q: ?Sized> Shared<Q> {
+    /// `stored` is notified after D1; below the reserve that `disk` minds no mail is begun.
+    pub fn new(queue: Arc<Q>, stored: Arc<Notify>, disk: Disk, mailboxes: Vec<Mailbox>) -> Self {
+        let rooms = mailboxes.iter().map(|_| Room::default()).collect();
+        Self { queue, stored, disk, book: Arc::new(Book::new(mailboxes)), rooms }
+    }
 }
 
 /// One `[[lmtp]]`, bound.

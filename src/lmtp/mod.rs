@@ -14,6 +14,7 @@ mod commit;
 mod connection;
 mod door;
 pub mod protocol;
+mod room;
 mod socket;
 
 pub use door::{Door, Shared};

@@ -176,14 +176,14 @@ async fn a_flood_is_bounded_and_does_not_delay_another_mailbox() {
             })
         })
         .collect();
-    alice.wait_count(50, SOON).await;
+    alice.wait_count(50, SOON * 3).await;
     quiet.hand_in(&[&address("quiet")], &critical("q", "Quiet")).unwrap();
     let mut most = 0;
     while senders.iter().any(|sender| !sender.is_finished()) {
         most = most.max(mailbell.messages().await.iter().filter(|(state, _)| state == "ready").count());
     }
     senders.into_iter().for_each(|sender| sender.join().unwrap());
-    assert!(most <= 400 + SENDERS, "{most} mails waited");
+    assert!(most <= 400 + 2 * SENDERS, "{most} mails waited");
     alice.wait_count(SENDERS * EACH + 1, SOON * 6).await;
     let all = alice.messages();
     let before = all.iter().position(|m| m.body().unwrap().contains("Quiet")).unwrap();
