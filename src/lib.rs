@@ -39,6 +39,7 @@ pub mod mailbox;
 pub mod queue;
 
 // Adapters, and what they share.
+pub mod live;
 pub mod net;
 pub mod telemetry;
 pub mod xmpp;

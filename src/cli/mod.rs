@@ -5,6 +5,7 @@ mod desk;
 pub mod parse;
 pub mod quarantine;
 pub mod queue;
+pub mod reload;
 pub mod send;
 pub mod serve;
 mod smtp;
@@ -25,6 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Reload(reload::Args),
     /// Check a config file, or show the config in force
     #[command(subcommand)]
     Config(config::Command),
@@ -38,6 +40,7 @@ enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Parse(args) => parse::run(&args),
         Command::Queue(args) => desk::queue(&args),

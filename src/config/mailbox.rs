@@ -18,7 +18,7 @@ use crate::parse::Plain;
 use crate::route::KeyScope;
 
 /// One `[[mailbox]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailboxConfig {
     /// How it is read.
     pub mailbox: Settings,

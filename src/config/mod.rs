@@ -15,6 +15,7 @@ mod pattern;
 mod people;
 mod reader;
 mod report;
+mod restart;
 mod routes;
 mod secret;
 mod service;

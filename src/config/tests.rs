@@ -306,3 +306,51 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
     a.toml:8: mailbox.m: user: must not be empty, nor hold a line break or NUL, which no mail protocol can send
     ");
 }
+
+/// A config with one change.
+fn changed(from: &str, to: &str) -> Config {
+    let text = source::uncommented(EXAMPLE);
+    assert!(text.contains(from), "{from}");
+    read_text(&text.replacen(from, to, 1)).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn only_what_is_read_at_the_start_needs_a_restart() {
+    let old = example();
+    for (from, to, keys) in [
+        ("path = \"mailbell.db\"", "path = \"other.db\"", &["store.path"][..]),
+        ("raw_for = \"30d\"", "raw_for = \"29d\"", &["store.raw_for"]),
+        ("jid = \"alerts@example.org\"", "jid = \"bot@example.org\"", &["xmpp.jid"]),
+        ("window = ", "window = 1", &["xmpp.window"]),
+        ("format = \"text\"", "format = \"json\"", &["log.format"]),
+        ("filter = \"info\"", "filter = \"debug\"", &[]),
+        ("settle = \"5s\"", "settle = \"6s\"", &[]),
+        ("shutdown_grace = \"", "shutdown_grace = \"1", &[]),
+        ("listen = \"127.0.0.1:2424\"", "listen = \"127.0.0.1:2525\"", &["lmtp"]),
+        ("addresses = [\"alerts@example.org\", ", "addresses = [", &["mailbox.direct"]),
+        ("protocol = \"lmtp\"\n", "protocol = \"lmtp\"\nmax_age = \"1h\"\n", &[]),
+    ] {
+        let next = changed(from, to);
+        assert_eq!(old.needs_restart(&next), keys, "{from}");
+        assert_eq!(next.needs_restart(&old), keys, "{from}, the other way round");
+        let in_force = old.reloaded(next.clone());
+        assert_eq!(in_force.needs_restart(&next), keys, "{from}: said again until there was a restart");
+        assert_eq!(in_force.needs_restart(&old), [""; 0], "{from}: not in force");
+    }
+    assert_eq!(old.needs_restart(&old), [""; 0]);
+}
+
+#[test]
+fn passwords_and_recipients_are_in_force_after_a_reload() {
+    let old = example();
+    let mut next = example();
+    next.xmpp.password = crate::model::Secret::new("new".into());
+    next.xmpp.contacts = vec!["new@example.org".parse().unwrap()];
+    next.xmpp.ca_file = Some("/new.pem".into());
+    next.xmpp.window += 1;
+    assert_eq!(old.needs_restart(&next), ["xmpp.window"]);
+    let in_force = old.reloaded(next.clone());
+    assert_eq!(in_force.xmpp.password, next.xmpp.password);
+    assert_eq!((in_force.xmpp.contacts, in_force.xmpp.ca_file), (next.xmpp.contacts, next.xmpp.ca_file));
+    assert_eq!(in_force.xmpp.window, old.xmpp.window);
+}

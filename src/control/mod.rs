@@ -10,14 +10,17 @@
 //! | `GET /v1/quarantine?after=&limit=` | quarantined messages |
 //! | `GET /v1/quarantine/{id}` | one of them |
 //! | `GET /v1/quarantine/{id}/raw` | its mail |
+//! | `POST /v1/reload` | read the config again: what changed, or 422 with all its errors |
 //!
 //! Errors are problem details (RFC 9457). [`Remote`] is the other end: the same [`Desk`], over the socket.
 
 mod client;
 mod problem;
+mod reload;
 mod router;
 
 pub use client::Remote;
+pub use reload::{Change, Kept, MailboxChange, Reload, Reloaded, RemovedRecipient};
 pub use router::router;
 
 use std::io;
@@ -93,13 +96,14 @@ impl Drop for Socket {
 pub async fn serve(
     mut socket: Socket,
     desk: Arc<dyn Desk>,
+    reload: Arc<dyn Reload>,
     poke: Arc<Notify>,
     cancel: CancellationToken,
 ) -> io::Result<()> {
     let Some(listener) = socket.listener.take() else { return Ok(()) };
     let asked = cancel.clone();
-    let served =
-        axum::serve(listener, router(desk, poke)).with_graceful_shutdown(async move { asked.cancelled().await });
+    let served = axum::serve(listener, router(desk, reload, poke))
+        .with_graceful_shutdown(async move { asked.cancelled().await });
     let overdue = async {
         cancel.cancelled().await;
         tokio::time::sleep(GRACE).await;

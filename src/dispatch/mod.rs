@@ -27,5 +27,5 @@ mod text;
 
 pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger};
-pub use settings::Settings;
+pub use settings::{Rules, Settings};
 pub use worker::{Parts, run};

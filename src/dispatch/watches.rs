@@ -70,6 +70,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn fallback(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
         let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
         let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
+        if !self.router.has_group(group) {
+            tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
+                "the fallback group is not in the config any more; there is none");
+            let critical = watch.severity == Severity::Critical;
+            return Ok(Some(if critical { WatchEnd::Forced } else { WatchEnd::Given }));
+        }
         let Ok(source) = record.source.parse::<Source>() else { return Ok(Some(WatchEnd::Given)) };
         let Brought { notifications, left_out, .. } = self.router.fallback(&record.alert, &source, group, now);
         let next = self.router.next(group, record.alert.severity);

@@ -1,10 +1,12 @@
 //! What all adapters share of the network: dialling with a time limit, TLS with the system's and the operator's trust
 //! anchors, one stream type for both, and a small HTTP client.
 
+mod anchors;
 mod dial;
 mod http;
 mod tls;
 
+pub use anchors::Anchors;
 pub use dial::{DialError, dial};
 pub use http::{HttpError, request};
 pub use tls::{TlsError, TlsMode, client_config, handshake};

@@ -56,6 +56,21 @@ impl Tracker {
         Self { settle, session: Session::Down { settled: false }, generation: 0, contacts }
     }
 
+    /// Other contacts, and another time to settle. Who stays is known as before; of who is new the server has yet to tell.
+    pub fn replace(&mut self, contacts: impl IntoIterator<Item = BareJid>, settle: Duration, now: Instant) {
+        self.settle = settle;
+        let mut old = std::mem::take(&mut self.contacts);
+        let up = matches!(self.session, Session::Up { .. });
+        let new = || Contact { settles: up.then(|| now + settle), ..Contact::default() };
+        self.contacts = contacts
+            .into_iter()
+            .map(|jid| {
+                let contact = old.remove(&jid).unwrap_or_else(new);
+                (jid, contact)
+            })
+            .collect();
+    }
+
     /// A session is up. Resumed: all is as before. Otherwise only what was told since the last one ended counts.
     pub fn up(&mut self, resumed: bool, now: Instant) {
         self.down(now);
@@ -247,6 +262,22 @@ mod tests {
         assert_eq!(tracker.get(&alice(), granted + SETTLE), Presence::Offline);
         tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
         assert_eq!(tracker.get(&alice(), granted), Presence::Online(Show::Available));
+    }
+
+    #[test]
+    fn other_contacts_leave_those_who_stay_as_they_are() {
+        let (now, bob) = (Instant::now(), "bob@example.org".parse::<BareJid>().unwrap());
+        let mut tracker = up(now);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Away, 0)));
+        let later = now + 10 * SETTLE;
+        tracker.replace([alice(), bob.clone()], SETTLE / 2, later);
+        assert_eq!(tracker.get(&alice(), later), Presence::Online(Show::Away));
+        assert_eq!(tracker.get(&bob, later), Presence::Unknown, "nobody told of him yet");
+        assert_eq!(tracker.next_settle(later), Some(later + SETTLE / 2));
+        assert_eq!(tracker.get(&bob, later + SETTLE / 2), Presence::NotShared);
+        tracker.replace([bob], SETTLE, later);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)));
+        assert_eq!(tracker.get(&alice(), later), Presence::NotShared, "she is a stranger now");
     }
 
     #[test]

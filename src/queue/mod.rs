@@ -21,8 +21,8 @@ pub use port::{Desk, Express, Inbox, Outbox, Queue};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue,
-    NotificationView, Outgoing, QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared,
-    Unwritten, Verdict, Watch, WatchEnd, WatchMember,
+    NotificationView, Outgoing, QuarantineView, Receipt, Removed, Returning, Room, StoredMessage, TimelineRow,
+    Uncleared, Unwritten, Verdict, Watch, WatchEnd, WatchMember,
 };
 
 use std::path::PathBuf;

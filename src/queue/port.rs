@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Handed, Held, Intent, ListFilter, MessageView, NoticeDue,
-    NotificationView, Outgoing, Place, QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared,
-    Unwritten, Wait, Waited, Watch, WatchEnd, Way,
+    NotificationView, Outgoing, Place, QuarantineView, Receipt, Removed, Returning, Room, StoreError, StoredMessage,
+    Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -233,6 +233,11 @@ pub trait Outbox: Send + Sync {
 
     /// Ends holds that are over, and what is of no use any more.
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError>;
+
+    /// Ends what is queued or held for whoever is not among `known` (by address), with that as the reason, in one commit. What
+    /// was sent already goes its way. Where something critical is among it, the same commit notes it for the operators.
+    /// Returns for whom something ended.
+    async fn end_removed(&self, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError>;
 
     /// The wall clock jumped by so much (positive: forward): what waits for a span of time waits as long as it would have.
     async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError>;

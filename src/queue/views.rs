@@ -193,6 +193,19 @@ pub struct Ended {
     pub nobody_told: bool,
 }
 
+/// A recipient whom config does not have any more, and what ended with that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The name, as of the notifications.
+    pub recipient: RecipientName,
+    /// The address.
+    pub jid: BareJid,
+    /// Notifications that ended: alerts and notices.
+    pub ended: u64,
+    /// Critical ones among them.
+    pub critical: u64,
+}
+
 /// The watch over one group of one alert: is there anybody to tell?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::model::{
-    Alert, AlertId, AlertState, ConditionView, GroupName, Nature, Plan, PlannedNotification, Planner, Scope, Seen,
-    Source, Span, Status, Told,
+    Alert, AlertId, AlertState, ConditionView, GroupName, Nature, Plan, PlannedNotification, Planner, RecipientName,
+    Scope, Seen, Source, Span, Status, Told,
 };
 
 use super::clock::{Timing, apart, out_of_order};
@@ -59,7 +59,7 @@ impl Router {
             return recorded("out of order: sent before the last report of this condition".into());
         }
         if seen.alert.status == Status::Resolved {
-            return resolve(seen);
+            return self.resolve(seen);
         }
         if Timing::of(seen.alert, seen.now).expired {
             return recorded("expired before it was received".into());
@@ -99,6 +99,52 @@ impl Router {
             return Ok(format!("still open {} after the last page", rounded(since)));
         }
         Err("repeat of an open condition".into())
+    }
+
+    /// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
+    /// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not. Who was removed from the
+    /// config since then is no recipient any more.
+    fn resolve(&self, seen: &Seen<'_>) -> Plan {
+        let open = || seen.conditions.iter().filter(|c| c.open);
+        let mut notifications: Vec<PlannedNotification> = Vec::new();
+        let mut removed: Vec<&RecipientName> = Vec::new();
+        for Told { recipient, delivery } in open().flat_map(|c| &c.told) {
+            if self.recipient(&recipient.jid).is_none() {
+                removed.extend((!removed.contains(&&recipient.name)).then_some(&recipient.name));
+                continue;
+            }
+            match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
+                Some(known) => known.delivery = known.delivery.merge(*delivery),
+                None => notifications.push(PlannedNotification {
+                    recipient: recipient.clone(),
+                    groups: Vec::new(),
+                    delivery: *delivery,
+                    not_before: None,
+                    expires: None,
+                }),
+            }
+        }
+        if open().next().is_none() {
+            let known = !seen.conditions.is_empty();
+            let what = if known { "a condition that is closed already" } else { "a condition that is not known" };
+            return Plan { open: Some(false), supersede: true, ..recorded(format!("resolves {what}")) };
+        }
+        let resolves = opened(seen);
+        let mut reason = match resolves {
+            Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
+            None => "resolves an open condition".into(),
+        };
+        if notifications.is_empty() && removed.is_empty() {
+            reason.push_str("; nobody was told of it");
+        }
+        for name in removed.iter().take(LISTED) {
+            reason.push_str(&format!("; left out {name}: removed from the config"));
+        }
+        if removed.len() > LISTED {
+            reason.push_str(&format!("; and {} more", removed.len() - LISTED));
+        }
+        let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
+        Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
     }
 
     fn page(&self, seen: &Seen<'_>, news: &str) -> Plan {
@@ -152,40 +198,6 @@ impl Router {
 fn comes_too_late(seen: &Seen<'_>) -> bool {
     let late = |c: &ConditionView| out_of_order(seen.alert.sent, seen.received, c.last_sent, seen.now);
     !seen.conditions.is_empty() && seen.conditions.iter().all(late)
-}
-
-/// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
-/// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not.
-fn resolve(seen: &Seen<'_>) -> Plan {
-    let open = || seen.conditions.iter().filter(|c| c.open);
-    let mut notifications: Vec<PlannedNotification> = Vec::new();
-    for Told { recipient, delivery } in open().flat_map(|c| &c.told) {
-        match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
-            Some(known) => known.delivery = known.delivery.merge(*delivery),
-            None => notifications.push(PlannedNotification {
-                recipient: recipient.clone(),
-                groups: Vec::new(),
-                delivery: *delivery,
-                not_before: None,
-                expires: None,
-            }),
-        }
-    }
-    if open().next().is_none() {
-        let known = !seen.conditions.is_empty();
-        let what = if known { "a condition that is closed already" } else { "a condition that is not known" };
-        return Plan { open: Some(false), supersede: true, ..recorded(format!("resolves {what}")) };
-    }
-    let resolves = opened(seen);
-    let mut reason = match resolves {
-        Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
-        None => "resolves an open condition".into(),
-    };
-    if notifications.is_empty() {
-        reason.push_str("; nobody was told of it");
-    }
-    let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
-    Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
 }
 
 /// The alert that opened the conditions first, and how long ago.

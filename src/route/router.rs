@@ -75,6 +75,11 @@ impl Router {
         self.by_jid.get(jid).and_then(|index| self.recipients.get(*index))
     }
 
+    /// Is there a group of that name?
+    pub fn has_group(&self, name: &GroupName) -> bool {
+        self.groups.contains_key(name)
+    }
+
     /// Groups that a recipient is in, also by way of nested ones, by name.
     pub fn groups_of(&self, name: &RecipientName) -> Vec<&GroupName> {
         let Some(index) = self.recipients.iter().position(|r| r.name == *name) else { return Vec::new() };

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::time::Instant;
 use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::minidom::Element;
 use xso::exports::rxml;
 
-use super::Settings;
 use super::connect::xml_error;
 use super::failure::Failure;
 use super::handle::Gate;
@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::roster::Roster;
 use super::sm::{Ledger, Sent};
 use super::stanza::weight;
+use super::{Change, Settings};
 use crate::dispatch::Event;
 
 /// At most one line in this time about what is passed over: anybody may send it.
@@ -25,6 +26,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Core {
     /// The settings.
     pub settings: Arc<Settings>,
+    /// Trust anchors.
+    pub tls: Arc<ClientConfig>,
     /// Our end of the window.
     pub gate: Gate,
     /// Events on their way.
@@ -40,10 +43,20 @@ pub struct Core {
 
 impl Core {
     /// Before the first session.
-    pub fn new(settings: Arc<Settings>, gate: Gate, outbox: Outbox) -> Self {
+    pub fn new(settings: Arc<Settings>, tls: Arc<ClientConfig>, gate: Gate, outbox: Outbox) -> Self {
         let roster = Roster::new(settings.jid.clone(), &settings.contacts);
         let passed_over = PassedOver::default();
-        Self { settings, gate, outbox, ledger: Ledger::default(), roster, reported_up: false, passed_over }
+        Self { settings, tls, gate, outbox, ledger: Ledger::default(), roster, reported_up: false, passed_over }
+    }
+
+    /// What a reload changed. `true`: the next sign-in is another one.
+    pub fn change(&mut self, change: Change) -> bool {
+        self.roster.replace(&change.contacts);
+        let Some(credentials) = change.credentials else { return false };
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.password = credentials.password;
+        self.tls = credentials.tls;
+        true
     }
 
     /// The server handled everything up to `h`.

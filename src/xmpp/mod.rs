@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -73,13 +74,39 @@ pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, E
     let tls = net::client_config(settings.ca_file.as_deref())?;
     let (handle, gate) = handle::window(settings.window);
     let (sender, events) = mpsc::channel(EVENTS);
-    let core = core::Core::new(Arc::new(settings), gate, outbox::Outbox::new(sender));
-    let task = tokio::spawn(actor::Actor::new(core, tls, cancel).run());
+    let core = core::Core::new(Arc::new(settings), tls, gate, outbox::Outbox::new(sender));
+    let task = tokio::spawn(actor::Actor::new(core, cancel).run());
     Ok((handle, events, task))
 }
 
-/// `[xmpp]` of the config, and who the recipients are.
+/// What may change while the session lives.
 #[derive(Debug, Clone)]
+pub struct Change {
+    /// The recipients.
+    pub contacts: Vec<BareJid>,
+    /// Where these changed: password and trust anchors from the next sign-in on.
+    pub credentials: Option<Credentials>,
+}
+
+/// How the next session signs in.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    password: Secret,
+    tls: Arc<ClientConfig>,
+}
+
+impl Credentials {
+    /// Those of the settings.
+    ///
+    /// # Errors
+    /// The CA file cannot be used.
+    pub fn of(settings: &Settings) -> Result<Self, TlsError> {
+        Ok(Self { password: settings.password.clone(), tls: net::client_config(settings.ca_file.as_deref())? })
+    }
+}
+
+/// `[xmpp]` of the config, and who the recipients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Our account; its domain is what the certificate must be for.
     pub jid: BareJid,

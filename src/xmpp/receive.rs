@@ -133,12 +133,17 @@ impl Session<'_> {
         }
     }
 
-    /// An answer to one of our two questions.
+    /// An answer to one of our questions.
     fn answered(&mut self, iq: &Element) -> Result<(), Failure> {
         let own = self.core.roster.is_own_server(iq.attr("from"));
         match (&self.phase, &self.asked) {
             (Phase::Loading { id, .. }, _) if own && iq.attr("id") == Some(id) => {
                 self.loaded(iq);
+                Ok(())
+            }
+            _ if own && self.look_up.is_some() && iq.attr("id") == self.look_up.as_deref() => {
+                self.look_up = None;
+                self.looked_up(iq);
                 Ok(())
             }
             (_, Some(Asked { ping: Some((id, mark)), .. })) if own && iq.attr("id") == Some(id) => {
@@ -147,6 +152,14 @@ impl Session<'_> {
                 self.core.acknowledge(mark)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The roster is here for those whom a reload brought. Where they are is not told by itself: our presence went out before.
+    fn looked_up(&mut self, iq: &Element) {
+        for (who, granted) in self.core.roster.look_up(iq) {
+            self.send(stanza::subscription(if granted { "probe" } else { "subscribe" }, &who), None);
+            self.core.outbox.push(Event::Subscription { who, granted });
         }
     }
 

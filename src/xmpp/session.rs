@@ -21,8 +21,8 @@ use super::core::Core;
 use super::failure::Failure;
 use super::node::Node;
 use super::sm::{Carried, Sent};
-use super::stanza;
 use super::wire::Wire;
+use super::{Change, stanza};
 use crate::dispatch::{Event, Letter};
 
 /// Stanzas that are gathered before they are written in one go.
@@ -48,6 +48,7 @@ pub struct Ended {
 /// What the session waits for.
 enum Step {
     Letter(Letter),
+    Change(Change),
     Read(Option<Result<Node, ReadError>>),
     WriteFailed(std::io::Error),
     Tick,
@@ -80,6 +81,8 @@ pub struct Session<'a> {
     managed: bool,
     pub(super) phase: Phase,
     pub(super) asked: Option<Asked>,
+    /// The roster was asked for once more, for who is new since a reload.
+    pub(super) look_up: Option<String>,
     /// Stanzas, and letters among them, since the server was last asked.
     unasked: usize,
     unasked_letters: usize,
@@ -107,12 +110,13 @@ impl<'a> Session<'a> {
         }
         session.core.outbox.push(Event::Up { resumed: true });
         session.core.gate.open();
+        session.look_up_new();
         session
     }
 
     fn on(core: &'a mut Core, wire: Wire, managed: bool, phase: Phase) -> Self {
         let held_back = Instant::now();
-        Self { core, wire, managed, phase, asked: None, unasked: 0, unasked_letters: 0, held_back }
+        Self { core, wire, managed, phase, asked: None, look_up: None, unasked: 0, unasked_letters: 0, held_back }
     }
 
     /// Until the stream ends, or `cancel`.
@@ -127,6 +131,11 @@ impl<'a> Session<'a> {
                 Step::Cancelled => break None,
                 Step::Letter(letter) => {
                     self.letter(&letter);
+                    Ok(())
+                }
+                Step::Change(change) => {
+                    self.core.change(change);
+                    self.look_up_new();
                     Ok(())
                 }
                 Step::Read(node) => self.read(node),
@@ -156,6 +165,9 @@ impl<'a> Session<'a> {
     ) -> Poll<Step> {
         if cancelled.poll(cx).is_ready() {
             return Poll::Ready(Step::Cancelled);
+        }
+        if let Poll::Ready(change) = self.core.gate.poll_change(cx) {
+            return Poll::Ready(Step::Change(change));
         }
         let up = matches!(self.phase, Phase::Up { .. });
         // Letters first: they gather into a burst, and only then something is written.
@@ -191,6 +203,16 @@ impl<'a> Session<'a> {
         let element = stanza::letter(letter, &self.core.settings.jid);
         let carried = Carried { stanza_id: letter.stanza_id.clone(), weight: stanza::weight(letter) };
         self.send(element, Some(carried));
+    }
+
+    /// Asks for the roster where a reload brought contacts of whom it has not been read.
+    fn look_up_new(&mut self) {
+        let up = matches!(self.phase, Phase::Up { .. });
+        if up && self.look_up.is_none() && self.core.roster.has_new() {
+            let id = format!("roster-{:08x}", rand::random::<u32>());
+            self.look_up = Some(id.clone());
+            self.send(stanza::roster_get(&id), None);
+        }
     }
 
     pub(super) fn send(&mut self, element: Element, letter: Option<Carried>) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -25,8 +25,8 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("mailbox", &["model", "net"]),
     ("queue", &["model"]),
     // Fallback groups are routed while the alert waits.
-    ("dispatch", &["model", "presence", "route", "queue", "dispatch::*"]),
-    ("intake", &["model", "parse", "route", "mailbox", "queue"]),
+    ("dispatch", &["model", "presence", "route", "queue", "live", "dispatch::*"]),
+    ("intake", &["model", "parse", "route", "mailbox", "queue", "live"]),
     // The conversation with a mail server, and the loops around it: like a watcher it fills the queue, and minds the disk.
     ("lmtp::protocol", &["model"]),
     ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
@@ -34,6 +34,8 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
+    // What a reload replaces, for the loops that use it.
+    ("live", &[]),
     // Shared by adapters.
     ("net", &[]),
     // Adapters: their port and the model.
@@ -72,6 +74,10 @@ const SINGLE: [(&str, &[&str]); 2] = [
         "config",
         &[
             "xmpp::Settings",
+            // The bounds of `max_per_minute` and `group_window` are the budget's.
+            "dispatch::budget::Limits",
+            "dispatch::budget::LEAST",
+            "dispatch::budget::LONGEST_PAUSE",
             "telemetry::Settings",
             "telemetry::Format",
             "telemetry::check",

@@ -24,6 +24,8 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod reload;
+mod reload_people;
 mod routing;
 mod service;
 mod storage;

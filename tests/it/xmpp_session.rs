@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mailbell::dispatch::{Bounce, ErrorType, Event, Events, Letter, Messenger};
 use mailbell::model::{BareJid, Jid, Secret, Show, StanzaId};
 use mailbell::net::TlsMode;
-use mailbell::xmpp::{self, Handle, Settings, StartError};
+use mailbell::xmpp::{self, Change, Handle, Settings, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use crate::support::DOMAIN;
 use crate::support::ca::Ca;
 use crate::support::client::{Client, Login};
 use crate::support::prosody::{Auth, BOT, Options, Prosody, Roster};
+use crate::support::proxy::Proxy;
 
 /// For what takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -302,6 +303,39 @@ async fn a_shared_roster_group_counts_as_granted() {
 }
 
 // ---- Messages
+
+#[tokio::test]
+async fn new_contacts_are_looked_up_in_the_session_that_is_up_and_in_one_that_is_resumed() {
+    let ca = Ca::new();
+    let users = ["alice", "bob", "carol"];
+    let prosody = Prosody::start(&ca, &users, Options { roster: Roster::Empty, ..Options::default() });
+    let proxy = Proxy::start(prosody.c2s).await;
+    let _bob = Client::login(prosody.c2s, "bob").await;
+    let _carol = Client::login(prosody.c2s, "carol").await;
+    let mut settings = settings(prosody.c2s, &ca, &["alice"]);
+    settings.servers = vec![("127.0.0.1".into(), proxy.port)];
+    let mut bot = Bot::up(settings).await;
+    let change = |who: &[&str]| Change { contacts: who.iter().map(|c| jid(c)).collect(), credentials: None };
+    bot.handle.change(change(&["alice", "bob"]));
+    bot.wait("what the roster says of bob", |e| *e == Event::Subscription { who: jid("bob"), granted: false }).await;
+    bot.wait("bob's consent", |e| *e == Event::Subscription { who: jid("bob"), granted: true }).await;
+    bot.wait_presence(full("bob", "pc"), Some((Show::Available, 0))).await;
+
+    // While the connection is cut; bob is a stranger from then on.
+    proxy.refuse(true);
+    proxy.sever();
+    bot.wait("the cut", |e| matches!(e, Event::Down { .. })).await;
+    bot.handle.change(change(&["carol"]));
+    proxy.refuse(false);
+    bot.wait("a resumption", |e| *e == Event::Up { resumed: true }).await;
+    bot.wait("carol's consent", |e| *e == Event::Subscription { who: jid("carol"), granted: true }).await;
+    bot.wait_presence(full("carol", "pc"), Some((Show::Available, 0))).await;
+    bot.handle.change(change(&["bob"]));
+    // He was on the roster all along: no question, just a look where he is.
+    bot.wait("bob again", |e| *e == Event::Subscription { who: jid("bob"), granted: true }).await;
+    bot.wait_presence(full("bob", "pc"), Some((Show::Available, 0))).await;
+    bot.stop().await;
+}
 
 #[tokio::test]
 async fn a_letter_is_accepted_and_received() {

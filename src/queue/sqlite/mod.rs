@@ -20,6 +20,7 @@ mod inbox;
 mod notices;
 mod open;
 mod outbox;
+mod removed;
 mod rows;
 mod steps;
 mod storm;

@@ -7,10 +7,10 @@ use sqlx::sqlite::SqliteRow;
 use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
 use super::storm::{self, gives_way};
-use super::{Sqlite, clock, digest, ends, notices, steps, watch};
+use super::{Sqlite, clock, digest, ends, notices, removed, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
-    AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError,
+    AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError,
     Unwritten, Wait, Waited, Watch, WatchEnd,
 };
 
@@ -277,6 +277,10 @@ impl Outbox for Sqlite {
 
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
         self.written(ends::expire(self, now).await)
+    }
+
+    async fn end_removed(&self, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError> {
+        self.written(removed::end(self, known, now).await)
     }
 
     async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError> {

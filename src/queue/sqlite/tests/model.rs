@@ -18,6 +18,9 @@ enum Op {
     Hold { who: u8 },
     Release { who: u8 },
     Digest { who: u8 },
+    Wait { who: u8, first: u8 },
+    WaitNoMore { who: u8 },
+    Fold { who: u8, spared: u8, digest: bool },
     Doubt,
     Expire,
     Unconfirm,
@@ -37,6 +40,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..2u8).prop_map(|who| Op::Hold { who }),
         2 => (0..2u8).prop_map(|who| Op::Release { who }),
         2 => (0..2u8).prop_map(|who| Op::Digest { who }),
+        4 => (0..2u8, 1..4u8).prop_map(|(who, first)| Op::Wait { who, first }),
+        2 => (0..2u8).prop_map(|who| Op::WaitNoMore { who }),
+        2 => (0..2u8, 0..2u8, any::<bool>()).prop_map(|(who, spared, digest)| Op::Fold { who, spared, digest }),
         1 => Just(Op::Doubt),
         1 => Just(Op::Expire),
         1 => Just(Op::Unconfirm),
@@ -100,6 +106,18 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
             let back = store.returning(&jid(who(w)), 50).await.unwrap();
             store.digest(&recipient(who(w)), &ids(&back.held), "digest", at(now)).await.unwrap();
         }
+        Op::Wait { who: w, first } => {
+            let due = bed.due(&[who(w)], now).await;
+            let first = &due[..due.len().min(first.into())];
+            store.wait(&ids(first), &Wait { until: at(now + 2), why: "too much" }).await.unwrap();
+        }
+        Op::WaitNoMore { who: w } => store.wait_no_more(&jid(who(w)), at(now)).await.unwrap(),
+        Op::Fold { who: w, spared, digest } => {
+            let text: DigestText<'_> = &|folded| format!("{folded:?}");
+            let rest = Wait { until: at(now + 4), why: "still too much" };
+            let text = digest.then_some(text);
+            store.fold(&recipient(who(w)), spared.into(), 2, text, &rest, at(now)).await.unwrap();
+        }
         Op::Doubt => drop(store.in_doubt(at(now)).await.unwrap()),
         Op::Expire => drop(store.expire(at(now)).await.unwrap()),
         Op::Unconfirm => drop(store.unconfirm(at(now - 3), at(now)).await.unwrap()),
@@ -129,8 +147,9 @@ fn may(from: NotificationState, to: NotificationState, op: &Op) -> bool {
         (S::Queued | S::Held, _) => to != S::Dead && to != S::Unconfirmed,
         (S::Sending, S::Accepted | S::Delivered | S::Dead | S::Queued) => true,
         (S::Accepted, S::Delivered | S::Dead | S::Queued | S::Unconfirmed) => true,
-        (S::Unconfirmed, S::Delivered) => true,
-        (S::Expired | S::Dead | S::Unconfirmed, S::Queued) => matches!(op, Op::Ask { .. }),
+        // A late receipt, or a late error.
+        (S::Unconfirmed, S::Delivered | S::Dead | S::Queued) => true,
+        (S::Expired | S::Dead, S::Queued) => matches!(op, Op::Ask { .. }),
         _ => false,
     }
 }
@@ -159,11 +178,15 @@ async fn run(ops: Vec<Op>) {
             let back = bed.store.returning(&who, 50).await.unwrap();
             bed.store.release_held(&ids(&back.held), at(now)).await.unwrap();
         }
+        for waited in bed.store.waited(at(now)).await.unwrap() {
+            bed.store.wait_no_more(&waited.jid, at(now)).await.unwrap();
+        }
         if bed.sent(&WHO, now).await.is_empty() {
             break;
         }
     }
     assert!(bed.store.recipients_due(at(1100)).await.unwrap().is_empty());
+    assert_eq!(bed.store.next_wait().await.unwrap(), None);
     for n in bed.all().await {
         assert!(n.state.ended() || n.state == NotificationState::Accepted, "stuck: {n:?}");
     }
