@@ -24,7 +24,7 @@ use crate::presence::Tracker;
 use crate::queue;
 use crate::queue::sqlite::Sqlite;
 use crate::route::Router;
-use crate::{control, telemetry, xmpp};
+use crate::{control, lmtp, telemetry, xmpp};
 
 /// Built, not yet running.
 pub struct Parts {
@@ -34,6 +34,7 @@ pub struct Parts {
     /// For signals.
     pub orders: Orders,
     running: Running,
+    doors: Vec<lmtp::Door<Sqlite>>,
     keeper: Keeper,
     mailboxes: Plan,
     disk_task: futures::future::BoxFuture<'static, Result<(), queue::StoreError>>,
@@ -55,6 +56,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let intake_token = CancellationToken::new();
     let last_token = CancellationToken::new();
     let mut running = Running {
+        doors: JoinSet::new(),
+        doors_token: CancellationToken::new(),
         intake: JoinSet::new(),
         intake_token: intake_token.clone(),
         dispatch: JoinSet::new(),
@@ -90,6 +93,15 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve.clone(), intake_token.clone()).await?;
     // A recipient may have been removed while the service was stopped.
     let owed = end_removed(&store, &config).await?.is_none();
+    let handed = config.lmtp_mailboxes.iter().map(|m| m.mailbox.clone()).collect();
+    let entrance = Arc::new(lmtp::Shared::new(store.clone(), stored.clone(), disk.clone(), handed));
+    let mut doors = Vec::new();
+    for settings in &config.doors {
+        let listener =
+            lmtp::Listener::bind(&settings.listen).map_err(|err| Exit::Internal(format!("[[lmtp]]: {err}")))?;
+        tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
+        doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
+    }
     let parser = Parser {
         queue: store.clone(),
         rules: rulebook,
@@ -127,7 +139,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         ordered,
     };
     let disk_task = Box::pin(disk_task);
-    Ok(Parts { store, rules, orders, running, keeper, mailboxes, disk_task, raw_for, parser, dispatch })
+    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, raw_for, parser, dispatch })
 }
 
 impl Parts {
@@ -136,6 +148,9 @@ impl Parts {
         let cancel = self.running.intake_token.clone();
         self.keeper.mailboxes.apply(self.mailboxes).await;
         self.running.intake.spawn(self.keeper.run(cancel.clone()));
+        for door in self.doors {
+            self.running.doors.spawn(door.run(self.running.doors_token.clone()));
+        }
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(intake::purge(self.store, self.raw_for, cancel.clone()));
         self.running.intake.spawn(self.parser.run(cancel));

@@ -132,9 +132,11 @@ fn rules_of(config: &Config, name: &MailboxName) -> Option<(Rules, KeyScope)> {
 pub fn rulebook(config: &Config, router: Arc<Router>, gone: &BTreeMap<MailboxName, (Rules, KeyScope)>) -> Rulebook {
     let gone = gone.iter().map(|(name, (rules, _))| (name.clone(), rules.clone()));
     let known = config.mailboxes.iter().map(|m| (m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size)));
+    let handed = config.lmtp_mailboxes.iter();
+    let handed = handed.map(|m| (m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size)));
     Rulebook {
         router,
-        mailboxes: gone.chain(known).collect(),
+        mailboxes: gone.chain(known).chain(handed).collect(),
         limits: config.parse.clone(),
         mappings: config.mappings.clone(),
     }
@@ -145,10 +147,13 @@ pub fn dispatch_rules(config: &Config, router: Arc<Router>) -> dispatch::Rules {
     dispatch::Rules { router, settings: config.dispatch.clone(), grace: config.serve.shutdown_grace }
 }
 
-/// Free bytes below which no mail is fetched: that of the config, and at least what one turn of any mailbox may need.
+/// Free bytes below which no mail is fetched: that of the config, and at least what one turn of any mailbox, or
+/// all that may be under way at the doors, may need.
 pub fn reserve(config: &Config) -> u64 {
     let turns = config.mailboxes.iter().map(|m| intake::room_for_turn(m.mailbox.max_size, m.intake.batch));
-    turns.max().unwrap_or(0).max(config.store.reserve)
+    // What is under way at the doors comes after the look at the disk.
+    let under_way = config.doors.iter().map(|d| intake::room_for_turn(d.in_flight, 1)).fold(0, u64::saturating_add);
+    turns.max().unwrap_or(0).max(config.store.reserve).max(under_way)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod connection;
 mod cross;
 mod item;
+mod lmtp;
 mod login;
 mod mailbox;
 mod mapping;
@@ -26,6 +27,7 @@ mod walls;
 mod xmpp;
 
 pub use connection::{BadServer, parse_server};
+pub use lmtp::LmtpMailbox;
 pub use mailbox::MailboxConfig;
 pub use mapping::built_in as built_in_mappings;
 #[cfg(test)]
@@ -59,8 +61,12 @@ pub struct Config {
     pub store: queue::Settings,
     /// `[xmpp]`, and whom it may talk to.
     pub xmpp: crate::xmpp::Settings,
-    /// `[[mailbox]]`, in the order of the file.
+    /// `[[mailbox]]` that are fetched, in the order of the file.
     pub mailboxes: Vec<MailboxConfig>,
+    /// `[[mailbox]]` that mails are handed to, in the order of the file.
+    pub lmtp_mailboxes: Vec<LmtpMailbox>,
+    /// `[[lmtp]]`.
+    pub doors: Vec<crate::lmtp::Settings>,
     /// `[[recipient]]`, `[[group]]`, `[[route]]`, `[[wall]]`, `[[disclaimer]]`, and the groups that `[operators]` names.
     pub route: route::Settings,
     /// `[dispatch]`, and how `[operators]` are told.
@@ -214,6 +220,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let group_tables = root.tables("group");
     let mailbox_tables = root.tables("mailbox");
     let route_tables = root.tables("route");
+    let door_tables = root.tables("lmtp");
     let wall_tables = root.tables("wall");
     let disclaimer_tables = root.tables("disclaimer");
     let recipient_names = names::names_of(&recipient_tables, "recipient", &mut names.recipients);
@@ -238,8 +245,19 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         .collect();
     people::refuse_cycles(&edges.members, "members");
     people::refuse_cycles(&edges.fallbacks, "fallbacks");
-    let mailboxes: Vec<_> =
-        mailbox_tables.iter().zip(mailbox_names).map(|(table, name)| mailbox::read(table, name, &names)).collect();
+    let (mut mailboxes, mut fetched_places, mut handed) = (Vec::new(), Vec::new(), Vec::new());
+    for (table, name) in mailbox_tables.iter().zip(mailbox_names) {
+        match mailbox::read(table, name, &names) {
+            mailbox::Entry::Fetched(mailbox) => {
+                mailboxes.push(mailbox.map(|mailbox| *mailbox));
+                fetched_places.push((table.line, table.label.clone()));
+            }
+            mailbox::Entry::Handed(mailbox) => handed.push((table.line, table.label.clone(), mailbox)),
+        }
+    }
+    let door = |table: &Section<'_, '_>| (table.line, table.label.clone(), lmtp::door(table, &names));
+    let doors: Vec<_> = door_tables.iter().map(door).collect();
+    lmtp::cross(root.reader, &doors, &handed);
     let routes: Vec<_> =
         route_tables.iter().zip(route_names).map(|(table, name)| routes::read(table, name, &names)).collect();
     let walls: Vec<_> =
@@ -262,17 +280,23 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let places = cross::Places {
         recipients: cross::places(&recipient_tables),
         groups: cross::places(&group_tables),
-        mailboxes: cross::places(&mailbox_tables),
+        mailboxes: fetched_places,
         routes: cross::places(&route_tables),
+        doors: cross::places(&door_tables),
         walls: cross::places(&wall_tables),
         disclaimers: cross::places(&disclaimer_tables),
     };
-    [recipient_tables, group_tables, mailbox_tables, route_tables, wall_tables, disclaimer_tables]
+    [recipient_tables, group_tables, mailbox_tables, route_tables, wall_tables, disclaimer_tables, door_tables]
         .into_iter()
         .flatten()
         .for_each(Section::done);
 
     let mailboxes: Vec<MailboxConfig> = mailboxes.into_iter().collect::<Option<_>>()?;
+    let lmtp_mailboxes: Vec<LmtpMailbox> = handed.into_iter().map(|(.., mailbox)| mailbox).collect::<Option<_>>()?;
+    let doors: Vec<_> = doors.into_iter().map(|(.., door)| door).collect::<Option<_>>()?;
+    let fetched_scopes = mailboxes.iter().map(|entry| (&entry.mailbox.name, entry.key_scope));
+    let handed_scopes = lmtp_mailboxes.iter().map(|entry| (&entry.mailbox.name, entry.key_scope));
+    let key_scopes = fetched_scopes.chain(handed_scopes).map(|(name, scope)| (name.clone(), scope)).collect();
     let operators = operators?;
     let (dispatch, repeat_after) = dispatch?;
     let route = route::Settings {
@@ -284,12 +308,14 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         default_group: operators.default_group,
         operators: Some(operators.group),
         repeat_after,
-        key_scopes: mailboxes.iter().map(|entry| (entry.mailbox.name.clone(), entry.key_scope)).collect(),
+        key_scopes,
     };
     let config = Config {
         store: store?,
         xmpp: xmpp?,
         mailboxes,
+        lmtp_mailboxes,
+        doors,
         route,
         dispatch,
         parse: parse?,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, LmtpMailbox};
+use crate::model::MailboxName;
 
 /// Tables that are read at the start alone.
 const AT_START: [&str; 2] = ["store", "xmpp"];
@@ -21,6 +22,10 @@ impl Config {
         if self.log.format != next.log.format {
             keys.push("log.format".into());
         }
+        if self.doors != next.doors {
+            keys.push("lmtp".into());
+        }
+        keys.extend(handed(self, next).map(|name| format!("mailbox.{name}")));
         keys.retain(|key| !LIVE.contains(&key.as_str()));
         keys
     }
@@ -32,8 +37,23 @@ impl Config {
         let (contacts, rooms) = (next.xmpp.contacts, next.xmpp.rooms);
         let xmpp = crate::xmpp::Settings { password, ca_file, contacts, rooms, ..self.xmpp.clone() };
         let log = crate::telemetry::Settings { format: self.log.format, ..next.log };
-        Self { store: self.store.clone(), xmpp, log, ..next }
+        // The doors know which mailboxes there are; what is done with their mails is decided behind them.
+        let lmtp_mailboxes = self.lmtp_mailboxes.iter().map(|old| {
+            let new = next.lmtp_mailboxes.iter().find(|new| new.mailbox.name == old.mailbox.name).unwrap_or(old);
+            LmtpMailbox { mailbox: old.mailbox.clone(), ..new.clone() }
+        });
+        let (lmtp_mailboxes, doors) = (lmtp_mailboxes.collect(), self.doors.clone());
+        Self { store: self.store.clone(), xmpp, log, lmtp_mailboxes, doors, ..next }
     }
+}
+
+/// Mailboxes that mails are handed to, and that the doors would know otherwise: new, removed, or with other addresses or another
+/// `max_size`.
+fn handed(old: &Config, new: &Config) -> impl Iterator<Item = MailboxName> {
+    let known = |config: &Config| config.lmtp_mailboxes.iter().map(|m| m.mailbox.clone()).collect::<Vec<_>>();
+    let (old, new) = (known(old), known(new));
+    let (gone, came) = (old.iter().filter(|m| !new.contains(m)), new.iter().filter(|m| !old.contains(m)));
+    gone.chain(came).map(|m| m.name.clone()).collect::<BTreeSet<_>>().into_iter()
 }
 
 /// The config as it is shown: every key of every table is there, and those that are added later will be.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::connection::TLS;
+use super::lmtp::LmtpMailbox;
 use super::login::CLIENT_AUTHS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
@@ -18,9 +19,10 @@ use crate::mailbox::{After, Auth, Endpoint, Protocol, TokenSource, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
-use crate::route::{Disclaimer, Group, Member, Route, Wall};
+use crate::route::{Disclaimer, Group, KeyScope, Member, Route, Wall};
 use crate::telemetry::Format;
 use crate::xmpp::Room;
+use crate::{intake, lmtp};
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
 impl Display for Config {
@@ -30,6 +32,12 @@ impl Display for Config {
         self.xmpp(&mut out);
         for entry in &self.mailboxes {
             mailbox(&mut out, entry);
+        }
+        for entry in &self.lmtp_mailboxes {
+            lmtp_mailbox(&mut out, entry);
+        }
+        for entry in &self.doors {
+            door(&mut out, entry);
         }
         for entry in &self.route.recipients {
             recipient(&mut out, entry, self.xmpp.rooms.iter().find(|room| room.jid == entry.jid));
@@ -146,7 +154,6 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
     out.span("timeout", mailbox.timeout);
     out.plain("batch", intake.batch);
     out.text("max_size", Size(mailbox.max_size));
-    out.span("max_age", intake.max_age);
     match &mailbox.after {
         After::Keep => out.text("after", "keep"),
         After::Seen => out.text("after", "seen"),
@@ -154,6 +161,40 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
         After::Move(folder) => out.text("after", format!("move:{folder}")),
     }
     out.some("rejected", mailbox.rejected.as_ref().map(|folder| format!("move:{folder}")));
+    mails(out, intake, key_scope);
+    if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
+        token_endpoint(out, endpoint);
+    }
+    rules::show_own(out, &intake.rules);
+}
+
+fn lmtp_mailbox(out: &mut Writer, entry: &LmtpMailbox) {
+    let LmtpMailbox { mailbox, intake, key_scope } = entry;
+    out.table("[[mailbox]]");
+    out.text("name", &mailbox.name);
+    out.text("protocol", "lmtp");
+    out.list("addresses", &mailbox.addresses);
+    out.text("max_size", Size(mailbox.max_size));
+    mails(out, intake, key_scope);
+    rules::show_own(out, &intake.rules);
+}
+
+fn door(out: &mut Writer, door: &lmtp::Settings) {
+    out.table("[[lmtp]]");
+    out.text("listen", &door.listen);
+    if let lmtp::Listen::Unix { mode, .. } = &door.listen {
+        out.text("mode", format!("{mode:04o}"));
+    }
+    out.plain("allow_public", door.allow_public);
+    out.plain("max_connections", door.max_connections);
+    out.plain("max_recipients", door.max_recipients);
+    out.span("timeout", door.timeout);
+    out.text("in_flight", Size(door.in_flight));
+}
+
+/// What is done with the mails of a mailbox, whichever way they come.
+fn mails(out: &mut Writer, intake: &intake::Settings, key_scope: &KeyScope) {
+    out.span("max_age", intake.max_age);
     out.list("senders", &intake.senders);
     out.plain("sender_may_choose_group", intake.sender_may_choose_group);
     out.word("key_scope", &KEY_SCOPES, |scope| scope == key_scope);
@@ -165,10 +206,6 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
         }
     }
     rules::show_files(out, &intake.rules);
-    if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
-        token_endpoint(out, endpoint);
-    }
-    rules::show_own(out, &intake.rules);
 }
 
 fn login(out: &mut Writer, auth: &Auth) {

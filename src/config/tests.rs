@@ -338,6 +338,7 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
         groups: cross::places(groups),
         mailboxes: cross::places(mailboxes),
         routes: cross::places(routes),
+        doors: Vec::new(),
         walls: Vec::new(),
         disclaimers: Vec::new(),
     };
@@ -370,6 +371,9 @@ fn only_what_is_read_at_the_start_needs_a_restart() {
         ("filter = \"info\"", "filter = \"debug\"", &[]),
         ("settle = \"5s\"", "settle = \"6s\"", &[]),
         ("shutdown_grace = \"", "shutdown_grace = \"1", &[]),
+        ("listen = \"127.0.0.1:2424\"", "listen = \"127.0.0.1:2525\"", &["lmtp"]),
+        ("addresses = [\"alerts@example.org\", ", "addresses = [", &["mailbox.direct"]),
+        ("protocol = \"lmtp\"\n", "protocol = \"lmtp\"\nmax_age = \"1h\"\n", &[]),
     ] {
         let next = changed(from, to);
         assert_eq!(old.needs_restart(&next), keys, "{from}");

@@ -1,9 +1,10 @@
 //! What becomes of one stored mail. Pure but for the panic guard: time is an argument.
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
 use super::Settings;
-use crate::model::{MailDigest, MessageState, Size, Source};
+use crate::model::{Cursor, MailDigest, MessageState, Size, Source};
 use crate::parse::{self, Header, How, Limits, Mappings, Outcome, Plain};
 use crate::queue::{D2Message, StoredMessage, Verdict};
 use crate::route::Pattern;
@@ -68,7 +69,7 @@ impl Rules {
             source: Source::Mailbox(stored.mailbox.clone()),
             may_choose_group: self.may_choose_group,
             received,
-            digest: digest(stored, mail.digest),
+            digest: digest(stored, mail.digest, mail.header.received.is_some()),
             verdict,
         }
     }
@@ -108,6 +109,14 @@ impl Rules {
 }
 
 /// Of a mail whose body was not fetched the digest would be the same for every body: it is never a duplicate.
-fn digest(stored: &StoredMessage, digest: MailDigest) -> Option<MailDigest> {
-    stored.oversize.is_none().then_some(digest)
+///
+/// A mail that was handed in comes again where the answer got lost. Without a Message-ID its bytes stand for it if a mail server
+/// put a Received header (RFC 5321 §4.4) before it: two mails never have the same.
+fn digest(stored: &StoredMessage, digest: MailDigest, received: bool) -> Option<MailDigest> {
+    let handed = matches!(stored.cursor, Cursor::Lmtp { .. });
+    let message_id = match digest.message_id {
+        None if handed && received => Some(format!("sha256:{:x}", Sha256::digest(&stored.raw))),
+        given => given,
+    };
+    stored.oversize.is_none().then_some(MailDigest { message_id, ..digest })
 }

@@ -347,7 +347,7 @@ fn mark_of(listing: &Listing, old: Option<Mark>) -> Option<Mark> {
     let Generation::UidValidity(uidvalidity) = listing.generation else { return None };
     let greatest = listing.entries.iter().filter_map(|e| match e.cursor {
         Cursor::Imap { uid, .. } => Some(uid),
-        Cursor::Pop3 { .. } => None,
+        Cursor::Pop3 { .. } | Cursor::Lmtp { .. } => None,
     });
     let old = old.filter(|m| m.uidvalidity == uidvalidity).map(|m| m.uid);
     greatest.chain(old).max().map(|uid| Mark { uidvalidity, uid })

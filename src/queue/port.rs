@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Held, Intent, ListFilter, MessageView, NoticeDue,
+    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Handed, Held, Intent, ListFilter, MessageView, NoticeDue,
     NotificationView, Outgoing, Place, QuarantineView, Receipt, Removed, Returning, Room, StoreError, StoredMessage,
     Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
@@ -56,6 +56,10 @@ pub trait Inbox: Send + Sync {
         batch: Vec<NewMessage>,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError>;
+
+    /// D1 of mails that were handed in and not fetched: each for all its mailboxes, all in one commit. They count as
+    /// cleared. Returns the numbers of each mail's messages, in the order of its mailboxes.
+    async fn d1_handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError>;
 
     /// Stored messages of the mailbox that were not cleared from it yet.
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError>;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Alert, AlertId, AlertState, BareJid, Cursor, Delivery, FallbackWhen, GroupName, MailDigest, MailboxName, MessageId,
-    MessageState, Notification, NotificationId, NotificationState, PlannedNotification, RecipientName, Severity,
-    Source, StanzaId,
+    MessageState, NewMessage, Notification, NotificationId, NotificationState, PlannedNotification, RecipientName,
+    Severity, Source, StanzaId,
 };
 
 /// A message that waits to be parsed.
@@ -31,6 +31,15 @@ pub struct StoredMessage {
     pub oversize: Option<u64>,
     /// An operator had it read again, from quarantine: its age does not matter.
     pub replayed: bool,
+}
+
+/// A mail that was handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handed {
+    /// Whose it is; it becomes a message in each.
+    pub mailboxes: Vec<MailboxName>,
+    /// The mail; its cursor is [`Cursor::Lmtp`].
+    pub mail: NewMessage,
 }
 
 /// A message that is stored but not yet cleared from its mailbox.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -27,6 +27,9 @@ const LAYERS: [(&str, &[&str]); 26] = [
     // Fallback groups are routed while the alert waits.
     ("dispatch", &["model", "presence", "route", "queue", "live", "dispatch::*"]),
     ("intake", &["model", "parse", "route", "mailbox", "queue", "live"]),
+    // The conversation with a mail server, and the loops around it: like a watcher it fills the queue, and minds the disk.
+    ("lmtp::protocol", &["model"]),
+    ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
     ("probe", &["model", "queue"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
@@ -60,6 +63,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
             "bot",
             // The limits are a part of the Settings of dispatch.
             "dispatch::budget",
+            "lmtp",
+            "lmtp::protocol",
         ],
     ),
 ];
@@ -95,12 +100,13 @@ const TOP: [(&str, &[&str]); 3] = [
 ];
 
 /// Parts of a module that are a layer of their own: the files of it that start so.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",
     "dispatch::digest",
+    "lmtp::protocol",
     "mailbox::imap",
     "mailbox::pop3",
     "queue::sqlite",
@@ -108,7 +114,7 @@ const PARTS: [&str; 9] = [
 ];
 
 /// No clock, no I/O, no tasks: time and chance are arguments.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "parse",
     "route",
@@ -118,6 +124,7 @@ const PURE: [&str; 9] = [
     "dispatch::text",
     "dispatch::render",
     "dispatch::digest",
+    "lmtp::protocol",
 ];
 const IMPURE: [&str; 12] = [
     "tokio",

@@ -81,7 +81,7 @@ pub fn assert_failure<T: std::fmt::Debug>(result: Result<T, MailboxError>, failu
 fn uid(entry: &Entry) -> u32 {
     match entry.cursor {
         Cursor::Imap { uid, .. } => uid,
-        Cursor::Pop3 { .. } => panic!("not an IMAP cursor"),
+        Cursor::Pop3 { .. } | Cursor::Lmtp { .. } => panic!("not an IMAP cursor"),
     }
 }
 

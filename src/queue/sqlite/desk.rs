@@ -26,7 +26,7 @@ macro_rules! view {
 
 macro_rules! quarantined {
     () => {
-        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.stored, m.size, (SELECT bytes FROM raw WHERE message = m.id) \
+        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.delivery, m.stored, m.size, (SELECT bytes FROM raw WHERE message = m.id) \
          AS bytes, (SELECT json_group_array(reason) FROM (SELECT reason FROM quarantine_reason WHERE message = m.id \
          ORDER BY n)) AS reasons FROM message m WHERE "
     };

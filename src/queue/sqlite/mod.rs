@@ -11,6 +11,7 @@
 
 mod clock;
 mod conn;
+mod d1;
 mod d2;
 mod desk;
 mod digest;

@@ -12,6 +12,7 @@ pub mod lmtp;
 pub mod mailbell;
 pub mod oauth;
 pub mod outcome;
+pub mod postfix;
 pub mod prosody;
 pub mod proxy;
 pub mod room;
