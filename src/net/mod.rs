@@ -2,9 +2,11 @@
 //! anchors, and one stream type for both.
 
 mod dial;
+mod road;
 mod tls;
 
 pub use dial::{DialError, dial};
+pub use road::{Road, Socket};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 
 use std::io;
@@ -22,6 +24,20 @@ pub enum Stream {
     Plain(TcpStream),
     /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// To a server within the process; see [`Road::within`].
+    Within(Box<dyn Socket>),
+}
+
+impl Stream {
+    /// Is the other end this machine? Nothing that is sent crosses a wire then.
+    pub fn is_loopback(&self) -> bool {
+        let peer = match self {
+            Self::Plain(tcp) => tcp.peer_addr(),
+            Self::Tls(tls) => tls.get_ref().0.peer_addr(),
+            Self::Within(_) => return true,
+        };
+        peer.is_ok_and(|address| address.ip().is_loopback())
+    }
 }
 
 impl AsyncRead for Stream {
@@ -29,6 +45,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Within(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -38,6 +55,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Within(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
@@ -45,6 +63,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_flush(cx),
             Self::Tls(s) => Pin::new(s).poll_flush(cx),
+            Self::Within(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
@@ -52,6 +71,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Within(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

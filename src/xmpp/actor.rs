@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +13,12 @@ use super::failure::{Backoff, Class, Failure};
 use super::session::{Ended, Session};
 use super::wire::Wire;
 use crate::dispatch::Event;
+use crate::net::Road;
 
 /// The session keeper.
 pub struct Actor {
     core: Core,
-    tls: Arc<ClientConfig>,
+    road: Road,
     cancel: CancellationToken,
     backoff: Backoff,
     /// The last failure that was told: the same one is told once.
@@ -29,16 +29,16 @@ pub struct Actor {
 
 impl Actor {
     /// Ready to run.
-    pub fn new(core: Core, tls: Arc<ClientConfig>, cancel: CancellationToken) -> Self {
-        Self { core, tls, cancel, backoff: Backoff::default(), told: None, sent_to: None }
+    pub fn new(core: Core, road: Road, cancel: CancellationToken) -> Self {
+        Self { core, road, cancel, backoff: Backoff::default(), told: None, sent_to: None }
     }
 
     /// Until it is cancelled.
     pub async fn run(mut self) {
         loop {
             let (old, sent_to) = (self.old(), self.sent_to.take());
-            let work = |settings: Arc<super::Settings>, tls| async move {
-                establish(&settings, &tls, old, sent_to.as_deref()).await
+            let work = |settings: Arc<super::Settings>, road| async move {
+                establish(&settings, &road, old, sent_to.as_deref()).await
             };
             let Some(result) = self.during(work).await else { break };
             let failure = match result {
@@ -62,11 +62,8 @@ impl Actor {
     }
 
     /// Does something while events move on; `None`: cancelled meanwhile.
-    async fn during<F: Future>(
-        &mut self,
-        work: impl FnOnce(Arc<super::Settings>, Arc<ClientConfig>) -> F,
-    ) -> Option<F::Output> {
-        let work = work(self.core.settings.clone(), self.tls.clone());
+    async fn during<F: Future>(&mut self, work: impl FnOnce(Arc<super::Settings>, Road) -> F) -> Option<F::Output> {
+        let work = work(self.core.settings.clone(), self.road.clone());
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => None,

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Events;
 use crate::model::{BareJid, Secret, Show};
-use crate::net::{self, TlsError, TlsMode};
+use crate::net::{Road, TlsError, TlsMode};
 
 pub use handle::Handle;
 
@@ -70,12 +70,17 @@ pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, E
     if settings.jid.with_resource_str(&settings.resource).is_err() {
         return Err(StartError::Resource(settings.resource));
     }
-    let tls = net::client_config(settings.ca_file.as_deref())?;
+    let road = Road::network(settings.ca_file.as_deref())?;
+    Ok(start_over(settings, road, cancel))
+}
+
+/// As [`start`], without a check, and over another road than the settings' own: tests play the server.
+pub fn start_over(settings: Settings, road: Road, cancel: CancellationToken) -> (Handle, Events, JoinHandle<()>) {
     let (handle, gate) = handle::window(settings.window);
     let (sender, events) = mpsc::channel(EVENTS);
     let core = core::Core::new(Arc::new(settings), gate, outbox::Outbox::new(sender));
-    let task = tokio::spawn(actor::Actor::new(core, tls, cancel).run());
-    Ok((handle, events, task))
+    let task = tokio::spawn(actor::Actor::new(core, road, cancel).run());
+    (handle, events, task)
 }
 
 /// `[xmpp]` of the config, and who the recipients are.
