@@ -101,7 +101,7 @@ impl Mailbox for ImapMailbox {
         // Without the session of the last listing nobody can tell what came since: look again.
         let Some(mut session) = self.session.take() else { return Ok(Woke::Server) };
         let woke = if session.can_idle(self.settings()) {
-            session.idle(self.settings().idle_for, until, poke).await?
+            session.idle(&self.dialer, until, poke).await?
         } else {
             session.without_idle(until, poke).await?
         };
