@@ -79,6 +79,11 @@ impl Config {
         let (text, exposed) = text_of(path)?;
         read(&text, path, exposed, &env).0
     }
+
+    /// As [`Self::load`], of a text as it would stand in `path`, readable by its owner only.
+    pub fn of(text: &str, path: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Errors> {
+        read(text, path, None, &env).0
+    }
 }
 
 /// Reads only `[store]`: what the commands at the store need, also where secrets of other tables cannot be read.
