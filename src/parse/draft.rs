@@ -99,13 +99,13 @@ pub(crate) fn label(alert: &mut Alert, name: &str, value: &str, limits: &Limits)
         return;
     }
     if alert.labels.get(&name).len() >= MAX_VALUES {
-        let warning = format!("label {name} has more than {MAX_VALUES} values; the others were left out");
+        let warning = format!("label {} has more than {MAX_VALUES} values; the others were left out", shown(&name));
         if alert.warnings.len() < MAX_WARNINGS && !alert.warnings.contains(&warning) {
             alert.warnings.push(warning);
         }
         return;
     }
-    let value = capped(value.to_owned(), &format!("label {name}"), limits, &mut alert.warnings);
+    let value = capped(value.to_owned(), &format!("label {}", shown(&name)), limits, &mut alert.warnings);
     alert.labels.add(name, value);
 }
 
