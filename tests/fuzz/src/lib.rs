@@ -1,4 +1,4 @@
-//! What the fuzz programs share: the bodies, and a meter for the memory that they take.
+//! What the fuzz programs share: the bodies, and a meter for the memory and the time that they take.
 
 #[path = "../bodies/mod.rs"]
 pub mod bodies;
@@ -16,6 +16,8 @@ static SAID: Mutex<String> = Mutex::new(String::new());
 const MEMORY: usize = 6 << 20;
 /// And so many bytes more for each byte that it is given.
 const MEMORY_A_BYTE: usize = 200;
+/// Processor time that a body may take, milliseconds; most take less than one.
+const TIME: i64 = 1000;
 
 /// Panics that are caught on their way are no findings: only what comes out of a body is.
 pub fn prepare() {
@@ -24,13 +26,18 @@ pub fn prepare() {
     }));
 }
 
-/// Runs a body; ends the process where it fails, or takes too much memory.
+/// Runs a body; ends the process where it fails, or takes too much memory or time.
 pub fn run(body: bodies::Body, data: &[u8]) {
-    let before = meter::start();
+    let (before, began) = (meter::start(), meter::processor());
     let done = catch_unwind(AssertUnwindSafe(|| body(data)));
     let peak = meter::peak().saturating_sub(before);
     if done.is_err() {
         eprintln!("{}", SAID.lock().unwrap_or_else(PoisonError::into_inner));
+        std::process::abort();
+    }
+    let took = meter::processor() - began;
+    if took > TIME {
+        eprintln!("{} bytes took {took} ms", data.len());
         std::process::abort();
     }
     if peak > MEMORY + MEMORY_A_BYTE * data.len() {
