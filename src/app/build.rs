@@ -71,6 +71,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         Tracker::new(contacts, config.dispatch.settle),
         router.clone(),
         config.dispatch.text_max,
+        config.dispatch.limits,
     ));
     let reserve =
         config.mailboxes.iter().map(|m| intake::room_for_turn(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
@@ -94,6 +95,7 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         express: lane.clone(),
         rules: Arc::new(rules),
         limits: config.parse,
+        mappings: Arc::new(config.mappings),
         stored,
         poke: poke.clone(),
     };

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::model::{Alert, Labels, Severity};
-use crate::parse::{Limits, Outcome, Plain, mail_caught};
+use crate::parse::{How, Limits, Mappings, Outcome, Plain, mail_caught};
 
 /// Larger files are not read: no mailbox takes such a mail by its default limits.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
@@ -113,7 +113,10 @@ fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 /// What becomes of one mail, as a line of JSON.
 fn line(file: &str, raw: Option<&[u8]>, plain: Plain) -> std::io::Result<String> {
     let outcome = match raw {
-        Some(raw) => mail_caught(raw, plain, &Limits::default()).outcome,
+        Some(raw) => {
+            let how = How { plain, limits: &Limits::default(), mappings: &Mappings::default() };
+            mail_caught(raw, &how).outcome
+        }
         None => Outcome::Quarantined(format!("it is larger than {} MiB", MAX_SIZE >> 20)),
     };
     let (name, reason, alerts) = match &outcome {

@@ -10,35 +10,32 @@ use crate::mailbox;
 use crate::model::{GroupName, RecipientName};
 use crate::route::{Group, Member, Place, RouteError, Router};
 
-/// Where the repeated tables stand, in the order of the file.
+/// Where each of a repeated table stands, in the order of the file, and what it is called.
+pub(super) type Stands = (Option<usize>, String);
+
+/// Where the repeated tables stand.
 pub(super) struct Places {
-    recipients: Vec<(Option<usize>, String)>,
-    groups: Vec<(Option<usize>, String)>,
-    mailboxes: Vec<(Option<usize>, String)>,
-    routes: Vec<(Option<usize>, String)>,
+    pub(super) recipients: Vec<Stands>,
+    pub(super) groups: Vec<Stands>,
+    pub(super) mailboxes: Vec<Stands>,
+    pub(super) routes: Vec<Stands>,
+    pub(super) walls: Vec<Stands>,
+    pub(super) disclaimers: Vec<Stands>,
+}
+
+/// The places of these tables.
+pub(super) fn places(sections: &[Section<'_, '_>]) -> Vec<Stands> {
+    sections.iter().map(|section| (section.line, section.label.clone())).collect()
 }
 
 impl Places {
-    pub(super) fn of(
-        recipients: &[Section<'_, '_>],
-        groups: &[Section<'_, '_>],
-        mailboxes: &[Section<'_, '_>],
-        routes: &[Section<'_, '_>],
-    ) -> Self {
-        let places = |sections: &[Section<'_, '_>]| sections.iter().map(|s| (s.line, s.label.clone())).collect();
-        Self {
-            recipients: places(recipients),
-            groups: places(groups),
-            mailboxes: places(mailboxes),
-            routes: places(routes),
-        }
-    }
-
     fn of_route_fault(&self, fault: &RouteError) -> (Option<usize>, String) {
         let found = match &fault.place {
             Place::Recipient { index, .. } => self.recipients.get(*index),
             Place::Group { index, .. } => self.groups.get(*index),
             Place::Route(index) => self.routes.get(*index),
+            Place::Wall(index) => self.walls.get(*index),
+            Place::Disclaimer(index) => self.disclaimers.get(*index),
             Place::Operators => None,
         };
         found.map_or_else(|| (None, fault.place.to_string()), |(line, label)| (*line, label.clone()))

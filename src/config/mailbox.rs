@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::connection::{Tls, server};
 use super::item::{Item, LONG, SHORT};
+use super::login;
 use super::names::Names;
 use super::pattern;
 use super::reader::Section;
 use super::report::quote;
-use super::secret;
 use crate::intake;
-use crate::mailbox::{After, Protocol, Settings, Watch};
-use crate::model::{MailboxName, Severity};
+use crate::mailbox::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
+use crate::model::{MailboxName, Severity, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
 use crate::route::KeyScope;
@@ -29,7 +29,6 @@ pub struct MailboxConfig {
 
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3)];
 pub(super) const KEY_SCOPES: [(&str, KeyScope); 2] = [("sender", KeyScope::Sender), ("mailbox", KeyScope::Mailbox)];
-pub(super) const WATCHES: [(&str, Watch); 2] = [("idle", Watch::Idle), ("poll", Watch::Poll)];
 pub(super) const NEVER: &str = "never";
 
 pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Option<MailboxConfig> {
@@ -37,6 +36,9 @@ pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: 
     let intake = intake(section);
     let key_scope = section.value("key_scope").and_then(|item| item.choice(&KEY_SCOPES));
     let mailbox = connection(section, name, protocol, names);
+    if let (Some(mailbox), Some(intake)) = (&mailbox, &intake) {
+        refuse_noop_beside_poll(section, mailbox.watch, intake.poll);
+    }
     Some(MailboxConfig { mailbox: mailbox?, intake: intake?, key_scope: key_scope? })
 }
 
@@ -53,9 +55,9 @@ fn connection(
         Some((host, port))
     });
     let user = section.required("user", "user = \"NAME\"").and_then(|item| item.some_text());
-    let password = secret::password(section);
+    let auth = login::read(section);
     let folder = section.value("folder").and_then(|item| item.some_text());
-    let watch = watch(section, protocol);
+    let watch = watch(section, protocol, address.as_ref().map(|(host, _)| host.as_str()));
     let after = section.value("after").and_then(|item| after(&item));
     let rejected = section.optional("rejected").and_then(|item| rejected(&item));
     let max_size = section.value("max_size").and_then(|item| item.size(1024..=256 << 20));
@@ -80,7 +82,7 @@ fn connection(
         tls_name: tls.tls_name,
         allow_plaintext: tls.allow_plaintext?,
         user: user?.to_owned(),
-        password: password?,
+        auth: auth?,
         folder: folder?.to_owned(),
         watch: watch?,
         after: after?,
@@ -101,16 +103,52 @@ fn port_of(protocol: Option<Protocol>, tls: Option<TlsMode>) -> u16 {
     }
 }
 
-fn watch(section: &Section<'_, '_>, protocol: Option<Protocol>) -> Option<Watch> {
+fn watch(section: &Section<'_, '_>, protocol: Option<Protocol>, host: Option<&str>) -> Option<Watch> {
     if section.optional("watch").is_none() && protocol == Some(Protocol::Pop3) {
         return Some(Watch::Poll);
     }
     let item = section.value("watch")?;
-    match item.raw_text() {
-        Some(text) if text.starts_with("noop") => {
-            item.fail(format!("{} is not available in this version", quote(text)), "allowed: idle, poll")
-        }
-        _ => item.choice(&WATCHES),
+    match item.text()? {
+        "idle" => Some(Watch::Idle),
+        "poll" => Some(Watch::Poll),
+        text => match text.strip_prefix("noop") {
+            Some(rest) => noop(&item, text, rest, host),
+            None => item.fail(format!("{} is not allowed here", quote(text)), "allowed: idle, poll, noop:DURATION"),
+        },
+    }
+}
+
+/// `noop:50ms`. What a host's name stands for is seen when it is dialled.
+fn noop(item: &Item<'_, '_>, text: &str, rest: &str, host: Option<&str>) -> Option<Watch> {
+    let Some(Span(every)) = rest.strip_prefix(':').and_then(|span| span.parse().ok()) else {
+        return item.fail(
+            format!("{} names no interval of NOOPs", quote(text)),
+            "write a whole number and a unit: ms, s, m (\"noop:50ms\")",
+        );
+    };
+    if !NOOP.contains(&every) {
+        let (least, most) = (Span(*NOOP.start()), Span(*NOOP.end()));
+        return item.fail(format!("{} is out of range", quote(text)), format!("write noop:{least} to noop:{most}"));
+    }
+    let far = host.and_then(|host| host.parse().ok()).filter(|address| !is_near(*address));
+    if let Some(address) = far.filter(|_| every < NOOP_AFAR) {
+        return item.fail(
+            format!("{} is too often for {address}, which is in no private network", quote(text)),
+            format!("write \"noop:{}\" or more, or \"idle\"", Span(NOOP_AFAR)),
+        );
+    }
+    Some(Watch::Noop(every))
+}
+
+/// With the poll more often than the NOOP, the poll alone does it.
+fn refuse_noop_beside_poll(section: &Section<'_, '_>, watch: Watch, poll: Option<Duration>) {
+    if let (Watch::Noop(every), Some(poll), Some(item)) = (watch, poll, section.optional("watch"))
+        && every > poll
+    {
+        item.fail::<()>(
+            format!("`noop:{}` is less often than poll ({})", Span(every), Span(poll)),
+            "shorten it, or write \"poll\"",
+        );
     }
 }
 
@@ -147,9 +185,11 @@ fn refuse_imap_only(section: &Section<'_, '_>) {
             item.fail::<()>(pop3, "leave it out, or set protocol = \"imap\"");
         }
     }
-    let watch = section.optional("watch").filter(|item| item.is("idle"));
-    if let Some(item) = watch {
-        item.fail::<()>(format!("`idle` {pop3}"), "write \"poll\", or set protocol = \"imap\"");
+    if let Some(item) = section.optional("watch")
+        && let Some(text) = item.raw_text()
+        && (text == "idle" || text.starts_with("noop"))
+    {
+        item.fail::<()>(format!("{} {pop3}", quote(text)), "write \"poll\", or set protocol = \"imap\"");
     }
     if let Some(item) = section.optional("after")
         && let Some(text) = item.raw_text()

@@ -7,6 +7,7 @@
 mod connection;
 mod cross;
 mod item;
+mod login;
 mod mailbox;
 mod names;
 mod pattern;
@@ -18,6 +19,7 @@ mod secret;
 mod service;
 mod show;
 mod source;
+mod walls;
 mod xmpp;
 
 pub use connection::{BadServer, parse_server};
@@ -52,12 +54,14 @@ pub struct Config {
     pub xmpp: crate::xmpp::Settings,
     /// `[[mailbox]]`, in the order of the file.
     pub mailboxes: Vec<MailboxConfig>,
-    /// `[[recipient]]`, `[[group]]`, `[[route]]`, and the groups that `[operators]` names.
+    /// `[[recipient]]`, `[[group]]`, `[[route]]`, `[[wall]]`, `[[disclaimer]]`, and the groups that `[operators]` names.
     pub route: route::Settings,
     /// `[dispatch]`, and how `[operators]` are told.
     pub dispatch: dispatch::Settings,
     /// `[parse]`.
     pub parse: parse::Limits,
+    /// `[[mapping]]`.
+    pub mappings: parse::Mappings,
     /// `[serve]`.
     pub serve: Serve,
     /// `[log]`.
@@ -164,9 +168,14 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let group_tables = root.tables("group");
     let mailbox_tables = root.tables("mailbox");
     let route_tables = root.tables("route");
+    let wall_tables = root.tables("wall");
+    let disclaimer_tables = root.tables("disclaimer");
     let recipient_names = names::names_of(&recipient_tables, "recipient", &mut names.recipients);
     let group_names = names::names_of(&group_tables, "group", &mut names.groups);
     let mailbox_names = names::names_of(&mailbox_tables, "mailbox", &mut names.mailboxes);
+
+    let route_names = routes::names_of(&route_tables, &mut names);
+    let wall_names = names::names_of(&wall_tables, "wall", &mut names.walls);
 
     let recipients: Vec<_> = recipient_tables
         .iter()
@@ -183,7 +192,11 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     people::refuse_cycles(&edges.fallbacks, "fallbacks");
     let mailboxes: Vec<_> =
         mailbox_tables.iter().zip(mailbox_names).map(|(table, name)| mailbox::read(table, name, &names)).collect();
-    let routes: Vec<_> = route_tables.iter().map(|table| routes::read(table, &names)).collect();
+    let routes: Vec<_> =
+        route_tables.iter().zip(route_names).map(|(table, name)| routes::read(table, name, &names)).collect();
+    let walls: Vec<_> =
+        wall_tables.iter().zip(wall_names).map(|(table, name)| walls::wall(table, name, &names)).collect();
+    let disclaimers: Vec<_> = disclaimer_tables.iter().map(|table| walls::disclaimer(table, &names)).collect();
 
     let store = one(root, "store", service::store);
     let contacts = recipients.iter().flatten().map(|recipient| recipient.jid.clone()).collect();
@@ -194,9 +207,18 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
 
-    let places = cross::Places::of(&recipient_tables, &group_tables, &mailbox_tables, &route_tables);
-    let tables = recipient_tables.into_iter().chain(group_tables).chain(mailbox_tables).chain(route_tables);
-    tables.for_each(Section::done);
+    let places = cross::Places {
+        recipients: cross::places(&recipient_tables),
+        groups: cross::places(&group_tables),
+        mailboxes: cross::places(&mailbox_tables),
+        routes: cross::places(&route_tables),
+        walls: cross::places(&wall_tables),
+        disclaimers: cross::places(&disclaimer_tables),
+    };
+    [recipient_tables, group_tables, mailbox_tables, route_tables, wall_tables, disclaimer_tables]
+        .into_iter()
+        .flatten()
+        .for_each(Section::done);
 
     let mailboxes: Vec<MailboxConfig> = mailboxes.into_iter().collect::<Option<_>>()?;
     let operators = operators?;
@@ -205,6 +227,8 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         recipients: recipients.into_iter().collect::<Option<_>>()?,
         groups: groups.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
+        walls: walls.into_iter().collect::<Option<_>>()?,
+        disclaimers: disclaimers.into_iter().collect::<Option<_>>()?,
         default_group: operators.default_group,
         operators: Some(operators.group),
         repeat_after,
@@ -217,6 +241,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         route,
         dispatch,
         parse: parse?,
+        mappings: parse::Mappings::default(),
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

@@ -15,6 +15,8 @@ pub(super) struct Names {
     pub(super) recipients: BTreeMap<String, Option<usize>>,
     pub(super) groups: BTreeMap<String, Option<usize>>,
     pub(super) mailboxes: BTreeMap<String, Option<usize>>,
+    pub(super) routes: BTreeMap<String, Option<usize>>,
+    pub(super) walls: BTreeMap<String, Option<usize>>,
     jids: RefCell<BTreeMap<BareJid, Option<usize>>>,
     accounts: RefCell<BTreeMap<Account, Option<usize>>>,
 }
@@ -43,7 +45,7 @@ where
     sections.iter().map(read).collect()
 }
 
-fn twice(first: Option<usize>) -> String {
+pub(super) fn twice(first: Option<usize>) -> String {
     match first {
         Some(line) => format!("is the same as on line {line}"),
         None => "is the same as another".into(),

@@ -89,6 +89,14 @@ fn warn_if_unused(section: &Section<'_, '_>, rows: &[PolicyRow], left: &mut Vec<
     left.retain(|severity| !takes(severity));
 }
 
+/// A recipient, or a group with its `@`.
+pub(super) fn any_member(item: &Item<'_, '_>, names: &Names) -> Option<Member> {
+    match item.text()?.starts_with('@') {
+        true => names.group(item).map(Member::Group),
+        false => names.recipient(item).map(Member::Recipient),
+    }
+}
+
 fn member<'r, 'a>(
     item: Item<'r, 'a>,
     owner: Option<&GroupName>,

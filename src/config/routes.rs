@@ -1,7 +1,7 @@
 //! `[[route]]`.
 
 use super::item::Item;
-use super::names::{Names, one_of};
+use super::names::{Names, one_of, twice};
 use super::pattern::pattern;
 use super::reader::{Section, suggestion};
 use super::report::quote;
@@ -10,7 +10,21 @@ use crate::route::{FIELDS, Route, statuses};
 
 const LABEL: &str = "label.";
 
-pub(super) fn read(section: &Section<'_, '_>, names: &Names) -> Option<Route> {
+/// The names of routes, for those that have one.
+pub(super) fn names_of(sections: &[Section<'_, '_>], names: &mut Names) -> Vec<Option<String>> {
+    let mut read = |section: &Section<'_, '_>| {
+        let item = section.optional("name")?;
+        let name = item.some_text()?;
+        if let Some(first) = names.routes.get(name) {
+            return item.fail(twice(*first), "give each route a name of its own, or none");
+        }
+        names.routes.insert(name.to_owned(), section.line);
+        Some(name.to_owned())
+    };
+    sections.iter().map(&mut read).collect()
+}
+
+pub(super) fn read(section: &Section<'_, '_>, name: Option<String>, names: &Names) -> Option<Route> {
     let matchers = matchers(section, names);
     let groups = section
         .required("groups", "groups = [\"NAME\"], or [] to keep such alerts without telling anyone")
@@ -22,10 +36,10 @@ pub(super) fn read(section: &Section<'_, '_>, names: &Names) -> Option<Route> {
         }
         Some(go_on)
     });
-    Some(Route { matchers: matchers?, groups: groups?, go_on: go_on? })
+    Some(Route { name, matchers: matchers?, groups: groups?, go_on: go_on? })
 }
 
-fn matchers(section: &Section<'_, '_>, names: &Names) -> Option<Vec<(String, Vec<String>)>> {
+pub(super) fn matchers(section: &Section<'_, '_>, names: &Names) -> Option<Vec<(String, Vec<String>)>> {
     let table = section.table("match");
     let read: Vec<_> = table.any().into_iter().map(|(field, item)| matcher(&field, &item, names)).collect();
     read.into_iter().collect()

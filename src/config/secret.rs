@@ -1,4 +1,4 @@
-//! Passwords: given in exactly one of three ways, and never readable by others.
+//! Passwords and other secrets: given in exactly one of three ways, and never readable by others.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,35 +13,64 @@ use super::reader::Section;
 use super::report::quote;
 use crate::model::Secret;
 
-const WAYS: [&str; 3] = ["password", "password_file", "password_env"];
-/// Far above any password; a larger file is not one.
-const MOST: u64 = 4096;
+/// Far above any password or token; a larger file is not one.
+const MOST: u64 = 16 * 1024;
 
-/// Reads `password`, `password_file` or `password_env`. No message holds a part of it.
-pub(super) fn password(section: &Section<'_, '_>) -> Option<Secret> {
-    let given: Vec<_> = WAYS.into_iter().filter_map(|key| Some((key, section.optional(key)?))).collect();
-    if let Some((_, second)) = given.get(1) {
-        return second.fail("is a second way to give the password", format!("keep one of {}", WAYS.join(", ")));
-    }
-    match given.first() {
-        None => {
-            section.missing("password", "password_file = \"FILE\", password_env = \"NAME\" or password = \"…\"");
-            None
-        }
-        Some((_, item)) if item.raw_text().is_none() => item.fail("is no text", "write it in quotes"),
-        Some(("password", item)) => inline(item),
-        Some(("password_env", item)) => variable(item),
-        Some((_, item)) => {
-            let path = item.reader.path(item.some_text()?);
-            match read_file(&path) {
-                Ok(secret) => Some(secret),
-                Err(FileError { wrong, mend }) => item.fail(wrong, mend),
-            }
-        }
-    }
+/// A kind of secret: the keys that give it, and what it is called.
+pub(super) struct Kind {
+    /// Itself, the file that holds it, the environment variable that holds it.
+    keys: [&'static str; 3],
+    name: &'static str,
 }
 
-fn inline(item: &Item<'_, '_>) -> Option<Secret> {
+pub(super) const PASSWORD: Kind = Kind { keys: ["password", "password_file", "password_env"], name: "password" };
+pub(super) const CLIENT_SECRET: Kind =
+    Kind { keys: ["client_secret", "client_secret_file", "client_secret_env"], name: "client secret" };
+pub(super) const REFRESH_TOKEN: Kind =
+    Kind { keys: ["refresh_token", "refresh_token_file", "refresh_token_env"], name: "refresh token" };
+
+/// Reads `password`, `password_file` or `password_env`, one of which must be given. No message holds a part of it.
+pub(super) fn password(section: &Section<'_, '_>) -> Option<Secret> {
+    if given(section, &PASSWORD).is_empty() {
+        section.missing("password", "password_file = \"FILE\", password_env = \"NAME\" or password = \"…\"");
+        return None;
+    }
+    optional(section, &PASSWORD)?
+}
+
+/// The keys of this kind that are there.
+pub(super) fn given<'r, 'a>(section: &Section<'r, 'a>, kind: &Kind) -> Vec<Item<'r, 'a>> {
+    kind.keys.into_iter().filter_map(|key| section.optional(key)).collect()
+}
+
+/// Reads a secret that may be left out: `Some(None)` where it is, `None` where it is wrong.
+#[allow(clippy::option_option)]
+pub(super) fn optional(section: &Section<'_, '_>, kind: &Kind) -> Option<Option<Secret>> {
+    let given: Vec<_> = kind.keys.into_iter().filter_map(|key| Some((key, section.optional(key)?))).collect();
+    let name = kind.name;
+    if let Some((_, second)) = given.get(1) {
+        return second
+            .fail(format!("is a second way to give the {name}"), format!("keep one of {}", kind.keys.join(", ")));
+    }
+    let Some((key, item)) = given.first() else { return Some(None) };
+    if item.raw_text().is_none() {
+        return item.fail("is no text", "write it in quotes");
+    }
+    let [here, _, by_env] = kind.keys;
+    let secret = if *key == here {
+        inline(item, name)
+    } else if *key == by_env {
+        variable(item, name)
+    } else {
+        match read_file_of(&item.reader.path(item.some_text()?), name) {
+            Ok(secret) => Some(secret),
+            Err(FileError { wrong, mend }) => item.fail(wrong, mend),
+        }
+    };
+    secret.map(Some)
+}
+
+fn inline(item: &Item<'_, '_>, name: &str) -> Option<Secret> {
     if let Some(mode) = item.reader.exposed {
         return item.fail(
             format!("stands in a file that others can read (mode {mode:04o})"),
@@ -50,11 +79,11 @@ fn inline(item: &Item<'_, '_>) -> Option<Secret> {
     }
     match usable(item.raw_text()?) {
         Ok(secret) => Some(secret),
-        Err(wrong) => item.fail(wrong, "write the password, on one line"),
+        Err(wrong) => item.fail(wrong, format!("write the {name}, on one line")),
     }
 }
 
-fn variable(item: &Item<'_, '_>) -> Option<Secret> {
+fn variable(item: &Item<'_, '_>, what: &str) -> Option<Secret> {
     let name = item.some_text()?;
     let wrong = match (item.reader.env)(name).map(OsString::into_string) {
         None => "is not set",
@@ -64,7 +93,7 @@ fn variable(item: &Item<'_, '_>) -> Option<Secret> {
             Err(wrong) => wrong,
         },
     };
-    item.fail(format!("the environment variable {} {wrong}", quote(name)), "put the password there")
+    item.fail(format!("the environment variable {} {wrong}", quote(name)), format!("put the {what} there"))
 }
 
 /// Why a secret file cannot be used.
@@ -77,15 +106,19 @@ pub struct FileError {
     pub mend: String,
 }
 
-/// Reads the first line of a secret file. Refuses a file that others can read, and says what mends it.
+/// Reads the first line of a file with a password. Refuses a file that others can read, and says what mends it.
 pub fn read_file(path: &Path) -> Result<Secret, FileError> {
+    read_file_of(path, PASSWORD.name)
+}
+
+fn read_file_of(path: &Path, what: &str) -> Result<Secret, FileError> {
     let name = path.display();
     let bad = |wrong: String, mend: &str| FileError { wrong, mend: mend.to_owned() };
     let unreadable =
-        |err: std::io::Error| bad(format!("{name} cannot be read: {err}"), "name a file with the password");
+        |err: std::io::Error| bad(format!("{name} cannot be read: {err}"), &format!("name a file with the {what}"));
     // Asked before it is opened: opening a pipe would wait for its writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(bad(format!("{name} is no file"), "name a file with the password"));
+        return Err(bad(format!("{name} is no file"), &format!("name a file with the {what}")));
     }
     let file = File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
@@ -95,7 +128,7 @@ pub fn read_file(path: &Path) -> Result<Secret, FileError> {
     let mut text = Zeroizing::new(String::new());
     file.take(MOST).read_to_string(&mut text).map_err(unreadable)?;
     let first = text.lines().next().unwrap_or_default();
-    usable(first).map_err(|wrong| bad(format!("the first line of {name} {wrong}"), "write the password there"))
+    usable(first).map_err(|wrong| bad(format!("the first line of {name} {wrong}"), &format!("write the {what} there")))
 }
 
 /// The mode of a file that others than its owner can read or write. A file of root's that a service's own group may read

@@ -6,6 +6,7 @@ use super::item::{Item, LONG, SHORT};
 use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
+use crate::dispatch::budget::{LEAST, LONGEST_PAUSE, Limits};
 use crate::model::GroupName;
 use crate::{dispatch, parse, queue, telemetry};
 
@@ -73,6 +74,8 @@ pub(super) fn dispatch(
     operators: Option<&Operators>,
 ) -> Option<(dispatch::Settings, Duration)> {
     let repeat_after = section.value("repeat_after").and_then(|item| item.span(SHORT..=LONG));
+    let max_per_minute = section.value("max_per_minute").and_then(|item| cap(&item));
+    let group_window = section.value("group_window").and_then(|item| item.span(Duration::ZERO..=LONGEST_PAUSE));
     let receipt_timeout = section.value("receipt_timeout").and_then(|item| item.span(SHORT..=24 * HOUR));
     let max_attempts = section.value("max_attempts").and_then(|item| item.number(1..=1000));
     let digest_over = section.value("digest_over").and_then(|item| item.number(1..=1000));
@@ -81,6 +84,7 @@ pub(super) fn dispatch(
     let text_max = section.value("text_max").and_then(|item| item.number(200..=20_000));
     let operators = operators?;
     let settings = dispatch::Settings {
+        limits: Limits { max_per_minute: max_per_minute?, group_window: group_window? },
         receipt_timeout: receipt_timeout?,
         max_attempts: u32::try_from(max_attempts?).ok()?,
         digest_over: digest_over?,
@@ -91,6 +95,20 @@ pub(super) fn dispatch(
         command_after: operators.command_after,
     };
     Some((settings, repeat_after?))
+}
+
+/// Most messages in a minute. Of fewer than five none can be kept for who was not heard yet, nor for digests.
+fn cap(item: &Item<'_, '_>) -> Option<u32> {
+    let cap = item.number(0..=10_000).and_then(|n| u32::try_from(n).ok())?;
+    if (1..LEAST).contains(&cap) {
+        return item.fail(
+            format!("`{cap}` is too few"),
+            format!(
+                "write at least {LEAST}, or 0 for no cap: digests, and senders who were not heard of, need a share"
+            ),
+        );
+    }
+    Some(cap)
 }
 
 pub(super) fn limits(section: &Section<'_, '_>) -> Option<parse::Limits> {

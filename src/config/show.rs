@@ -8,14 +8,15 @@ use toml::Value;
 
 use super::Config;
 use super::connection::TLS;
-use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, WATCHES};
+use super::login::CLIENT_AUTHS;
+use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
-use crate::mailbox::{After, Protocol};
+use crate::mailbox::{After, Auth, Endpoint, Protocol, TokenSource, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
-use crate::route::{Group, Member, Route};
+use crate::route::{Disclaimer, Group, Member, Route, Wall};
 use crate::telemetry::Format;
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
@@ -36,6 +37,12 @@ impl Display for Config {
         for entry in &self.route.routes {
             route(&mut out, entry);
         }
+        for entry in &self.route.walls {
+            wall(&mut out, entry);
+        }
+        for entry in &self.route.disclaimers {
+            disclaimer(&mut out, entry);
+        }
         f.write_str(out.0.trim_start())
     }
 }
@@ -50,6 +57,8 @@ impl Config {
         out.table("[dispatch]");
         let dispatch = &self.dispatch;
         out.span("repeat_after", self.route.repeat_after);
+        out.span("group_window", dispatch.limits.group_window);
+        out.plain("max_per_minute", dispatch.limits.max_per_minute);
         out.span("receipt_timeout", dispatch.receipt_timeout);
         out.plain("max_attempts", dispatch.max_attempts);
         out.plain("digest_over", dispatch.digest_over);
@@ -84,7 +93,7 @@ impl Config {
         let xmpp = &self.xmpp;
         out.table("[xmpp]");
         out.text("jid", &xmpp.jid);
-        out.hidden();
+        out.hidden("password");
         out.list("servers", xmpp.servers.iter().map(|(host, port)| address(host, *port)));
         out.word("tls", &TLS, |mode: &TlsMode| *mode == xmpp.tls);
         out.plain("allow_plaintext", xmpp.allow_plaintext);
@@ -112,7 +121,7 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
     mailbox.ca_file.iter().for_each(|path| out.path("ca_file", path));
     out.some("tls_name", mailbox.tls_name.as_ref());
     out.text("user", &mailbox.user);
-    out.hidden();
+    login(out, &mailbox.auth);
     if imap {
         out.text("folder", &mailbox.folder);
     }
@@ -120,7 +129,11 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
         Some(poll) => out.span("poll", poll),
         None => out.text("poll", NEVER),
     }
-    out.word("watch", &WATCHES, |watch| *watch == mailbox.watch);
+    match mailbox.watch {
+        Watch::Idle => out.text("watch", "idle"),
+        Watch::Poll => out.text("watch", "poll"),
+        Watch::Noop(every) => out.text("watch", format!("noop:{}", Span(every))),
+    }
     if imap {
         out.span("idle_for", mailbox.idle_for);
     }
@@ -145,6 +158,35 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
             out.text("plain_severity", severity);
         }
     }
+    if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
+        token_endpoint(out, endpoint);
+    }
+}
+
+fn login(out: &mut Writer, auth: &Auth) {
+    match auth {
+        Auth::Password(_) => {
+            out.text("auth", "password");
+            out.hidden("password");
+        }
+        Auth::Xoauth2(source) => {
+            out.text("auth", "xoauth2");
+            if let TokenSource::Command(command) = source {
+                out.list("token_command", command);
+            }
+        }
+    }
+}
+
+/// A table inside the mailbox's, so it comes after all of that one's keys.
+fn token_endpoint(out: &mut Writer, endpoint: &Endpoint) {
+    out.table("[mailbox.oauth2]");
+    out.text("token_url", &endpoint.token_url);
+    out.text("client_id", &endpoint.client_id);
+    endpoint.client_secret.iter().for_each(|_| out.hidden("client_secret"));
+    out.word("client_auth", &CLIENT_AUTHS, |way| *way == endpoint.client_auth);
+    endpoint.refresh_token.iter().for_each(|_| out.hidden("refresh_token"));
+    out.some("scope", endpoint.scope.as_ref());
 }
 
 fn recipient(out: &mut Writer, recipient: &Recipient) {
@@ -154,11 +196,14 @@ fn recipient(out: &mut Writer, recipient: &Recipient) {
     out.some("lang", recipient.lang.as_ref());
 }
 
-fn group(out: &mut Writer, group: &Group) {
-    let member = |member: &Member| match member {
+fn member(member: &Member) -> String {
+    match member {
         Member::Recipient(name) => name.to_string(),
         Member::Group(name) => format!("@{name}"),
-    };
+    }
+}
+
+fn group(out: &mut Writer, group: &Group) {
     out.table("[[group]]");
     out.text("name", &group.name);
     out.list("members", group.members.iter().map(member));
@@ -180,12 +225,32 @@ fn policy(out: &mut Writer, row: &PolicyRow) {
 
 fn route(out: &mut Writer, route: &Route) {
     out.table("[[route]]");
-    if !route.matchers.is_empty() {
-        let fields = route.matchers.iter().map(|(field, values)| format!("{} = {}", quoted(field), list(values)));
-        out.plain("match", format!("{{ {} }}", fields.collect::<Vec<_>>().join(", ")));
-    }
+    out.some("name", route.name.as_ref());
+    matchers(out, &route.matchers);
     out.list("groups", &route.groups);
     out.plain("continue", route.go_on);
+}
+
+fn matchers(out: &mut Writer, matchers: &[(String, Vec<String>)]) {
+    if !matchers.is_empty() {
+        let fields = matchers.iter().map(|(field, values)| format!("{} = {}", quoted(field), list(values)));
+        out.plain("match", format!("{{ {} }}", fields.collect::<Vec<_>>().join(", ")));
+    }
+}
+
+fn wall(out: &mut Writer, wall: &Wall) {
+    out.table("[[wall]]");
+    out.text("name", &wall.name);
+    matchers(out, &wall.matchers);
+    out.list("to", wall.to.iter().map(member));
+}
+
+fn disclaimer(out: &mut Writer, disclaimer: &Disclaimer) {
+    out.table("[[disclaimer]]");
+    out.text("text", &disclaimer.text);
+    out.list("routes", &disclaimer.routes);
+    out.list("groups", &disclaimer.groups);
+    out.list("domains", &disclaimer.domains);
 }
 
 fn address(host: &str, port: u16) -> String {
@@ -239,7 +304,7 @@ impl Writer {
         self.some(key, words.iter().find(|(_, value)| is(value)).map(|(word, _)| *word));
     }
 
-    fn hidden(&mut self) {
-        self.0.push_str("# password = (hidden)\n");
+    fn hidden(&mut self, key: &str) {
+        let _ = writeln!(self.0, "# {key} = (hidden)");
     }
 }

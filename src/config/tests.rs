@@ -42,7 +42,9 @@ fn the_example_file_documents_exactly_the_keys_that_are_read() {
         .into_iter()
         .filter(|(table, _)| !table.is_empty())
         // Its rows are a table of their own.
-        .map(|(table, keys)| (table, keys.into_iter().filter(|key| *key != "policy").map(str::to_owned).collect()))
+        .map(|(table, keys)| {
+            (table, keys.into_iter().filter(|key| !["policy", "oauth2"].contains(key)).map(str::to_owned).collect())
+        })
         .collect();
     assert_eq!(documented(), known);
 }
@@ -133,11 +135,50 @@ fn shows_left_out_of_a_policy_depend_on_the_severity() {
 
 #[test]
 fn what_is_shown_loads_again_to_the_same() {
-    for config in [example(), read_text(SMALL).unwrap(), read_text(&pop3()).unwrap()] {
+    let noop = SMALL.replace("user =", "watch = \"noop:50ms\"\nuser =");
+    let texts = [SMALL.to_owned(), pop3(), noop, xoauth2(COMMAND), xoauth2(ENDPOINT)];
+    for config in texts.iter().map(|text| read_text(text).unwrap()).chain([example()]) {
         let shown = config.to_string();
         assert!(toml::from_str::<toml::Table>(&shown).is_ok(), "{shown}");
-        let again = read_text(&shown.replace("# password = (hidden)", "password = \"x\"")).unwrap();
+        let again = read_text(&with_secrets(&shown)).unwrap();
         assert_eq!(again.to_string(), shown);
+    }
+}
+
+/// Gives back what `config show` hides.
+fn with_secrets(shown: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix("(hidden)")) {
+        Some(key) => format!("{key}\"x\"\n"),
+        None => format!("{line}\n"),
+    };
+    shown.lines().map(line).collect()
+}
+
+fn xoauth2(how: &str) -> String {
+    let auth = format!("user = \"alerts\"\nauth = \"xoauth2\"\n{how}\n");
+    SMALL.replace("user = \"alerts\"\n    password = \"CANARY\"\n", &auth)
+}
+
+const COMMAND: &str = "token_command = [\"/usr/local/bin/token\", \"a b\"]";
+const ENDPOINT: &str = "oauth2.token_url = \"https://login.example.org/token\"\noauth2.client_id = \"mailbell\"\n\
+    oauth2.client_secret = \"CANARY\"\noauth2.refresh_token = \"CANARY\"\noauth2.scope = \"mail offline\"\n\
+    oauth2.client_auth = \"basic\"";
+
+#[test]
+fn tokens_come_from_a_program_or_an_endpoint() {
+    use crate::mailbox::{Auth, ClientAuth, TokenSource};
+    let auth =
+        |how| read_text(&xoauth2(how)).unwrap_or_else(|errors| panic!("{errors}")).mailboxes[0].mailbox.auth.clone();
+    let words = ["/usr/local/bin/token".to_owned(), "a b".to_owned()];
+    assert_eq!(auth(COMMAND), Auth::Xoauth2(TokenSource::Command(words.to_vec())));
+    let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = auth(ENDPOINT) else { panic!("no endpoint") };
+    assert_eq!(endpoint.token_url, "https://login.example.org/token");
+    assert_eq!((endpoint.client_id.as_str(), endpoint.client_auth), ("mailbell", ClientAuth::Basic));
+    assert_eq!(endpoint.client_secret.map(|s| s.expose().to_owned()).as_deref(), Some("CANARY"));
+    assert_eq!(endpoint.scope.as_deref(), Some("mail offline"));
+    for how in [COMMAND, ENDPOINT] {
+        let config = read_text(&xoauth2(how)).unwrap();
+        assert!(!format!("{config} {config:?}").contains("CANARY"));
     }
 }
 
@@ -203,7 +244,8 @@ fn secrets_and_paths_start_at_the_config_file() {
     std::fs::write(&secret, "hunter2\n").unwrap();
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     let loaded = Config::load(&config, no_env).unwrap();
-    assert_eq!(loaded.mailboxes[0].mailbox.password.expose(), "hunter2");
+    let crate::mailbox::Auth::Password(password) = &loaded.mailboxes[0].mailbox.auth else { panic!("no password") };
+    assert_eq!(password.expose(), "hunter2");
     assert_eq!(loaded.store.path, dir.path().join("mailbell.db"));
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
     let errors = Config::load(&config, no_env).unwrap_err().to_string();
@@ -246,7 +288,14 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
     let root = Section::root(&reader, &table, source::example());
     let tables = ["recipient", "group", "mailbox", "route"].map(|key| root.tables(key));
     let [recipients, groups, mailboxes, routes] = &tables;
-    let places = cross::Places::of(recipients, groups, mailboxes, routes);
+    let places = cross::Places {
+        recipients: cross::places(recipients),
+        groups: cross::places(groups),
+        mailboxes: cross::places(mailboxes),
+        routes: cross::places(routes),
+        walls: Vec::new(),
+        disclaimers: Vec::new(),
+    };
     cross::refuse(&reader, &config, &places);
     let told: Vec<_> = reader.finish().0.iter().map(|problem| problem.show("a.toml".as_ref())).collect();
     insta::assert_snapshot!(told.join("\n"), @r"

@@ -1,7 +1,7 @@
 //! Texts that stand for many: the digest on a recipient's return, and notices to the operators.
 
-use crate::model::Severity;
-use crate::queue::{Content, NoticeDue, Outgoing, Returning};
+use crate::model::{Severity, Status};
+use crate::queue::{Content, Folded, More, NoticeDue, Outgoing, Returning};
 use crate::route::happened;
 
 use super::render::{headline, in_language, title_or_none};
@@ -9,6 +9,9 @@ use super::text::{clean, one_line, when};
 
 /// Longest title in a list, in characters.
 const TITLE: usize = 120;
+
+/// Most origins that a digest names; the rest is counted together.
+const ORIGINS: usize = 10;
 
 /// Longest notice, in characters.
 const NOTICE: usize = 2_000;
@@ -32,6 +35,59 @@ pub fn text(returning: &Returning, lang: Option<&str>, titles: usize) -> String 
     }
     lines.extend(meanwhile(returning.superseded, returning.expired));
     lines.join("\n")
+}
+
+/// One message instead of many that would have been too many: the worst by title, the others counted by where they come from.
+pub fn storm(folded: &Folded, lang: Option<&str>) -> String {
+    let mut all = More::default();
+    for outgoing in &folded.listed {
+        match &outgoing.content {
+            Content::Alert(record) if record.alert.status == Status::Resolved => all.resolved += 1,
+            _ => add(&mut all.counts, outgoing.notification.severity, 1),
+        }
+    }
+    for more in &folded.more {
+        merge(&mut all, more);
+    }
+    let mut lines = vec![format!("Storm: {} alerts: {}", total(&all), counted(&all))];
+    lines.extend(folded.listed.iter().map(|outgoing| line(outgoing, lang)));
+    let (named, others) = folded.more.split_at(folded.more.len().min(ORIGINS));
+    lines.extend(
+        named
+            .iter()
+            .map(|more| format!("+ {} more from {}: {}", total(more), one_line(&more.origin, TITLE), counted(more))),
+    );
+    if !others.is_empty() {
+        let mut rest = More::default();
+        others.iter().for_each(|more| merge(&mut rest, more));
+        lines.push(format!("+ {} more from {} others: {}", total(&rest), others.len(), counted(&rest)));
+    }
+    lines.extend(meanwhile(folded.superseded, 0));
+    lines.join("\n")
+}
+
+fn merge(all: &mut More, more: &More) {
+    all.resolved += more.resolved;
+    more.counts.iter().for_each(|(severity, n)| add(&mut all.counts, *severity, *n));
+}
+
+fn add(counts: &mut Vec<(Severity, u64)>, severity: Severity, n: u64) {
+    match counts.iter_mut().find(|(known, _)| *known == severity) {
+        Some((_, count)) => *count += n,
+        None => counts.push((severity, n)),
+    }
+    counts.sort_by_key(|(severity, _)| severity.rank());
+}
+
+fn total(more: &More) -> u64 {
+    more.counts.iter().map(|(_, n)| n).sum::<u64>() + more.resolved
+}
+
+/// `3 critical, 211 warning, 2 resolved`.
+fn counted(more: &More) -> String {
+    let resolved = (more.resolved > 0).then(|| format!("{} resolved", more.resolved));
+    let counts = more.counts.iter().map(|(severity, n)| format!("{n} {severity}"));
+    counts.chain(resolved).collect::<Vec<_>>().join(", ")
 }
 
 /// `2026-11-21 18:42 UTC MAJOR: title #1a3f`.
@@ -75,7 +131,6 @@ mod tests {
 
     use super::super::render::tests::{alert, notification, record};
     use super::*;
-    use crate::model::Status;
 
     fn held(n: i64, severity: Severity, title: &str) -> Outgoing {
         let mut a = alert();

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::text::clean;
 use super::{Letter, render};
+use crate::model::{Kind, Source};
 use crate::queue::{Content, Outgoing};
 use crate::route::Router;
 
@@ -10,7 +12,7 @@ use crate::route::Router;
 /// says so, whatever it carries.
 pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
     let n = &out.notification;
-    let body = match &out.content {
+    let mut body = match &out.content {
         Content::Text(text) if out.in_doubt => format!("{text}\n{}", render::sent_again(n)),
         Content::Text(text) => text.clone(),
         Content::Alert(record) => {
@@ -18,6 +20,10 @@ pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Time
             render::message(record, n, lang, out.in_doubt, now, text_max)
         }
     };
+    for text in disclaimers(out, router) {
+        body.push('\n');
+        body.push_str(&clean(text));
+    }
     Letter {
         to: n.jid.clone(),
         stanza_id: n.stanza_id.clone(),
@@ -25,6 +31,21 @@ pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Time
         tracked: true,
         first_sent: n.first_intent.filter(|_| out.in_doubt),
     }
+}
+
+/// What config adds. Notices to the operators are mailbell's own words.
+fn disclaimers<'r>(out: &Outgoing, router: &'r Router) -> Vec<&'r str> {
+    let n = &out.notification;
+    let source;
+    let about = match &out.content {
+        Content::Text(_) if n.kind == Kind::Notice => return Vec::new(),
+        Content::Text(_) => None,
+        Content::Alert(record) => {
+            source = record.source.parse::<Source>();
+            source.as_ref().ok().map(|source| (&record.alert, source))
+        }
+    };
+    router.disclaimers(about, &n.jid, &n.groups)
 }
 
 #[cfg(test)]
@@ -42,6 +63,8 @@ mod tests {
             recipients: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
+            walls: Vec::new(),
+            disclaimers: Vec::new(),
             default_group: None,
             operators: None,
             repeat_after: Duration::from_secs(1),

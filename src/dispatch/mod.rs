@@ -5,6 +5,7 @@
 //! that they never delay a send. Notifications of alerts that just came in skip the round: D2 commits them as `sending` and
 //! the [`Express`](express::ExpressLane) writes them at once.
 
+pub mod budget;
 mod drift;
 mod events;
 mod express;
@@ -13,7 +14,9 @@ mod notices;
 mod port;
 mod record;
 mod returning;
+mod send;
 mod settings;
+mod storm;
 mod watches;
 mod worker;
 

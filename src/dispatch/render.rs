@@ -97,6 +97,11 @@ fn marks(record: &AlertRecord, notification: &Notification, resend: bool, now: T
         Some((first, lasted)) => marks.push(format!("Still open after {}, since {first}.", human(lasted))),
         None => {}
     }
+    match notification.folds {
+        0 => {}
+        1 => marks.push("Replaces an earlier report of it that had to wait.".into()),
+        n => marks.push(format!("Replaces {n} earlier reports of it that had to wait.")),
+    }
     let event = happened(alert, record.received);
     let late = now.duration_since(event);
     if late > LATE {

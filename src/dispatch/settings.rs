@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use super::budget::Limits;
+
 /// How notifications are sent, and when the operators hear of trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// How much a recipient is sent.
+    pub limits: Limits,
     /// A receipt (XEP-0184) that has not come after this is not expected any more.
     pub receipt_timeout: Duration,
     /// After so many failed attempts a notification is dead.

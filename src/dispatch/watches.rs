@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::worker::Worker;
-use crate::model::{AlertId, Severity};
+use crate::model::{AlertId, Severity, Source};
 use crate::presence::watch::{Judgement, Member, judge};
 use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
+use crate::route::Brought;
 
 /// Most watches settled at a time.
 const LOOK_AT: usize = 256;
@@ -69,8 +70,10 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn fallback(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
         let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
         let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
-        let (notifications, next) = self.router.fallback(&record.alert, group, now);
-        Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications }))
+        let Ok(source) = record.source.parse::<Source>() else { return Ok(Some(WatchEnd::Given)) };
+        let Brought { notifications, left_out, .. } = self.router.fallback(&record.alert, &source, group, now);
+        let next = self.router.next(group, record.alert.severity);
+        Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications, left_out }))
     }
 
     /// Says in the log who is added, and tells the operators of critical alerts that reached nobody.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::verdict::Rules;
 use crate::model::{MailboxName, MessageState};
-use crate::parse::Limits;
+use crate::parse::{Limits, Mappings};
 use crate::queue::{
     D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Unwritten, Verdict, patiently,
 };
@@ -36,6 +36,8 @@ pub struct Parser<Q: ?Sized> {
     pub rules: Arc<HashMap<MailboxName, Rules>>,
     /// How much of a hostile mail is looked at.
     pub limits: Limits,
+    /// How XML of other vocabularies is read.
+    pub mappings: Arc<Mappings>,
     /// Notified after D1.
     pub stored: Arc<Notify>,
     /// Notified after D2: dispatch may have something to do.
@@ -86,11 +88,12 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
 
     /// Parsing is CPU work: it runs beside the event loops.
     async fn parse(&self, ready: Vec<StoredMessage>) -> Result<Vec<D2Message>, StoreError> {
-        let (rules, limits) = (self.rules.clone(), self.limits.clone());
+        let (rules, limits, mappings) = (self.rules.clone(), self.limits.clone(), self.mappings.clone());
         let parsed = tokio::task::spawn_blocking(move || {
             let strict = Rules::strict();
             let now = Timestamp::now();
-            ready.iter().map(|m| rules.get(&m.mailbox).unwrap_or(&strict).judge(m, &limits, now)).collect::<Vec<_>>()
+            let judge = |m: &StoredMessage| rules.get(&m.mailbox).unwrap_or(&strict).judge(m, &limits, &mappings, now);
+            ready.iter().map(judge).collect::<Vec<_>>()
         });
         // The parser's own panics are caught one by one; this one is a fault of ours, and restarting is the way on.
         parsed.await.map_err(|err| StoreError {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Settings;
 use crate::model::{MailDigest, MessageState, Size, Source};
-use crate::parse::{self, Header, Limits, Outcome, Plain};
+use crate::parse::{self, Header, How, Limits, Mappings, Outcome, Plain};
 use crate::queue::{D2Message, StoredMessage, Verdict};
 use crate::route::Pattern;
 
@@ -55,8 +55,8 @@ impl Rules {
     }
 
     /// Parses and judges.
-    pub fn judge(&self, stored: &StoredMessage, limits: &Limits, now: Timestamp) -> D2Message {
-        let mail = parse::mail_caught(&stored.raw, self.plain, limits);
+    pub fn judge(&self, stored: &StoredMessage, limits: &Limits, mappings: &Mappings, now: Timestamp) -> D2Message {
+        let mail = parse::mail_caught(&stored.raw, &How { plain: self.plain, limits, mappings });
         let received = stored.internal_date.or(mail.header.received).unwrap_or(stored.stored);
         let verdict = self.verdict(stored, &mail.header, mail.outcome, received, now);
         D2Message {

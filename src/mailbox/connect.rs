@@ -7,9 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::failure::{classify, code, quote};
+use super::oauth::{Token, Tokens};
 use super::port::{Failure, MailboxError};
-use super::{Protocol, Settings};
-use crate::net::{DialError, Road, Stream, TlsError, TlsMode};
+use super::{Auth, Protocol, Settings};
+use crate::model::Secret;
+use crate::net::{self, DialError, Road, Stream, TlsError, TlsMode};
 
 /// Longest line before TLS, bytes.
 const LINE: usize = 8 * 1024;
@@ -22,16 +24,50 @@ const LINES: usize = 64;
 pub(super) struct Dialer {
     pub(super) settings: Settings,
     road: Road,
+    /// With `auth = "xoauth2"`.
+    tokens: Option<Tokens>,
+}
+
+/// What to log in with.
+pub(super) enum Login {
+    Password(Secret),
+    Token(Token),
 }
 
 impl Dialer {
     pub(super) fn new(settings: Settings) -> Result<Self, MailboxError> {
-        let road = Road::network(settings.ca_file.as_deref()).map_err(tls_error)?;
-        Ok(Self::over(settings, road))
+        let tls = net::client_config(settings.ca_file.as_deref()).map_err(tls_error)?;
+        let tokens = match &settings.auth {
+            Auth::Password(_) => None,
+            Auth::Xoauth2(source) => Some(Tokens::new(source.clone(), tls.clone(), settings.timeout)),
+        };
+        Ok(Self { settings, road: Road::network(tls), tokens })
     }
 
+    /// Over another road than the network. There are no tokens on it.
     pub(super) fn over(settings: Settings, road: Road) -> Self {
-        Self { settings, road }
+        Self { settings, road, tokens: None }
+    }
+
+    /// What to log in with; a token may have to be asked for first.
+    pub(super) async fn login(&self) -> Result<Login, MailboxError> {
+        match (&self.settings.auth, &self.tokens) {
+            (_, Some(tokens)) => Ok(Login::Token(tokens.token().await?)),
+            (Auth::Password(password), None) => Ok(Login::Password(password.clone())),
+            (Auth::Xoauth2(_), None) => Err(MailboxError::permanent("there is nothing to log in with")),
+        }
+    }
+
+    /// What to try in place of a login that was refused, if anything.
+    pub(super) async fn another_login(&self, refused: Login) -> Result<Option<Login>, MailboxError> {
+        match (refused, &self.tokens) {
+            (Login::Token(Token { kept: true, .. }), Some(tokens)) => Ok(Some(Login::Token(tokens.another().await?))),
+            (Login::Token(_), Some(tokens)) => {
+                tokens.forget().await;
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// `HOST:PORT`, with which every error begins.

@@ -10,7 +10,7 @@ use super::common::{expected, sleep};
 use super::connect::Dialer;
 use super::imap_session::Session;
 use super::port::{Clearing, Entry, Failure, Listing, Mailbox, MailboxError, Mark, Woke};
-use super::{After, Settings, Watch};
+use super::{After, NOOP_AFAR, Settings, Watch};
 use crate::model::{Cursor, NewMessage};
 
 /// Longest good-bye.
@@ -20,11 +20,13 @@ pub(super) struct ImapMailbox {
     dialer: Dialer,
     /// Taken out while an operation runs: an error, or a caller who stops waiting, drops the connection.
     session: Option<Session>,
+    /// That NOOPs are sent less often than configured was said.
+    slowed: bool,
 }
 
 impl ImapMailbox {
     pub(super) fn new(dialer: Dialer) -> Self {
-        Self { dialer, session: None }
+        Self { dialer, session: None, slowed: false }
     }
 
     fn settings(&self) -> &Settings {
@@ -36,6 +38,22 @@ impl ImapMailbox {
             Some(session) => Ok(session),
             None => self.dialer.bounded(0, Session::open(&self.dialer)).await,
         }
+    }
+
+    /// The time from one NOOP to the next, by where the name of the server led: a strange server is not hammered, and its mails
+    /// are still noticed.
+    fn bearable(&mut self, every: Duration, near: bool) -> Duration {
+        if near || every >= NOOP_AFAR {
+            return every;
+        }
+        if !std::mem::replace(&mut self.slowed, true) {
+            tracing::warn!(
+                server = self.dialer.place(),
+                "the server is not in a private network, so NOOP is sent once a second and not as often as `watch` says; \
+                 write watch = \"noop:1s\" or \"idle\""
+            );
+        }
+        NOOP_AFAR
     }
 
     /// A new session that knows what there is.
@@ -100,10 +118,13 @@ impl Mailbox for ImapMailbox {
         }
         // Without the session of the last listing nobody can tell what came since: look again.
         let Some(mut session) = self.session.take() else { return Ok(Woke::Server) };
-        let woke = if session.can_idle(self.settings()) {
-            session.idle(&self.dialer, until, poke).await?
-        } else {
-            session.without_idle(until, poke).await?
+        let woke = match self.settings().watch {
+            Watch::Noop(every) => {
+                let every = self.bearable(every, session.near);
+                session.noops(&self.dialer, every, until, poke).await?
+            }
+            Watch::Idle if session.can.idle => session.idle(&self.dialer, until, poke).await?,
+            Watch::Idle | Watch::Poll => session.without_idle(until, poke).await?,
         };
         self.session = Some(session);
         Ok(woke)
@@ -114,5 +135,24 @@ impl Mailbox for ImapMailbox {
             // A BYE or silence: either way it is over.
             let _ = timeout(FAREWELL, session.wire.run("LOGOUT", |_| ())).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::Protocol;
+    use crate::mailbox::check::tests::settings;
+
+    #[tokio::test]
+    async fn a_name_that_leads_out_of_the_private_network_is_asked_once_a_second() {
+        let mut mailbox = ImapMailbox::new(Dialer::new(settings(Protocol::Imap)).unwrap());
+        let ms = Duration::from_millis;
+        assert_eq!(mailbox.bearable(ms(50), true), ms(50));
+        assert!(!mailbox.slowed);
+        assert_eq!(mailbox.bearable(ms(1500), false), ms(1500));
+        assert!(!mailbox.slowed);
+        assert_eq!(mailbox.bearable(ms(50), false), ms(1000));
+        assert!(mailbox.slowed, "and it is said, once");
     }
 }

@@ -3,15 +3,14 @@
 use async_imap::imap_proto::{Capability, Response};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use zeroize::Zeroizing;
 
-use super::common::{HEADERS, base64, sleep};
-use super::connect::Dialer;
-use super::failure::quote_login;
+use super::common::{HEADERS, sleep};
+use super::connect::{Dialer, Login};
+use super::imap_login::{Ways, log_in};
 use super::imap_wire::{Next, Reply, Wire};
-use super::imap_words::{folder, quoted};
+use super::imap_words::folder;
+use super::is_near;
 use super::port::{Failure, MailboxError, Woke};
-use super::{Settings, Watch};
 use crate::net::TlsMode;
 
 /// What the server can do.
@@ -20,26 +19,18 @@ pub(super) struct Abilities {
     pub(super) idle: bool,
     pub(super) moves: bool,
     pub(super) uidplus: bool,
-    auth_plain: bool,
-    sasl_ir: bool,
-    login_disabled: bool,
 }
 
 impl Abilities {
     fn note(&mut self, response: &Response<'_>) {
         let Response::Capabilities(all) = response else { return };
         for capability in all {
-            match capability {
-                Capability::Auth(name) => self.auth_plain |= name.eq_ignore_ascii_case("PLAIN"),
-                Capability::Atom(name) => match name.to_ascii_uppercase().as_str() {
-                    "IDLE" => self.idle = true,
-                    "MOVE" => self.moves = true,
-                    "UIDPLUS" => self.uidplus = true,
-                    "SASL-IR" => self.sasl_ir = true,
-                    "LOGINDISABLED" => self.login_disabled = true,
-                    _ => {}
-                },
-                Capability::Imap4rev1 => {}
+            let Capability::Atom(name) = capability else { continue };
+            match name.to_ascii_uppercase().as_str() {
+                "IDLE" => self.idle = true,
+                "MOVE" => self.moves = true,
+                "UIDPLUS" => self.uidplus = true,
+                _ => {}
             }
         }
     }
@@ -50,36 +41,59 @@ pub(super) struct Session {
     pub(super) wire: Wire,
     pub(super) can: Abilities,
     pub(super) uidvalidity: u32,
+    /// Is the server in a private network?
+    pub(super) near: bool,
     /// Was there a listing in this session? Only then does its `news` tell what came since.
     pub(super) listed: bool,
     /// The server told of news and answered just now: there is no need to ask it.
     caught_up: bool,
+    /// When the last NOOP was sent, and how long its reply took.
+    asked: (Instant, Duration),
     /// Folders that this session made sure of.
     pub(super) ensured: Vec<String>,
 }
 
 impl Session {
+    /// Connects, logs in and selects. A token that was kept and is refused may have been revoked: then once more with a new
+    /// one. One that was just issued is as good as it gets.
     pub(super) async fn open(dialer: &Dialer) -> Result<Self, MailboxError> {
+        let login = dialer.login().await?;
+        match Self::open_as(dialer, &login).await {
+            Err(err) if err.failure == Failure::Auth => match dialer.another_login(login).await? {
+                Some(login) => Self::open_as(dialer, &login).await,
+                None => Err(err),
+            },
+            opened => opened,
+        }
+    }
+
+    async fn open_as(dialer: &Dialer, login: &Login) -> Result<Self, MailboxError> {
         let s = &dialer.settings;
         let stream = dialer.connect().await?;
+        let near = stream.peer().is_some_and(is_near);
         let max_literal = s.max_size.saturating_add(HEADERS);
         let mut wire = Wire::new(stream, dialer.place(), s.timeout, max_literal);
         // STARTTLS took the greeting, and refused PREAUTH.
         let logged_in = s.tls != TlsMode::StartTls && wire.greeting().await?;
         if !logged_in {
-            let before = abilities(&mut wire).await?;
-            log_in(&mut wire, before, s).await?;
+            let mut ways = Ways::default();
+            wire.must("CAPABILITY", "CAPABILITY", |response| ways.note(response)).await?;
+            log_in(&mut wire, ways, &s.user, login).await?;
         }
-        let can = abilities(&mut wire).await?;
+        let mut can = Abilities::default();
+        wire.must("CAPABILITY", "CAPABILITY", |response| can.note(response)).await?;
         let uidvalidity = select(&mut wire, &s.folder).await?;
-        Ok(Self { wire, can, uidvalidity, listed: false, caught_up: false, ensured: Vec::new() })
+        let asked = (Instant::now(), Duration::ZERO);
+        Ok(Self { wire, can, uidvalidity, near, listed: false, caught_up: false, asked, ensured: Vec::new() })
     }
 
     /// Learns what came, unless IDLE ended with it just now; fails where the server let the session's UIDVALIDITY change
     /// under it.
     pub(super) async fn catch_up(&mut self) -> Result<(), MailboxError> {
         if !std::mem::take(&mut self.caught_up) {
+            let start = Instant::now();
             self.wire.must("NOOP", "NOOP", |_| ()).await?;
+            self.asked = (start, start.elapsed());
         }
         match self.wire.told.uidvalidity {
             Some(now) if now != self.uidvalidity => Err(self.wire.error("the folder's UIDVALIDITY changed")),
@@ -120,6 +134,30 @@ impl Session {
         }
     }
 
+    /// Waits with a NOOP (RFC 3501 §6.1.2) each `every`. One that is slow to answer gets as much time to rest.
+    pub(super) async fn noops(
+        &mut self,
+        dialer: &Dialer,
+        every: Duration,
+        until: Option<Instant>,
+        poke: &Notify,
+    ) -> Result<Woke, MailboxError> {
+        while self.listed && !self.wire.told.news {
+            let (asked, took) = self.asked;
+            let next = asked + every.max(took.saturating_mul(2));
+            if let Some(end) = until.filter(|end| *end < next) {
+                // The look that follows asks by itself.
+                return Ok(sleep(Some(end), poke).await);
+            }
+            if sleep(Some(next), poke).await == Woke::Poked {
+                return Ok(Woke::Poked);
+            }
+            dialer.bounded(0, self.catch_up()).await?;
+            self.caught_up = self.wire.told.news;
+        }
+        Ok(Woke::Server)
+    }
+
     /// Waits for the next poll. Where there is none either, nobody would ever notice a mail.
     pub(super) async fn without_idle(&self, until: Option<Instant>, poke: &Notify) -> Result<Woke, MailboxError> {
         if until.is_none() {
@@ -135,7 +173,7 @@ impl Session {
     async fn idling(&mut self, tag: &str) -> Result<Option<Reply>, MailboxError> {
         loop {
             match self.wire.next(tag, |_| ()).await? {
-                Next::Continue => return Ok(None),
+                Next::Continue(_) => return Ok(None),
                 Next::Done(reply) => return Ok(Some(reply)),
                 Next::Untagged => {}
             }
@@ -167,70 +205,6 @@ impl Session {
         self.wire.wait_for_ever(false);
         Ok(woke)
     }
-
-    pub(super) fn can_idle(&self, settings: &Settings) -> bool {
-        settings.watch == Watch::Idle && self.can.idle
-    }
-}
-
-async fn abilities(wire: &mut Wire) -> Result<Abilities, MailboxError> {
-    let mut can = Abilities::default();
-    wire.must("CAPABILITY", "CAPABILITY", |response| can.note(response)).await?;
-    Ok(can)
-}
-
-/// AUTHENTICATE PLAIN where offered, which takes any password; else LOGIN (RFC 3501 §6.2.2, §6.2.3). One attempt.
-async fn log_in(wire: &mut Wire, can: Abilities, s: &Settings) -> Result<(), MailboxError> {
-    let password = s.password.expose();
-    let token = Zeroizing::new(base64(Zeroizing::new(format!("\0{}\0{password}", s.user)).as_bytes()));
-    let (command, words) = if can.auth_plain && can.sasl_ir {
-        (Zeroizing::new(format!("AUTHENTICATE PLAIN {}", *token)), vec![])
-    } else if can.auth_plain {
-        (Zeroizing::new("AUTHENTICATE PLAIN".to_owned()), vec![token.to_string()])
-    } else if can.login_disabled {
-        let what = format!("{}: the server allows no login by password on this connection; use TLS", wire.place);
-        return Err(MailboxError::permanent(what));
-    } else {
-        login_command(&s.user, password)
-    };
-    let words: Vec<Zeroizing<String>> = words.into_iter().map(Zeroizing::new).collect();
-    let tag = wire.begin(&command).await?;
-    let mut words = words.iter();
-    let reply = loop {
-        match wire.next(&tag, |_| ()).await? {
-            Next::Done(reply) => break reply,
-            Next::Untagged => {}
-            Next::Continue => match words.next() {
-                Some(word) => wire.send(word.as_bytes()).await?,
-                None => return Err(wire.error("the server asks for more than the password")),
-            },
-        }
-    };
-    if reply.ok {
-        return Ok(());
-    }
-    let failure = reply.failure(if reply.bad { Failure::Transient } else { Failure::Auth });
-    let said = quote_login(&reply.text, &[password, &token]);
-    let advice = if failure == Failure::Auth { "; check user and password" } else { "" };
-    Err(MailboxError::new(failure, format!("{}: login as {:?} refused: {said}{advice}", wire.place, s.user)))
-}
-
-/// LOGIN with quoted strings, or literals where those cannot carry it: the command up to the first literal, and what follows
-/// each `+`.
-fn login_command(user: &str, password: &str) -> (Zeroizing<String>, Vec<String>) {
-    let mut lines = vec![Zeroizing::new("LOGIN".to_owned())];
-    for word in [user, password] {
-        let (end, next) = match quoted(word) {
-            Some(word) => (format!(" {word}"), None),
-            None => (format!(" {{{}}}", word.len()), Some(word.to_owned())),
-        };
-        if let Some(line) = lines.last_mut() {
-            line.push_str(&end);
-        }
-        lines.extend(next.map(Zeroizing::new));
-    }
-    let rest = lines.split_off(1).iter().map(|line| line.to_string()).collect();
-    (lines.pop().unwrap_or_default(), rest)
 }
 
 async fn select(wire: &mut Wire, name: &str) -> Result<u32, MailboxError> {
@@ -249,22 +223,5 @@ async fn select(wire: &mut Wire, name: &str) -> Result<u32, MailboxError> {
              use another folder or server",
             wire.place
         ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn login_uses_literals_only_where_it_must() {
-        let (command, rest) = login_command("alerts", "pa\"ss\\");
-        assert_eq!((command.as_str(), rest.len()), (r#"LOGIN "alerts" "pa\"ss\\""#, 0));
-        let (command, rest) = login_command("älex", "plain");
-        assert_eq!((command.as_str(), rest), ("LOGIN {5}", vec!["älex \"plain\"".to_owned()]));
-        let (command, rest) = login_command("a", "ß");
-        assert_eq!((command.as_str(), rest), ("LOGIN \"a\" {2}", vec!["ß".to_owned()]));
-        let (command, rest) = login_command("ä", "ß");
-        assert_eq!((command.as_str(), rest), ("LOGIN {2}", vec!["ä {2}".to_owned(), "ß".to_owned()]));
     }
 }

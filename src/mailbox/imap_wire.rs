@@ -110,7 +110,9 @@ impl Wire {
         loop {
             match self.next(&tag, &mut on).await? {
                 Next::Done(reply) => return Ok(reply),
-                Next::Continue => return Err(self.error("the server asks for more where there is nothing more to say")),
+                Next::Continue(_) => {
+                    return Err(self.error("the server asks for more where there is nothing more to say"));
+                }
                 Next::Untagged => {}
             }
         }
@@ -161,7 +163,9 @@ impl Wire {
             Response::Done { status: Status::Bad, outcome, .. } => {
                 Err(self.refused("a command", &Reply::of(&Status::Bad, outcome), Failure::Transient))
             }
-            Response::Continue(_) => Ok(Next::Continue),
+            Response::Continue(outcome) => {
+                Ok(Next::Continue(outcome.information.as_deref().unwrap_or_default().to_owned()))
+            }
             other => {
                 self.told.note(other);
                 on(other);
@@ -221,6 +225,7 @@ impl Wire {
 #[derive(Debug)]
 pub(super) enum Next {
     Done(Reply),
-    Continue,
+    /// The server asks for more, with these words.
+    Continue(String),
     Untagged,
 }

@@ -6,17 +6,23 @@ mod connect;
 mod failure;
 mod imap;
 mod imap_guard;
+mod imap_login;
 mod imap_session;
 mod imap_wire;
 mod imap_words;
 mod imap_work;
+mod oauth;
 mod pop3;
+mod pop3_login;
 mod pop3_session;
 mod pop3_wire;
 mod port;
+mod watch;
 
 pub use check::check;
+pub use oauth::{ClientAuth, Endpoint, TokenSource, check_token_url};
 pub use port::{Clearing, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark, Woke};
+pub use watch::{NOOP, NOOP_AFAR, Watch, is_near};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,13 +39,13 @@ pub enum Protocol {
     Pop3,
 }
 
-/// How a new mail is noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
-    /// IMAP IDLE (RFC 2177) where the server has it, with `poll` as the safety poll.
-    Idle,
-    /// Every `poll`.
-    Poll,
+/// What a mailbox is logged in to with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// A password.
+    Password(Secret),
+    /// An OAuth 2.0 access token, by SASL XOAUTH2.
+    Xoauth2(TokenSource),
 }
 
 /// What happens in the mailbox to a mail that is stored.
@@ -76,8 +82,8 @@ pub struct Settings {
     pub allow_plaintext: bool,
     /// Login name.
     pub user: String,
-    /// Login password.
-    pub password: Secret,
+    /// What it logs in with.
+    pub auth: Auth,
     /// IMAP folder.
     pub folder: String,
     /// How a new mail is noticed.

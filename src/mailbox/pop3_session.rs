@@ -7,13 +7,10 @@
 
 use std::collections::HashMap;
 
-use zeroize::Zeroizing;
-
-use super::Settings;
-use super::common::{HEADERS, base64, headers_of};
-use super::connect::Dialer;
-use super::failure::quote_login;
-use super::pop3_wire::{Reply, Wire};
+use super::common::{HEADERS, headers_of};
+use super::connect::{Dialer, Login};
+use super::pop3_login::{Ways, log_in};
+use super::pop3_wire::Wire;
 use super::port::{Entry, Failure, MailboxError};
 use crate::model::{Cursor, NewMessage};
 use crate::net::TlsMode;
@@ -37,12 +34,24 @@ pub(super) struct Session {
 #[derive(Default)]
 struct Abilities {
     pipelining: bool,
-    auth_plain: bool,
+    ways: Ways,
 }
 
 impl Session {
-    /// Connects, logs in and lists.
+    /// Connects, logs in and lists. A token that was kept and is refused may have been revoked: then once more with a new
+    /// one. One that was just issued is as good as it gets.
     pub(super) async fn open(dialer: &Dialer) -> Result<(Self, Vec<Entry>), MailboxError> {
+        let login = dialer.login().await?;
+        match Self::open_as(dialer, &login).await {
+            Err(err) if err.failure == Failure::Auth => match dialer.another_login(login).await? {
+                Some(login) => Self::open_as(dialer, &login).await,
+                None => Err(err),
+            },
+            opened => opened,
+        }
+    }
+
+    async fn open_as(dialer: &Dialer, login: &Login) -> Result<(Self, Vec<Entry>), MailboxError> {
         let s = &dialer.settings;
         let mut wire = Wire::new(dialer.connect().await?, dialer.place(), s.timeout);
         if s.tls != TlsMode::StartTls {
@@ -53,7 +62,7 @@ impl Session {
             }
         }
         let can = abilities(&mut wire).await?;
-        log_in(&mut wire, &can, s).await?;
+        log_in(&mut wire, can.ways, &s.user, login).await?;
         let mut session = Self { wire, pipelining: can.pipelining, numbers: HashMap::new() };
         let entries = session.list().await?;
         Ok((session, entries))
@@ -215,36 +224,11 @@ async fn abilities(wire: &mut Wire) -> Result<Abilities, MailboxError> {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             Some("PIPELINING") => can.pipelining = true,
-            Some("SASL") => can.auth_plain = words.any(|word| word == "PLAIN"),
+            Some("SASL") => can.ways = Ways::of(words),
             _ => {}
         }
     }
     Ok(can)
-}
-
-/// AUTH PLAIN (RFC 5034) where offered, which takes any password; else USER and PASS. One attempt.
-async fn log_in(wire: &mut Wire, can: &Abilities, s: &Settings) -> Result<(), MailboxError> {
-    let password = s.password.expose();
-    let token = Zeroizing::new(base64(Zeroizing::new(format!("\0{}\0{password}", s.user)).as_bytes()));
-    let lines = if can.auth_plain {
-        [Zeroizing::new("AUTH PLAIN".to_owned()), token.clone()]
-    } else {
-        [Zeroizing::new(format!("USER {}", s.user)), Zeroizing::new(format!("PASS {password}"))]
-    };
-    for line in &lines {
-        let reply = wire.ask(line).await?;
-        if !reply.ok {
-            return Err(login_refused(wire, &reply, s, &token));
-        }
-    }
-    Ok(())
-}
-
-fn login_refused(wire: &Wire, reply: &Reply, s: &Settings, token: &str) -> MailboxError {
-    let failure = reply.failure(Failure::Auth);
-    let said = quote_login(&reply.text, &[s.password.expose(), token]);
-    let advice = if failure == Failure::Auth { "; check user and password" } else { "" };
-    MailboxError::new(failure, format!("{}: login as {:?} refused: {said}{advice}", wire.place, s.user))
 }
 
 /// The lines `NUMBER REST` of a listing; others are passed over.

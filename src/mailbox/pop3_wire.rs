@@ -19,6 +19,8 @@ const LINE: usize = 8 * 1024;
 pub(super) struct Reply {
     /// `+OK`, or `+` where more is asked for.
     pub(super) ok: bool,
+    /// `+`: the server asks for more.
+    pub(super) more: bool,
     /// The response code's first word.
     pub(super) code: Option<String>,
     /// The server's words, raw: `quote` them.
@@ -85,14 +87,14 @@ impl Wire {
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end_matches(['\r', '\n']);
         let upper = line.get(..4).unwrap_or(line).to_ascii_uppercase();
-        let (ok, text) = match upper.as_str() {
-            "-ERR" => (false, line.get(4..)),
-            other if other.starts_with("+OK") => (true, line.get(3..)),
-            other if other.starts_with('+') => (true, line.get(1..)),
+        let (ok, more, text) = match upper.as_str() {
+            "-ERR" => (false, false, line.get(4..)),
+            other if other.starts_with("+OK") => (true, false, line.get(3..)),
+            other if other.starts_with('+') => (true, true, line.get(1..)),
             _ => return Err(self.error("the server sent something that is not POP3")),
         };
         let text = text.unwrap_or_default().trim().to_owned();
-        Ok(Reply { ok, code: code(&text), text })
+        Ok(Reply { ok, more, code: code(&text), text })
     }
 
     /// Reads what follows the status of a multi-line reply, to its end; keeps the first `keep` bytes.

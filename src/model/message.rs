@@ -27,6 +27,22 @@ impl std::fmt::Display for Source {
     }
 }
 
+/// As it is shown.
+impl std::str::FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "probe" => Ok(Self::Probe),
+            "api" => Ok(Self::Api),
+            _ => match text.strip_prefix("mailbox:").map(str::parse) {
+                Some(Ok(name)) => Ok(Self::Mailbox(name)),
+                _ => Err(format!("`{text}` is no source; allowed: mailbox:NAME, probe, api")),
+            },
+        }
+    }
+}
+
 /// Where a mail stands in its mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Cursor {

@@ -232,6 +232,8 @@ pub struct Notification {
     pub kind: Kind,
     /// The alert; `None` for digests and notices.
     pub alert: Option<AlertId>,
+    /// The condition within which order is kept; `None` for digests and notices.
+    pub condition: Option<ConditionId>,
     /// Who gets it.
     pub recipient: RecipientName,
     /// Where it goes; frozen at D2.
@@ -260,6 +262,8 @@ pub struct Notification {
     pub first_intent: Option<Timestamp>,
     /// How often it was intended.
     pub attempts: u32,
+    /// Earlier ones of its condition that had to wait and are left out in favour of this one.
+    pub folds: u32,
 }
 
 #[cfg(test)]

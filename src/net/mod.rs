@@ -1,15 +1,18 @@
 //! What all adapters share of the network: dialling with a time limit, TLS with the system's and the operator's trust
-//! anchors, and one stream type for both.
+//! anchors, one stream type for both, and a small HTTP client.
 
 mod dial;
+mod http;
 mod road;
 mod tls;
 
 pub use dial::{DialError, dial};
+pub use http::{HttpError, request};
 pub use road::{Road, Socket};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -29,14 +32,14 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Is the other end this machine? Nothing that is sent crosses a wire then.
-    pub fn is_loopback(&self) -> bool {
-        let peer = match self {
-            Self::Plain(tcp) => tcp.peer_addr(),
-            Self::Tls(tls) => tls.get_ref().0.peer_addr(),
-            Self::Within(_) => return true,
+    /// The address at the other end; `None` where the connection is gone already.
+    pub fn peer(&self) -> Option<IpAddr> {
+        let tcp = match self {
+            Self::Plain(s) => s,
+            Self::Tls(s) => s.get_ref().0,
+            Self::Within(_) => return Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
-        peer.is_ok_and(|address| address.ip().is_loopback())
+        tcp.peer_addr().ok().map(|address| address.ip())
     }
 }
 

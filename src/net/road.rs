@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Stream;
 use super::dial::{DialError, dial};
-use super::tls::{TlsError, client_config, handshake};
+use super::tls::{TlsError, handshake};
 
 /// What a server within the process is spoken to through.
 pub trait Socket: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {}
@@ -31,9 +30,9 @@ enum Kind {
 }
 
 impl Road {
-    /// TCP; TLS with the system's trust anchors and those in `ca_file` (PEM).
-    pub fn network(ca_file: Option<&Path>) -> Result<Self, TlsError> {
-        Ok(Self(Kind::Network(client_config(ca_file)?)))
+    /// TCP, and TLS as `tls` says.
+    pub fn network(tls: Arc<ClientConfig>) -> Self {
+        Self(Kind::Network(tls))
     }
 
     /// Each connection is one that `connect` makes. There is no TLS on it: where it is asked for, it counts as made.

@@ -12,6 +12,7 @@ mod draft;
 mod fields;
 mod html;
 mod ignore;
+mod mapping;
 mod mime;
 mod native;
 mod plain;
@@ -27,11 +28,12 @@ use jiff::Timestamp;
 
 use crate::model::{Alert, MailDigest, Severity};
 
+pub use mapping::Mappings;
 pub use time::adjust_clock;
 
 /// Reads a mail. The time that it takes grows with its size, times at most [`Limits::mime_depth`].
-pub fn mail(raw: &[u8], plain: Plain, limits: &Limits) -> Mail {
-    read::mail(&fields::with_line_feeds(raw), plain, limits)
+pub fn mail(raw: &[u8], how: &How<'_>) -> Mail {
+    read::mail(&fields::with_line_feeds(raw), how)
 }
 
 /// Reads only the header: who sent it, when, under which Message-ID.
@@ -40,8 +42,8 @@ pub fn header(raw: &[u8]) -> Header {
 }
 
 /// As [`mail`]; a panic, which would be a mistake of ours, quarantines this one mail instead of stopping the gateway.
-pub fn mail_caught(raw: &[u8], plain: Plain, limits: &Limits) -> Mail {
-    std::panic::catch_unwind(|| mail(raw, plain, limits)).unwrap_or_else(|panic| failed(raw, &*panic))
+pub fn mail_caught(raw: &[u8], how: &How<'_>) -> Mail {
+    std::panic::catch_unwind(|| mail(raw, how)).unwrap_or_else(|panic| failed(raw, &*panic))
 }
 
 /// As [`header`]; a panic leaves it empty.
@@ -60,6 +62,17 @@ fn failed(raw: &[u8], panic: &(dyn std::any::Any + Send)) -> Mail {
     };
     let reason = format!("the parser failed on it: {}", xml::shown(said.unwrap_or("no reason given")));
     Mail { header, digest, outcome: Outcome::Quarantined(reason) }
+}
+
+/// How a mail is read: what its mailbox and the rest of the config say.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    /// What a mail without XML becomes.
+    pub plain: Plain,
+    /// How much of a hostile mail is looked at.
+    pub limits: &'a Limits,
+    /// How XML of other vocabularies is read.
+    pub mappings: &'a Mappings,
 }
 
 /// What a mail without XML becomes.

@@ -8,7 +8,7 @@ use super::document::{self, Found, Placed};
 use super::draft::{Context, Draft, MAX_WARNINGS};
 use super::fields::{self, Fields};
 use super::mime::{self, Tree};
-use super::{Header, Limits, Mail, Outcome, Plain, ignore, plain, unique};
+use super::{Header, How, Mail, Outcome, Plain, ignore, plain, unique};
 
 /// Reasons that are listed; a mail with more broken alerts than this is broken altogether.
 const MAX_REASONS: usize = 20;
@@ -38,11 +38,11 @@ fn message_id(fields: &Fields<'_>) -> Option<String> {
 }
 
 /// Reads a mail.
-pub(crate) fn mail(raw: &[u8], plain: Plain, limits: &Limits) -> Mail {
+pub(crate) fn mail(raw: &[u8], how: &How<'_>) -> Mail {
     let fields = fields::split(raw).0;
     let header = header(&fields);
     let digest = MailDigest { message_id: header.message_id.clone(), date: header.date, body_sha256: body_sha256(raw) };
-    let outcome = outcome(raw, &fields, &header, plain, limits);
+    let outcome = outcome(raw, &fields, &header, how);
     Mail { header, digest, outcome }
 }
 
@@ -52,23 +52,23 @@ pub(crate) fn body_sha256(raw: &[u8]) -> [u8; 32] {
     Sha256::digest(raw.get(body..).unwrap_or_default()).into()
 }
 
-fn outcome(raw: &[u8], fields: &Fields<'_>, header: &Header, plain: Plain, limits: &Limits) -> Outcome {
+fn outcome(raw: &[u8], fields: &Fields<'_>, header: &Header, how: &How<'_>) -> Outcome {
     if let Some(reason) = ignore::by_header(fields) {
         return Outcome::Ignored(reason);
     }
-    let tree = mime::tree(raw, limits);
+    let tree = mime::tree(raw, how.limits);
     let candidates = document::candidates(&tree);
     let has_xml = candidates.iter().any(|c| c.part.mail == 0);
     if let Some(reason) = ignore::by_content(fields, &tree, has_xml) {
         return Outcome::Ignored(reason);
     }
-    let context = Context { header, limits };
+    let context = Context { header, limits: how.limits };
     let mut found = document::read_all(&candidates, &context);
     let xml: Vec<usize> = candidates.iter().map(|c| c.index).collect();
     let drafts = unique::once(std::mem::take(&mut found.alerts), &mut found.bad);
     let mut alerts = named(drafts, &found.bad_places, raw, header);
     if alerts.is_empty() && found.bad.is_empty() {
-        match without_alert_xml(fields, &tree, &xml, found, plain, &context) {
+        match without_alert_xml(fields, &tree, &xml, found, how.plain, &context) {
             Ok(alert) => {
                 let draft = Draft { alert, has_id: false, has_key: false };
                 alerts.push(finished(draft, 1, raw, header));

@@ -30,19 +30,29 @@ fn fixture(name: &str) -> Vec<u8> {
     fixtures().into_iter().find(|(n, _)| n == name).unwrap().1
 }
 
+fn how(plain: Plain, limits: &Limits) -> How<'_> {
+    static NONE: Mappings = Mappings {};
+    How { plain, limits, mappings: &NONE }
+}
+
+/// Reads a mail with the usual limits.
+fn mail(raw: &[u8], plain: Plain) -> Mail {
+    super::mail(raw, &how(plain, &Limits::default()))
+}
+
 fn outcome(raw: impl AsRef<[u8]>) -> Outcome {
-    mail(raw.as_ref(), Plain::Quarantine, &Limits::default()).outcome
+    mail(raw.as_ref(), Plain::Quarantine).outcome
 }
 
 fn alerts(raw: impl AsRef<[u8]>, plain: Plain) -> (Vec<Alert>, Vec<String>) {
-    match mail(raw.as_ref(), plain, &Limits::default()).outcome {
+    match mail(raw.as_ref(), plain).outcome {
         Outcome::Alerts { alerts, bad } => (alerts, bad),
         other => panic!("no alerts: {other:?}"),
     }
 }
 
 fn quarantined(raw: impl AsRef<[u8]>, plain: Plain) -> String {
-    match mail(raw.as_ref(), plain, &Limits::default()).outcome {
+    match mail(raw.as_ref(), plain).outcome {
         Outcome::Quarantined(reason) => reason,
         other => panic!("not quarantined: {other:?}"),
     }
@@ -50,7 +60,7 @@ fn quarantined(raw: impl AsRef<[u8]>, plain: Plain) -> String {
 
 fn ignored(raw: impl AsRef<[u8]>) -> String {
     let strict = outcome(raw.as_ref());
-    assert_eq!(mail(raw.as_ref(), WARNING, &Limits::default()).outcome, strict, "whatever `plain` says");
+    assert_eq!(mail(raw.as_ref(), WARNING).outcome, strict, "whatever `plain` says");
     match strict {
         Outcome::Ignored(reason) => reason,
         other => panic!("not ignored: {other:?}"),
@@ -92,7 +102,7 @@ fn info(severity: &str, more: &str) -> String {
 #[test]
 fn fixtures_become_what_they_should() {
     for (name, raw) in fixtures() {
-        let seen = match mail(&raw, WARNING, &Limits::default()).outcome {
+        let seen = match mail(&raw, WARNING).outcome {
             Outcome::Alerts { alerts, bad } => serde_json::json!({ "alerts": alerts, "bad": bad }),
             Outcome::Ignored(reason) => serde_json::json!({ "ignored": reason }),
             Outcome::Quarantined(reason) => serde_json::json!({ "quarantined": reason }),
@@ -117,7 +127,7 @@ fn fixtures_have_headers_that_intake_can_judge() {
 
 #[test]
 fn the_body_digest_ignores_the_header() {
-    let digest = |raw: &[u8]| mail(raw, Plain::Quarantine, &Limits::default()).digest;
+    let digest = |raw: &[u8]| mail(raw, Plain::Quarantine).digest;
     let (a, b) = (digest(b"Message-ID: <1>\r\nX: 1\r\n\r\nbody"), digest(b"Message-ID: <1>\r\nX: 2\r\n\r\nbody"));
     assert_eq!(a, b);
     assert_eq!(a.message_id.as_deref(), Some("1"));
@@ -461,7 +471,7 @@ fn caps_leave_a_reason_and_lose_nothing_silently() {
     let limits = Limits { text: 10, alerts: 2, ..Limits::default() };
     let alert = "<alert><title>a long title</title><text>ääääääääääääää</text></alert>";
     let raw = of("text/xml", format!("<alerts xmlns=\"urn:mailbell:alert:1\">{}</alerts>", alert.repeat(5)));
-    let Outcome::Alerts { alerts, bad } = mail(&raw, Plain::Quarantine, &limits).outcome else { panic!() };
+    let Outcome::Alerts { alerts, bad } = super::mail(&raw, &how(Plain::Quarantine, &limits)).outcome else { panic!() };
     assert_eq!(alerts.len(), 2);
     assert_eq!((alerts[0].title.as_str(), alerts[0].text.chars().count()), ("a long tit", 10));
     assert_eq!(alerts[0].warnings, ["the title was cut at 10 characters", "<text> was cut at 10 characters"]);
@@ -520,7 +530,8 @@ fn a_panic_quarantines_the_mail() {
     assert_eq!(mail.header.message_id.as_deref(), Some("1"));
     let raw = fixture("native");
     let limits = Limits::default();
-    assert_eq!(mail_caught(&raw, Plain::Quarantine, &limits), super::mail(&raw, Plain::Quarantine, &limits));
+    let how = how(Plain::Quarantine, &limits);
+    assert_eq!(mail_caught(&raw, &how), super::mail(&raw, &how));
 }
 
 mod random {
@@ -537,9 +548,9 @@ mod random {
 
         #[test]
         fn arbitrary_bytes_never_panic(raw in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            mail(&raw, WARNING, &Limits::default());
+            mail(&raw, WARNING);
             let xml = of("application/xml", &raw);
-            mail(&xml, WARNING, &Limits::default());
+            mail(&xml, WARNING);
             header(&raw);
         }
 
@@ -556,8 +567,8 @@ mod random {
                 raw[at] = byte;
             }
             raw.truncate(cut.index(raw.len() * 4));
-            let read = mail(&raw, WARNING, &Limits::default());
-            prop_assert_eq!(read, mail_caught(&raw, WARNING, &Limits::default()));
+            let read = mail(&raw, WARNING);
+            prop_assert_eq!(read, mail_caught(&raw, &how(WARNING, &Limits::default())));
         }
 
         #[test]

@@ -13,10 +13,12 @@
 mod patience;
 mod port;
 pub mod sqlite;
+mod storm;
 mod views;
 
 pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Outbox, Queue};
+pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView,
     Outgoing, QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared, Unwritten, Verdict,

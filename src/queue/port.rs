@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AlertRecord, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView, Outgoing,
-    QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten, Watch, WatchEnd,
+    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Held, Intent, ListFilter, MessageView, NoticeDue,
+    NotificationView, Outgoing, Place, QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared,
+    Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
-    Recipient, Severity, StanzaId,
+    Recipient, StanzaId,
 };
 
 /// Everything, for who composes.
@@ -22,11 +23,11 @@ pub trait Express: Send + Sync {
     /// The epoch under which it would be sent; `None`: no session, nothing may be born `sending`.
     fn epoch(&self) -> Option<Epoch>;
 
-    /// Is the recipient reachable for it right now, and the send window not full? `true` reserves one place in the window.
-    fn reserve(&self, recipient: &Recipient, severity: Severity, delivery: &Delivery) -> bool;
+    /// Is the recipient reachable for it right now, the send window not full, and the recipient's cap not reached?
+    fn reserve(&self, ask: &Ask<'_>) -> Way;
 
-    /// Gives back places that were reserved in a D2 that failed.
-    fn release(&self, places: usize);
+    /// Gives back what was reserved in a D2 that failed.
+    fn release(&self, places: &[Place]);
 
     /// Writes what was born `sending` under `epoch`; each had a place reserved. Returns the stanza ids of those that were not
     /// written, because the session changed meanwhile.
@@ -107,7 +108,8 @@ pub trait Outbox: Send + Sync {
     async fn recipients_due(&self, now: Timestamp) -> Result<Vec<BareJid>, StoreError>;
 
     /// What is due for these recipients: at most `per_recipient` each and `limit` in all; critical first, then oldest.
-    /// Within (recipient, condition) only the oldest that was not sent yet.
+    /// Within (recipient, condition) only the oldest that was not sent yet; of those that had to [wait](Self::wait) only the
+    /// newest, and the older ones end with its D3.
     async fn due(
         &self,
         recipients: &[BareJid],
@@ -126,6 +128,35 @@ pub trait Outbox: Send + Sync {
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<Vec<NotificationId>, StoreError>;
+
+    /// These wait: for the pause after a message about their condition, or for a digest.
+    async fn wait(&self, ids: &[NotificationId], wait: &Wait) -> Result<(), StoreError>;
+
+    /// When the next that waits is to be looked at again.
+    async fn next_wait(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Recipients with something that has waited long enough.
+    async fn waited(&self, now: Timestamp) -> Result<Vec<Waited>, StoreError>;
+
+    /// What has waited long enough for this recipient is due again.
+    async fn wait_no_more(&self, jid: &BareJid, now: Timestamp) -> Result<(), StoreError>;
+
+    /// One digest of alerts that have waited long enough. The oldest `spared` critical ones are due again instead, each by
+    /// itself, and so is what no digest can carry; alerts beyond what one digest carries wait until `rest`. The digest is
+    /// queued, and what it covers follows its way (D3, D4, D5). Without a `text` there is no digest now. `None`: there is
+    /// none.
+    async fn fold(
+        &self,
+        recipient: &Recipient,
+        spared: usize,
+        listed: usize,
+        text: Option<DigestText<'_>>,
+        rest: &Wait,
+        now: Timestamp,
+    ) -> Result<Option<NotificationId>, StoreError>;
+
+    /// What was intended since then, each copy by itself, oldest first.
+    async fn intents(&self, since: Timestamp) -> Result<Vec<Intent>, StoreError>;
 
     /// D4: sending → accepted, for a digest also all that it covers. Others are left as they are.
     async fn d4_accepted(&self, stanzas: &[StanzaId], now: Timestamp) -> Result<(), StoreError>;

@@ -227,6 +227,8 @@ pub enum WatchEnd {
         next: Option<(GroupName, FallbackWhen)>,
         /// Its recipients.
         notifications: Vec<PlannedNotification>,
+        /// Who of it may not be told, and why.
+        left_out: Vec<String>,
     },
     /// Nobody, and no fallback: send to all of them anyway.
     Forced,

@@ -5,9 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use crate::model::{BareJid, GroupName, PolicyRow, Recipient, RecipientName, Severity};
 
 use super::cycles::cycles;
+use super::disclaimer::CompiledDisclaimer;
 use super::matcher::Matcher;
 use super::select::CompiledRoute;
-use super::{Group, Member, Settings};
+use super::wall::CompiledWall;
+use super::{Group, Member, Pattern, Settings};
 
 /// Most names that an error lists as allowed.
 const LISTED: usize = 20;
@@ -45,32 +47,49 @@ pub enum Place {
     },
     /// `[[route]]`: which, from 0. People count from 1.
     Route(usize),
+    /// `[[wall]]`: which, from 0.
+    Wall(usize),
+    /// `[[disclaimer]]`: which, from 0.
+    Disclaimer(usize),
     /// `[operators]`.
     Operators,
 }
 
-/// `recipient alice`, `group ops`, `route 3`, `operators`.
+/// `recipient alice`, `group ops`, `route 3`, `wall 1`, `operators`.
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Recipient { name, .. } => write!(f, "recipient {name}"),
             Self::Group { name, .. } => write!(f, "group {name}"),
             Self::Route(index) => write!(f, "route {}", index + 1),
+            Self::Wall(index) => write!(f, "wall {}", index + 1),
+            Self::Disclaimer(index) => write!(f, "disclaimer {}", index + 1),
             Self::Operators => f.write_str("operators"),
         }
     }
 }
 
-/// Finds every fault; compiles the routes on the way.
-pub(super) fn check(settings: &Settings) -> Result<Vec<CompiledRoute>, Vec<RouteError>> {
+/// What the checks compiled on the way.
+pub(super) struct Checked {
+    pub(super) routes: Vec<CompiledRoute>,
+    pub(super) walls: Vec<CompiledWall>,
+    pub(super) disclaimers: Vec<CompiledDisclaimer>,
+}
+
+/// Finds every fault; compiles on the way.
+pub(super) fn check(settings: &Settings) -> Result<Checked, Vec<RouteError>> {
     let mut faults = Faults { settings, found: Vec::new() };
     faults.recipients();
     faults.groups();
     faults.membership_cycles();
     faults.fallback_cycles();
     let routes = faults.routes();
+    // Membership with circles has no end: walls are compiled where there are none.
+    let circles = !faults.found.is_empty();
+    let walls = faults.walls(circles);
+    let disclaimers = faults.disclaimers();
     faults.operators();
-    if faults.found.is_empty() { Ok(routes) } else { Err(faults.found) }
+    if faults.found.is_empty() { Ok(Checked { routes, walls, disclaimers }) } else { Err(faults.found) }
 }
 
 /// The policy row of a group for a severity; `None`: the built-in one.
@@ -154,18 +173,12 @@ impl<'a> Faults<'a> {
     }
 
     fn routes(&mut self) -> Vec<CompiledRoute> {
-        let mut routes = Vec::new();
+        let (mut routes, mut names) = (Vec::new(), BTreeSet::new());
         for (index, route) in self.settings.routes.iter().enumerate() {
             let place = || Place::Route(index);
-            let mut matchers = Vec::new();
-            for (field, patterns) in &route.matchers {
-                match Matcher::parse(field, patterns) {
-                    Ok(matcher) => matchers.push(matcher),
-                    Err(messages) => {
-                        let named = messages.into_iter().map(|m| format!("{field}: {m}"));
-                        self.found.extend(named.map(|m| fault(place(), "match", m)));
-                    }
-                }
+            let matchers = self.matchers(&place(), &route.matchers);
+            if let Some(name) = route.name.as_ref().filter(|name| !names.insert(*name)) {
+                self.found.push(fault(place(), "name", format!("another route has the name `{name}`")));
             }
             let unknown: Vec<_> = route.groups.iter().filter_map(|name| self.no_group(name)).collect();
             self.found.extend(unknown.into_iter().map(|m| fault(place(), "groups", m)));
@@ -173,9 +186,72 @@ impl<'a> Faults<'a> {
                 let message = "`groups = []` records the alert and ends here; leave `continue = true` out".into();
                 self.found.push(fault(place(), "continue", message));
             }
-            routes.push(CompiledRoute { matchers, groups: route.groups.clone(), go_on: route.go_on });
+            let (name, groups) = (route.name.clone(), route.groups.clone());
+            routes.push(CompiledRoute { name, matchers, groups, go_on: route.go_on });
         }
         routes
+    }
+
+    fn matchers(&mut self, place: &Place, matchers: &[(String, Vec<String>)]) -> Vec<Matcher> {
+        let mut compiled = Vec::new();
+        for (field, patterns) in matchers {
+            match Matcher::parse(field, patterns) {
+                Ok(matcher) => compiled.push(matcher),
+                Err(messages) => {
+                    let named = messages.into_iter().map(|m| format!("{field}: {m}"));
+                    self.found.extend(named.map(|m| fault(place.clone(), "match", m)));
+                }
+            }
+        }
+        compiled
+    }
+
+    fn walls(&mut self, circles: bool) -> Vec<CompiledWall> {
+        let (mut walls, mut names) = (Vec::new(), BTreeSet::new());
+        for (index, wall) in self.settings.walls.iter().enumerate() {
+            let place = Place::Wall(index);
+            let matchers = self.matchers(&place, &wall.matchers);
+            if !names.insert(&wall.name) {
+                self.found.push(fault(place.clone(), "name", format!("another wall has the name `{}`", wall.name)));
+            }
+            if wall.matchers.is_empty() {
+                let message = "matches every alert: who is behind it would never be told of anything".into();
+                self.found.push(fault(place.clone(), "match", message));
+            }
+            for member in &wall.to {
+                let message = match member {
+                    Member::Recipient(name) => self.no_recipient(name),
+                    Member::Group(name) => self.no_group(name),
+                };
+                self.found.extend(message.map(|m| fault(place.clone(), "to", m)));
+            }
+            if !circles {
+                walls.push(CompiledWall::new(self.settings, wall, matchers));
+            }
+        }
+        walls
+    }
+
+    fn disclaimers(&mut self) -> Vec<CompiledDisclaimer> {
+        let mut disclaimers = Vec::new();
+        for (index, disclaimer) in self.settings.disclaimers.iter().enumerate() {
+            let place = || Place::Disclaimer(index);
+            let mut routes = BTreeSet::new();
+            for name in &disclaimer.routes {
+                match self.settings.routes.iter().position(|route| route.name.as_ref() == Some(name)) {
+                    Some(route) => _ = routes.insert(route),
+                    None => {
+                        self.found.push(fault(place(), "routes", format!("there is no route with the name `{name}`")))
+                    }
+                }
+            }
+            let unknown: Vec<_> = disclaimer.groups.iter().filter_map(|name| self.no_group(name)).collect();
+            self.found.extend(unknown.into_iter().map(|m| fault(place(), "groups", m)));
+            let bad = disclaimer.domains.iter().filter_map(|text| Pattern::parse_caseless(text).err());
+            self.found.extend(bad.map(|err| fault(place(), "domains", err.to_string())));
+            disclaimers.push(CompiledDisclaimer::new(disclaimer, routes));
+        }
+        disclaimers
     }
 
     fn operators(&mut self) {

@@ -114,7 +114,8 @@ impl Router {
     }
 
     fn page_groups(&self, seen: &Seen<'_>, groups: &[GroupName], mut reason: String, warn: Option<String>) -> Plan {
-        let Brought { notifications, groups: watched, left_out } = self.bring(seen.alert, groups, seen.now);
+        let Brought { notifications, groups: watched, left_out } =
+            self.bring(seen.alert, seen.source, groups, seen.now);
         let timing = Timing::of(seen.alert, seen.now);
         if timing.far_ahead {
             reason.push_str("; effective more than 24 h ahead: told now");

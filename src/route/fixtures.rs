@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Group, Member, Route, Router, Settings};
+use super::{Group, Member, Route, Router, Settings, Wall};
 use crate::model::{
     Alert, ConditionId, ConditionView, FallbackWhen, Format, Key, Offline, PolicyRow, Recipient, Seen, Severity,
     Source, Timestamp,
@@ -58,10 +58,15 @@ pub fn row(severity: &[Severity]) -> PolicyRow {
 pub fn route(matchers: &[(&str, &[&str])], groups: &[&str]) -> Route {
     let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
     Route {
+        name: None,
         matchers: matchers.iter().map(|(field, patterns)| ((*field).to_owned(), texts(patterns))).collect(),
         groups: groups.iter().map(|g| g.parse().unwrap()).collect(),
         go_on: false,
     }
+}
+
+pub fn wall(name: &str, matchers: &[(&str, &[&str])], to: &[&str]) -> Wall {
+    Wall { name: name.into(), matchers: route(matchers, &[]).matchers, to: group("x", to).members }
 }
 
 pub fn settings(recipients: &[&str], groups: &[Group]) -> Settings {
@@ -69,6 +74,8 @@ pub fn settings(recipients: &[&str], groups: &[Group]) -> Settings {
         recipients: recipients.iter().map(|name| recipient(name)).collect(),
         groups: groups.to_vec(),
         routes: Vec::new(),
+        walls: Vec::new(),
+        disclaimers: Vec::new(),
         default_group: None,
         operators: None,
         repeat_after: Duration::from_hours(4),

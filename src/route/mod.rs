@@ -8,13 +8,15 @@
 //! 3. a resolved goes to exactly those who were told;
 //! 4. what expired before it came is recorded, unless it is critical;
 //! 5. a repeat of an open condition is recorded until `repeat_after`;
-//! 6. the routes choose the groups, the groups give the recipients, the audience (CAP `scope`) takes some away again.
+//! 6. the routes choose the groups, the groups give the recipients, the audience (CAP `scope`) and the walls take some away
+//!    again.
 
 mod audience;
 mod check;
 mod clock;
 mod condition;
 mod cycles;
+mod disclaimer;
 #[cfg(test)]
 mod fixtures;
 mod matcher;
@@ -22,11 +24,13 @@ mod pattern;
 mod recipients;
 mod router;
 mod select;
+mod wall;
 
 pub use check::{Place, RouteError};
 pub use clock::happened;
 pub use matcher::{FIELDS, statuses};
 pub use pattern::{BadPattern, Pattern};
+pub use recipients::Brought;
 pub use router::Router;
 
 use std::collections::BTreeMap;
@@ -43,6 +47,10 @@ pub struct Settings {
     pub groups: Vec<Group>,
     /// `[[route]]`, in order.
     pub routes: Vec<Route>,
+    /// `[[wall]]`.
+    pub walls: Vec<Wall>,
+    /// `[[disclaimer]]`, in the order in which they are added.
+    pub disclaimers: Vec<Disclaimer>,
     /// Where an alert goes that no route matches (`operators.default_group`).
     pub default_group: Option<GroupName>,
     /// Who is told of quarantine, dead notifications, failing mailboxes (`operators.group`).
@@ -84,9 +92,35 @@ pub enum Member {
     Group(GroupName),
 }
 
+/// One `[[wall]]`: alerts that all its matchers match never come to those behind it. It stands after routing and fallbacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wall {
+    /// Its name, which the reasons of alerts repeat.
+    pub name: String,
+    /// As those of a route; at least one.
+    pub matchers: Vec<(String, Vec<String>)>,
+    /// Recipients, and groups with everyone in them, also where another group brings them.
+    pub to: Vec<Member>,
+}
+
+/// One `[[disclaimer]]`: a message gets it where each list that is not empty has something that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disclaimer {
+    /// What is added.
+    pub text: String,
+    /// Names of routes.
+    pub routes: Vec<String>,
+    /// Groups.
+    pub groups: Vec<GroupName>,
+    /// Patterns of the domains of recipients' JIDs.
+    pub domains: Vec<String>,
+}
+
 /// One `[[route]]`: all matchers must match.
 #[derive(Debug, Clone)]
 pub struct Route {
+    /// Its name, for disclaimers and reasons.
+    pub name: Option<String>,
     /// Field and patterns, any of which may match: `source`, `mailbox`, `sender`, `status`, `severity`, `group`,
     /// `label.NAME`.
     pub matchers: Vec<(String, Vec<String>)>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Alert, Delivery, FallbackWhen, GroupName, Offline, PlannedNotification, PolicyRow, Recipient, Severity, Show,
-    ShowSet, Timestamp,
+    ShowSet, Source, Timestamp,
 };
 
 use super::check::row;
@@ -17,25 +17,27 @@ use super::{Group, Member, Settings, audience};
 const HOLD_FOR: Duration = Duration::from_hours(8);
 
 /// A group of a plan, with its fallback for the alert's severity.
-pub(super) type Watched = (GroupName, Option<(GroupName, FallbackWhen)>);
+pub type Watched = (GroupName, Option<(GroupName, FallbackWhen)>);
 
-/// Whom groups bring.
+/// Whom groups bring to an alert.
 #[derive(Debug, Default)]
-pub(super) struct Brought {
+pub struct Brought {
     /// One for each recipient, in the order of groups and members.
-    pub(super) notifications: Vec<PlannedNotification>,
-    /// The groups that the alert may go to.
-    pub(super) groups: Vec<Watched>,
+    pub notifications: Vec<PlannedNotification>,
+    /// The groups to be watched: is there anybody of them to be told? Not one whose members may all not be told, unless it
+    /// has a fallback.
+    pub groups: Vec<Watched>,
     /// Who was left out, and why.
-    pub(super) left_out: Vec<String>,
+    pub left_out: Vec<String>,
 }
 
 impl Router {
     /// Everyone in these groups who may be told. A member of a nested group is told by the policy of the group that the
     /// alert was routed to; the nested group's own policy is for alerts routed to it.
-    pub(super) fn bring(&self, alert: &Alert, groups: &[GroupName], now: Timestamp) -> Brought {
+    pub(super) fn bring(&self, alert: &Alert, source: &Source, groups: &[GroupName], now: Timestamp) -> Brought {
         let mut brought = Brought::default();
         let timing = Timing::of(alert, now);
+        let walls = self.walls_against(alert, source);
         for (name, group) in groups.iter().filter_map(|name| self.groups.get_key_value(name)) {
             let members = if audience::allows_public(&alert.audience) {
                 &group.members
@@ -49,13 +51,19 @@ impl Router {
                 &group.not_public
             };
             let (delivery, fallback) = policy(&group.policy, alert.severity);
-            brought.groups.push((name.clone(), fallback));
-            for recipient in members.iter().filter_map(|index| self.recipients.get(*index)) {
-                if audience::names(&alert.audience, recipient) {
+            let mut told = members.is_empty();
+            for (index, recipient) in members.iter().filter_map(|index| Some((*index, self.recipients.get(*index)?))) {
+                if let Some(wall) = walls.iter().find(|wall| wall.hides(index)) {
+                    brought.left_out.push(format!("{}: behind the wall `{}`", recipient.name, wall.name));
+                } else if audience::names(&alert.audience, recipient) {
                     brought.add(recipient, name, delivery, timing);
+                    told = true;
                 } else {
                     brought.left_out.push(format!("{}: not among the alert's addresses", recipient.name));
                 }
+            }
+            if told || fallback.is_some() {
+                brought.groups.push((name.clone(), fallback));
             }
         }
         let mut seen = BTreeSet::new();
@@ -106,16 +114,24 @@ fn millis(span: Duration) -> u64 {
 
 /// Nested groups expanded: each member once, where it is named first. Membership has no circles (checked before).
 pub(super) fn compile(settings: &Settings, group: &Group) -> Compiled {
-    let mut expand = Expand { settings, members: Vec::new() };
-    expand.walk(group, true);
-    let members = std::mem::take(&mut expand.members);
-    expand.walk(group, false);
-    Compiled { members, not_public: expand.members, public: group.public, policy: group.policy.clone() }
+    let mut walk = Expand { settings, members: Vec::new(), groups: BTreeSet::new() };
+    walk.walk(group, true);
+    let (members, contains) = (std::mem::take(&mut walk.members), std::mem::take(&mut walk.groups));
+    walk.walk(group, false);
+    Compiled { members, contains, not_public: walk.members, public: group.public, policy: group.policy.clone() }
+}
+
+/// Everyone in a group, also by way of nested ones: places in the recipients.
+pub(super) fn expand(settings: &Settings, group: &Group) -> Vec<usize> {
+    let mut walk = Expand { settings, members: Vec::new(), groups: BTreeSet::new() };
+    walk.walk(group, true);
+    walk.members
 }
 
 struct Expand<'a> {
     settings: &'a Settings,
     members: Vec<usize>,
+    groups: BTreeSet<GroupName>,
 }
 
 impl Expand<'_> {
@@ -130,6 +146,7 @@ impl Expand<'_> {
                 Member::Group(name) => {
                     let inner = self.settings.groups.iter().find(|g| g.name == *name);
                     if let Some(inner) = inner.filter(|inner| into_public || !inner.public) {
+                        self.groups.insert(name.clone());
                         self.walk(inner, into_public);
                     }
                 }

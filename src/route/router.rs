@@ -1,16 +1,18 @@
 //! Recipients, groups and routes, checked and compiled.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::model::{
-    Alert, BareJid, Delivery, FallbackWhen, GroupName, MailboxName, PlannedNotification, PolicyRow, Recipient,
-    RecipientName, Severity, Timestamp,
+    Alert, BareJid, Delivery, FallbackWhen, GroupName, MailboxName, PolicyRow, Recipient, RecipientName, Severity,
+    Source, Timestamp,
 };
 
-use super::check::{RouteError, check};
-use super::recipients::{built_in, compile};
+use super::check::{Checked, RouteError, check};
+use super::disclaimer::CompiledDisclaimer;
+use super::recipients::{Brought, built_in, compile};
 use super::select::CompiledRoute;
+use super::wall::CompiledWall;
 use super::{KeyScope, Settings};
 
 /// Notices to the operators are held for 96 h.
@@ -23,6 +25,8 @@ pub struct Router {
     by_jid: HashMap<BareJid, usize>,
     pub(super) groups: BTreeMap<GroupName, Compiled>,
     pub(super) routes: Vec<CompiledRoute>,
+    pub(super) walls: Vec<CompiledWall>,
+    pub(super) disclaimers: Vec<CompiledDisclaimer>,
     pub(super) default_group: Option<GroupName>,
     operators: Option<GroupName>,
     pub(super) repeat_after: Duration,
@@ -33,6 +37,8 @@ pub struct Router {
 #[derive(Debug, Clone)]
 pub(super) struct Compiled {
     pub(super) members: Vec<usize>,
+    /// Names of the groups nested in it.
+    pub(super) contains: BTreeSet<GroupName>,
     /// Those that are in it without the help of a public group.
     pub(super) not_public: Vec<usize>,
     pub(super) public: bool,
@@ -42,7 +48,7 @@ pub(super) struct Compiled {
 impl Router {
     /// Checks and compiles; every fault of the settings in one run.
     pub fn new(settings: &Settings) -> Result<Self, Vec<RouteError>> {
-        let routes = check(settings)?;
+        let Checked { routes, walls, disclaimers } = check(settings)?;
         let groups = settings.groups.iter().map(|group| (group.name.clone(), compile(settings, group))).collect();
         let by_jid = settings.recipients.iter().enumerate().map(|(index, r)| (r.jid.clone(), index)).collect();
         Ok(Self {
@@ -50,6 +56,8 @@ impl Router {
             by_jid,
             groups,
             routes,
+            walls,
+            disclaimers,
             default_group: settings.default_group.clone(),
             operators: settings.operators.clone(),
             repeat_after: settings.repeat_after,
@@ -83,20 +91,14 @@ impl Router {
         recipients.map(|r| (r.clone(), delivery)).collect()
     }
 
-    /// Whom a fallback group brings to an alert of another group, and the group's own fallback. The audience is kept: the
-    /// list may be empty.
-    pub fn fallback(
-        &self,
-        alert: &Alert,
-        group: &GroupName,
-        now: Timestamp,
-    ) -> (Vec<PlannedNotification>, Option<(GroupName, FallbackWhen)>) {
-        let brought = self.bring(alert, std::slice::from_ref(group), now);
+    /// Whom a fallback group brings to an alert of another group. The audience and the walls are kept: it may be nobody.
+    pub fn fallback(&self, alert: &Alert, source: &Source, group: &GroupName, now: Timestamp) -> Brought {
+        self.bring(alert, source, std::slice::from_ref(group), now)
+    }
+
+    /// A group's own fallback for alerts of this severity.
+    pub fn next(&self, group: &GroupName, severity: Severity) -> Option<(GroupName, FallbackWhen)> {
         // A group that the audience forbids still hands on: its fallback may be one that is allowed.
-        let next = match self.groups.get(group) {
-            Some(compiled) => super::recipients::policy(&compiled.policy, alert.severity).1,
-            None => None,
-        };
-        (brought.notifications, next)
+        self.groups.get(group).and_then(|compiled| super::recipients::policy(&compiled.policy, severity).1)
     }
 }

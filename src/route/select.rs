@@ -12,12 +12,19 @@ const LISTED: usize = 5;
 /// One `[[route]]`, ready to match.
 #[derive(Debug, Clone)]
 pub(super) struct CompiledRoute {
+    pub(super) name: Option<String>,
     pub(super) matchers: Vec<Matcher>,
     pub(super) groups: Vec<GroupName>,
     pub(super) go_on: bool,
 }
 
 impl CompiledRoute {
+    /// `route 2`, or `route 2 (billing)`: people count from 1.
+    fn title(&self, index: usize) -> String {
+        let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        format!("route {}{name}", index + 1)
+    }
+
     fn matches(&self, alert: &Alert, source: &Source) -> bool {
         self.matchers.iter().all(|m| m.matches(alert, source))
     }
@@ -84,28 +91,37 @@ impl Router {
     fn by_routes(&self, alert: &Alert, source: &Source) -> (Choice, String) {
         let mut chosen: Vec<GroupName> = Vec::new();
         let mut why = Vec::new();
-        for (index, route) in self.routes.iter().enumerate() {
-            if !route.is_for(alert.nature) || !route.matches(alert, source) {
-                continue;
-            }
-            let number = index + 1;
+        for index in self.taken(alert, source) {
+            let Some(route) = self.routes.get(index) else { continue };
+            let number = route.title(index);
             if route.groups.is_empty() {
                 if chosen.is_empty() {
-                    return (Choice::Silent, format!("route {number}: recorded without paging"));
+                    return (Choice::Silent, format!("{number}: recorded without paging"));
                 }
                 break;
             }
-            why.push(format!("route {number} → {}", names(&route.groups)));
+            why.push(format!("{number} → {}", names(&route.groups)));
             let new: Vec<_> = route.groups.iter().filter(|g| !chosen.contains(g)).cloned().collect();
             chosen.extend(new);
-            if !route.go_on {
-                break;
-            }
         }
         match chosen.is_empty() {
             true => (Choice::Nobody, "no route matches, and there is no default group".into()),
             false => (Choice::Groups(chosen), why.join("; ")),
         }
+    }
+
+    /// The routes that an alert takes, in order: each that matches, to the first without `continue`.
+    pub(super) fn taken(&self, alert: &Alert, source: &Source) -> Vec<usize> {
+        let mut taken = Vec::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            if route.is_for(alert.nature) && route.matches(alert, source) {
+                taken.push(index);
+                if !route.go_on {
+                    break;
+                }
+            }
+        }
+        taken
     }
 
     fn asked(&self, alert: &Alert) -> Asked {

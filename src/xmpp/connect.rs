@@ -92,7 +92,7 @@ pub async fn open(settings: &Settings, road: &Road, target: &Target) -> Result<O
     let limit = settings.connect_timeout;
     let clear = settings.tls == TlsMode::None;
     let stream = road.dial(&target.0, target.1, limit, clear && !settings.allow_plaintext).await.map_err(dialling)?;
-    let loopback = stream.is_loopback();
+    let loopback = stream.peer().is_some_and(|address| address.is_loopback());
     let stream = match settings.tls {
         TlsMode::None => stream,
         TlsMode::StartTls => {

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Events;
 use crate::model::{BareJid, Secret, Show};
-use crate::net::{Road, TlsError, TlsMode};
+use crate::net::{self, Road, TlsError, TlsMode};
 
 pub use handle::Handle;
 
@@ -70,7 +70,7 @@ pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, E
     if settings.jid.with_resource_str(&settings.resource).is_err() {
         return Err(StartError::Resource(settings.resource));
     }
-    let road = Road::network(settings.ca_file.as_deref())?;
+    let road = Road::network(net::client_config(settings.ca_file.as_deref())?);
     Ok(start_over(settings, road, cancel))
 }
 

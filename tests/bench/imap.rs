@@ -1,7 +1,7 @@
 //! A raw IMAP client: what is possible with this server at all.
 
 use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -48,6 +48,18 @@ impl Imap {
         self.stream.write_all(b"DONE\r\n").await.unwrap();
         self.tagged(&tag).await;
         (at, noticed.unwrap())
+    }
+
+    /// A NOOP `every` so long until the server tells of a mail; when it did, and the mail's number.
+    pub async fn noops(&mut self, every: Duration) -> (Instant, u32) {
+        let mut next = Instant::now();
+        loop {
+            next += every;
+            tokio::time::sleep_until(next.into()).await;
+            if let Some(number) = exists(&self.command("NOOP").await) {
+                return (Instant::now(), number);
+            }
+        }
     }
 
     async fn tagged(&mut self, tag: &str) -> Vec<u8> {

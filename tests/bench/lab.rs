@@ -43,7 +43,7 @@ impl Lab {
     pub fn gateway(&self, imap: u16, xmpp: u16, mailboxes: &[String], people: &[String], watch: &str) -> Mailbell {
         let mut config = format!(
             "[xmpp]\njid = \"{BOT}@{DOMAIN}\"\npassword = \"pw-{BOT}\"\nservers = [\"127.0.0.1:{xmpp}\"]\ntls = \"none\"\n\
-             [operators]\ngroup = \"ops\"\ndefault_group = \"ops\"\n"
+             [dispatch]\nmax_per_minute = 0\ngroup_window = \"0s\"\n[operators]\ngroup = \"ops\"\ndefault_group = \"ops\"\n"
         );
         for mailbox in mailboxes {
             write!(

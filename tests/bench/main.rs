@@ -15,6 +15,7 @@ mod imap;
 mod lab;
 mod latency;
 mod mails;
+mod noop;
 mod post;
 mod scale;
 #[allow(dead_code)] // The tests use all of it.
@@ -60,6 +61,8 @@ async fn measure(scale: &Scale) -> ExitCode {
     commits::measure(scale, &mut table).await;
     eprintln!("latency: {} single alerts, raw and through mailbell", scale.singles);
     latency::measure(&lab, scale, &mut table).await;
+    eprintln!("noop: processor time of {} mailboxes for {} s", scale.mailboxes, scale.quiet.as_secs());
+    noop::measure(&lab, scale, &mut table).await;
     eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
     backlog::measure(&lab, scale, &mut table).await;
     eprintln!("fan-out: {} alerts to {} recipients, {} times", scale.fanned, scale.crowd, scale.runs);

@@ -1,5 +1,7 @@
 //! How much is measured.
 
+use std::time::Duration;
+
 /// Numbers of one run.
 pub struct Scale {
     /// Single alerts whose way is timed.
@@ -16,15 +18,35 @@ pub struct Scale {
     pub runs: usize,
     /// Commits timed.
     pub commits: usize,
+    /// How long processor time of quiet mailboxes is counted.
+    pub quiet: Duration,
 }
 
 impl Scale {
     pub fn full() -> Self {
-        Self { singles: 300, mailboxes: 6, backlog: 10_000, crowd: 100, fanned: 200, runs: 3, commits: 2_000 }
+        Self {
+            singles: 300,
+            mailboxes: 6,
+            backlog: 10_000,
+            crowd: 100,
+            fanned: 200,
+            runs: 3,
+            commits: 2_000,
+            quiet: Duration::from_secs(30),
+        }
     }
 
     /// Small enough to try it, too small to quote it.
     pub fn quick() -> Self {
-        Self { singles: 36, mailboxes: 6, backlog: 2_000, crowd: 100, fanned: 50, runs: 1, commits: 300 }
+        Self {
+            singles: 36,
+            mailboxes: 6,
+            backlog: 2_000,
+            crowd: 100,
+            fanned: 50,
+            runs: 1,
+            commits: 300,
+            quiet: Duration::from_secs(10),
+        }
     }
 }

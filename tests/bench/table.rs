@@ -9,13 +9,15 @@ pub enum Figure {
     Time(Duration),
     PerSecond(f64),
     MiB(f64),
+    /// Of one core.
+    Percent(f64),
 }
 
 impl Figure {
     fn number(self) -> f64 {
         match self {
             Self::Time(time) => time.as_secs_f64(),
-            Self::PerSecond(n) | Self::MiB(n) => n,
+            Self::PerSecond(n) | Self::MiB(n) | Self::Percent(n) => n,
         }
     }
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Figure {
             Self::Time(time) => format!("{:.2} ms", time.as_secs_f64() * 1e3),
             Self::PerSecond(n) => format!("{n:.0}/s"),
             Self::MiB(n) => format!("{n:.1} MiB"),
+            Self::Percent(n) => format!("{n:.2} %"),
         };
         f.pad(&text)
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("presence", &["model"]),
     ("dispatch::retry", &["model", "dispatch", "dispatch::text"]),
     ("dispatch::text", &[]),
+    ("dispatch::budget", &["model"]),
     // The text of a message is that of an alert as it is stored.
     ("dispatch::render", &["model", "queue", "route", "dispatch::text"]),
     ("dispatch::digest", &["model", "queue", "route", "dispatch::text", "dispatch::render"]),
@@ -75,7 +76,8 @@ const TOP: [(&str, &[&str]); 3] = [
 ];
 
 /// Parts of a module that are a layer of their own: the files of it that start so.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
+    "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",
@@ -87,11 +89,12 @@ const PARTS: [&str; 8] = [
 ];
 
 /// No clock, no I/O, no tasks: time and chance are arguments.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "model",
     "parse",
     "route",
     "presence",
+    "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",

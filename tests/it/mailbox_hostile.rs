@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use mailbell::mailbox::{self, After, Entry, Failure, Listing, Mailbox, MailboxError, Protocol, Settings, Watch, Woke};
-use mailbell::model::{Cursor, Secret};
+use mailbell::model::Cursor;
 use mailbell::net::TlsMode;
 use tokio::sync::Notify;
 
-use crate::mailbox_imap::{assert_failure, cursors, settings};
+use crate::mailbox_imap::{assert_failure, cursors, password, settings};
 use crate::support::script::{Script, Step, expect, send};
 
-const CAPS: &str = "IMAP4rev1 AUTH=PLAIN SASL-IR IDLE MOVE UIDPLUS";
+pub const CAPS: &str = "IMAP4rev1 AUTH=PLAIN SASL-IR IDLE MOVE UIDPLUS";
 
 /// Greeting, capabilities, login, SELECT of a folder with so many mails.
 fn imap_begin(caps: &str, exists: u32) -> Vec<Step> {
@@ -28,7 +28,7 @@ fn imap_begin(caps: &str, exists: u32) -> Vec<Step> {
 }
 
 /// The same, with the listing (UID, size).
-fn imap_listed(caps: &str, mails: &[(u32, u32)]) -> Vec<Step> {
+pub fn imap_listed(caps: &str, mails: &[(u32, u32)]) -> Vec<Step> {
     let lines: Vec<String> = mails
         .iter()
         .enumerate()
@@ -44,17 +44,17 @@ fn imap_listed(caps: &str, mails: &[(u32, u32)]) -> Vec<Step> {
     steps
 }
 
-fn with(mut steps: Vec<Step>, more: impl IntoIterator<Item = Step>) -> Vec<Step> {
+pub fn with(mut steps: Vec<Step>, more: impl IntoIterator<Item = Step>) -> Vec<Step> {
     steps.extend(more);
     steps
 }
 
-fn quick(protocol: Protocol, script: &Script) -> Settings {
+pub fn quick(protocol: Protocol, script: &Script) -> Settings {
     let timeout = Duration::from_millis(500);
     Settings { timeout, max_size: 1000, ..settings(protocol, script.port, TlsMode::None, None) }
 }
 
-async fn open(protocol: Protocol, steps: Vec<Step>) -> (Script, Box<dyn Mailbox>) {
+pub async fn open(protocol: Protocol, steps: Vec<Step>) -> (Script, Box<dyn Mailbox>) {
     let script = Script::start(vec![steps]).await;
     let mailbox = mailbox::open(quick(protocol, &script)).unwrap();
     (script, mailbox)
@@ -168,7 +168,7 @@ async fn imap_login_by_login_with_literals() {
         send("{tag} OK\r\n"),
     ];
     let script = Script::start(vec![steps]).await;
-    let s = Settings { password: Secret::new("grüß".into()), ..quick(Protocol::Imap, &script) };
+    let s = Settings { auth: password("grüß"), ..quick(Protocol::Imap, &script) };
     let listing = mailbox::open(s).unwrap().list(None).await.unwrap();
     assert!(listing.entries.is_empty());
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mailbell::mailbox::{
-    self, After, Entry, Failure, Generation, Mailbox, MailboxError, Mark, Protocol, Settings, Watch, Woke,
+    self, After, Auth, Entry, Failure, Generation, Mailbox, MailboxError, Mark, Protocol, Settings, Watch, Woke,
 };
 use mailbell::model::{Cursor, NewMessage, Secret};
 use mailbell::net::TlsMode;
@@ -13,6 +13,10 @@ use crate::support::DOMAIN;
 use crate::support::ca::Ca;
 use crate::support::dovecot::Dovecot;
 use crate::support::proxy::{Proxy, Trouble, Way};
+
+pub fn password(text: &str) -> Auth {
+    Auth::Password(Secret::new(text.into()))
+}
 
 pub fn settings(protocol: Protocol, port: u16, tls: TlsMode, ca: Option<&Ca>) -> Settings {
     Settings {
@@ -25,7 +29,7 @@ pub fn settings(protocol: Protocol, port: u16, tls: TlsMode, ca: Option<&Ca>) ->
         tls_name: Some(DOMAIN.into()),
         allow_plaintext: false,
         user: "alerts".into(),
-        password: Secret::new("pw-alerts".into()),
+        auth: password("pw-alerts"),
         folder: "INBOX".into(),
         watch: if protocol == Protocol::Imap { Watch::Idle } else { Watch::Poll },
         after: After::Keep,
@@ -36,7 +40,7 @@ pub fn settings(protocol: Protocol, port: u16, tls: TlsMode, ca: Option<&Ca>) ->
     }
 }
 
-fn imap(dovecot: &Dovecot) -> Settings {
+pub fn imap(dovecot: &Dovecot) -> Settings {
     settings(Protocol::Imap, dovecot.imap, TlsMode::None, None)
 }
 
@@ -222,7 +226,7 @@ async fn without_move_it_copies_and_without_uidplus_it_never_expunges() {
 }
 
 /// Waits in the background; `then` runs once the wait has surely begun, which the server's log or a proxy tells.
-async fn waiting(
+pub async fn waiting(
     mailbox: &mut dyn Mailbox,
     at_most: Option<Duration>,
     poke: &Notify,
@@ -379,7 +383,7 @@ async fn a_server_that_is_away_is_an_error_each_time_and_no_reason_to_give_up() 
 async fn a_refused_login_is_told_at_once_and_no_password_is_shown() {
     let ca = Ca::new();
     let dovecot = Dovecot::start(&ca, &["alerts"]);
-    let wrong = Settings { password: Secret::new("wr0ng-pass".into()), ..imap(&dovecot) };
+    let wrong = Settings { auth: password("wr0ng-pass"), ..imap(&dovecot) };
     let mut mailbox = mailbox::open(wrong).unwrap();
     let start = Instant::now();
     let err = mailbox.list(None).await.unwrap_err();
@@ -396,14 +400,14 @@ async fn passwords_may_hold_what_they_like() {
     let login_only = "imap_capability = IMAP4rev1\nauth_mechanisms = plain login";
     for extra in ["", login_only] {
         let dovecot = Dovecot::start_with(&ca, &accounts, extra);
-        for (user, password) in accounts {
-            let s = Settings { user: user.into(), password: Secret::new(password.into()), ..imap(&dovecot) };
+        for (user, secret) in accounts {
+            let s = Settings { user: user.into(), auth: password(secret), ..imap(&dovecot) };
             let listed = mailbox::open(s).unwrap().list(None).await;
             assert!(listed.is_ok(), "{user}: {listed:?}");
         }
     }
     let dovecot = Dovecot::start(&ca, &["alerts"]);
-    let s = Settings { password: Secret::new("pw-alerts\r\n".into()), ..imap(&dovecot) };
+    let s = Settings { auth: password("pw-alerts\r\n"), ..imap(&dovecot) };
     assert_failure(mailbox::open(s).map(|_| ()), Failure::Permanent, "line break");
 }
 

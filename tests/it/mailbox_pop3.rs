@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mailbell::mailbox::{self, After, Failure, Generation, Protocol, Settings, Woke};
-use mailbell::model::{Cursor, Secret};
+use mailbell::model::Cursor;
 use mailbell::net::TlsMode;
 use tokio::sync::Notify;
 
-use crate::mailbox_imap::{assert_failure, cursors, mail, settings, subject, subjects};
+use crate::mailbox_imap::{assert_failure, cursors, mail, password, settings, subject, subjects};
 use crate::support::ca::Ca;
 use crate::support::dovecot::Dovecot;
 use crate::support::proxy::{Proxy, Trouble, Way};
@@ -125,12 +125,12 @@ async fn logins_refused_and_logins_with_odd_passwords() {
     let ca = Ca::new();
     let accounts = [("quotes", "a\"b\\c {5}"), ("umlaut", "grüße-日本"), ("spaces", " x  y ")];
     let dovecot = Dovecot::start_with(&ca, &accounts, "");
-    for (user, password) in accounts {
-        let s = Settings { user: user.into(), password: Secret::new(password.into()), ..pop3(&dovecot) };
+    for (user, secret) in accounts {
+        let s = Settings { user: user.into(), auth: password(secret), ..pop3(&dovecot) };
         let listed = mailbox::open(s).unwrap().list(None).await;
         assert!(listed.is_ok(), "{user}: {listed:?}");
     }
-    let wrong = Settings { user: "quotes".into(), password: Secret::new("wr0ng".into()), ..pop3(&dovecot) };
+    let wrong = Settings { user: "quotes".into(), auth: password("wr0ng"), ..pop3(&dovecot) };
     let start = Instant::now();
     let err = mailbox::open(wrong).unwrap().list(None).await.unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(1));

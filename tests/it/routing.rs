@@ -183,7 +183,8 @@ async fn cap_updates_and_cancels_by_reference() {
     lab.mail(&worse.mail());
     assert!(alice.gets("Storm is here").await.starts_with("UPDATE CRITICAL: "));
     lab.mail(&Cap::cancel("storm-1c", &[&first, &worse]).info("Minor", "Storm is over", "").mail());
-    assert!(alice.gets("Storm is over").await.starts_with("RESOLVED: Storm is over\nEnds #1 after "));
+    let over = alice.gets("Storm is over").await;
+    assert!(over.starts_with("RESOLVED: Storm is over\nEnds #1 after "), "{over}");
     // Somebody else's cancel of the other one ends nothing.
     let forged = Cap::cancel("x", &[&other]).info("Minor", "Forged end", "").mail();
     lab.mail(&forged.replace("<sender>storms@", "<sender>forger@"));

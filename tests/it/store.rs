@@ -86,11 +86,11 @@ impl Express for Closed {
         None
     }
 
-    fn reserve(&self, _: &Recipient, _: Severity, _: &Delivery) -> bool {
-        false
+    fn reserve(&self, _: &Ask<'_>) -> Way {
+        Way::Queue
     }
 
-    fn release(&self, _: usize) {}
+    fn release(&self, _: &[Place]) {}
 
     fn hand_over(&self, _: Option<Epoch>, _: Vec<Outgoing>, _: jiff::Timestamp) -> Vec<mailbell::model::StanzaId> {
         Vec::new()

@@ -105,7 +105,7 @@ impl Bed {
             tls_name: None,
             allow_plaintext: false,
             user: "alerts".into(),
-            password: Secret::new("secret".into()),
+            auth: mailbox::Auth::Password(Secret::new("secret".into())),
             folder: "INBOX".into(),
             watch: mailbox::Watch::Idle,
             after: After::Keep,

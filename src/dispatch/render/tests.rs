@@ -30,6 +30,8 @@ pub(in crate::dispatch) fn record(id: i64, alert: Alert) -> AlertRecord {
 
 pub(in crate::dispatch) fn notification() -> Notification {
     Notification {
+        condition: None,
+        folds: 0,
         id: NotificationId(1),
         kind: Kind::Alert,
         alert: Some(AlertId(54_321)),

@@ -60,6 +60,8 @@ CREATE TABLE alert (
     scope       TEXT    NOT NULL,
     ident       TEXT    NOT NULL,
     sender      TEXT    NOT NULL,
+    -- What a digest counts it under: its host label, else its sender.
+    origin      TEXT    NOT NULL,
     format      TEXT    NOT NULL,
     status      TEXT    NOT NULL,
     severity    TEXT    NOT NULL,
@@ -127,6 +129,12 @@ CREATE TABLE notification (
     in_doubt     INTEGER NOT NULL DEFAULT 0,
     epoch        INTEGER,
     attempts     INTEGER NOT NULL DEFAULT 0,
+    -- Over the cap, or in the pause after a message about its condition: looked at again then.
+    waits        INTEGER,
+    -- It waited so: a newer one of its condition is sent in its stead.
+    follows      INTEGER NOT NULL DEFAULT 0,
+    -- How many were left out so in favour of this one.
+    folds        INTEGER NOT NULL DEFAULT 0,
     -- The digest that carries it.
     carrier      INTEGER REFERENCES notification (id),
     -- Ended while it was held, and no digest has said so yet.
@@ -146,7 +154,8 @@ CREATE TABLE notification (
 
 CREATE UNIQUE INDEX notification_stanza ON notification (stanza_id);
 CREATE UNIQUE INDEX notification_once ON notification (alert, jid) WHERE alert IS NOT NULL;
-CREATE INDEX notification_due ON notification (jid, rank, id) WHERE state = 'queued' OR in_doubt = 1;
+CREATE INDEX notification_due ON notification (jid, rank, id) WHERE (state = 'queued' OR in_doubt = 1) AND waits IS NULL;
+CREATE INDEX notification_waits ON notification (jid, waits) WHERE (state = 'queued' OR in_doubt = 1) AND waits IS NOT NULL;
 CREATE INDEX notification_unsent ON notification (condition, jid, id)
     WHERE state = 'queued' OR state = 'held' OR in_doubt = 1;
 CREATE INDEX notification_several ON notification (jid, id) WHERE several = 1 AND (state = 'queued' OR in_doubt = 1);
@@ -160,6 +169,13 @@ CREATE INDEX notification_expires ON notification (expires)
     WHERE (state = 'queued' OR state = 'held') AND expires IS NOT NULL;
 CREATE INDEX notification_carrier ON notification (carrier) WHERE carrier IS NOT NULL;
 CREATE INDEX notification_unsaid ON notification (jid) WHERE unsaid = 1;
+
+-- Intents of the last minutes, each copy by itself: what the cap has to count after a restart.
+CREATE TABLE intent (
+    at           INTEGER NOT NULL,
+    notification INTEGER NOT NULL REFERENCES notification (id),
+    PRIMARY KEY (at, notification)
+) STRICT, WITHOUT ROWID;
 
 -- What cannot be read from the rows' own times.
 CREATE TABLE event (

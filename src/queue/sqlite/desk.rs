@@ -142,7 +142,7 @@ impl Desk for Sqlite {
         // By itself, should a digest have carried it.
         let sql = concat!(
             "UPDATE notification SET state = 'queued', forced = 1, in_doubt = 0, carrier = NULL, unsaid = 0, \
-               not_before = NULL, held_until = NULL, expires = NULL, ended = NULL, reason = 'an operator asked' \
+               not_before = NULL, waits = NULL, held_until = NULL, expires = NULL, ended = NULL, reason = 'an operator asked' \
                WHERE id = $1 AND $2 IS NOT NULL; ",
             mirror!("d.id = $1")
         );

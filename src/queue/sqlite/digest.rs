@@ -1,6 +1,7 @@
-//! The recipient is back: what is held, and one digest instead of many messages.
+//! The recipient is back: what is held. And one digest instead of many messages, for this and for storms.
 
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
@@ -91,16 +92,50 @@ pub(super) async fn digest(
     .fetch_all(&mut lease.conn)
     .await
     .doing("reading what a digest covers")?;
-    let Some((severity, delivery)) = merged(&held)? else {
+    let Some(covers) = Cover::of(&held)? else {
         lease.commit().await?;
         return Ok(None);
     };
-    let id = next_id(&mut lease.conn, "notification").await?;
-    let ids = json(&rows::notification_ids(&held)?)?;
+    let id = cover(&mut lease.conn, recipient, &covers, text, now).await?;
+    lease.commit().await?;
+    Ok(Some(id))
+}
+
+/// What a digest covers.
+pub(super) struct Cover {
+    /// The notifications, as a JSON array of their numbers.
+    pub(super) ids: String,
+    /// The worst severity, and the most generous delivery.
+    severity: Severity,
+    delivery: Delivery,
+}
+
+impl Cover {
+    /// From rows with id, severity and delivery; `None`: there is none.
+    pub(super) fn of(rows: &[SqliteRow]) -> Result<Option<Self>, StoreError> {
+        let mut all: Option<(Severity, Delivery)> = None;
+        for row in rows {
+            let one: (Severity, Delivery) = (row.word("severity")?, row.json("delivery")?);
+            all = Some(all.map_or(one, |(severity, delivery)| (severity.max(one.0), delivery.merge(one.1))));
+        }
+        let ids = json(&rows::notification_ids(rows)?)?;
+        Ok(all.map(|(severity, delivery)| Self { ids, severity, delivery }))
+    }
+}
+
+/// Queues a digest, and lets what it covers follow its way.
+pub(super) async fn cover(
+    conn: &mut SqliteConnection,
+    recipient: &Recipient,
+    covers: &Cover,
+    text: &str,
+    now: Timestamp,
+) -> Result<NotificationId, StoreError> {
+    let id = next_id(conn, "notification").await?;
     sqlx::query(
         "INSERT INTO notification (id, kind, recipient, jid, lang, groups, delivery, stanza_id, state, severity, rank, \
            text, created) VALUES ($1, 'digest', $2, $3, $4, '[]', $5, $6, 'queued', $7, $8, $9, $10); \
-         UPDATE notification SET state = 'queued', carrier = $1, held_until = NULL, reason = '' \
+         UPDATE notification SET state = 'queued', carrier = $1, held_until = NULL, waits = NULL, reason = '' \
            WHERE id IN (SELECT value FROM json_each($11)); \
          UPDATE notification SET unsaid = 0 WHERE jid = $3 AND unsaid = 1",
     )
@@ -108,27 +143,16 @@ pub(super) async fn digest(
     .bind(recipient.name.as_str())
     .bind(recipient.jid.as_str())
     .bind(recipient.lang.as_deref())
-    .bind(json(&delivery)?)
+    .bind(json(&covers.delivery)?)
     .bind(StanzaId::random().0)
-    .bind(severity.as_str())
-    .bind(i64::from(severity.rank()))
+    .bind(covers.severity.as_str())
+    .bind(i64::from(covers.severity.rank()))
     .bind(text)
     .bind(us(now))
-    .bind(&ids)
-    .execute(&mut lease.conn)
+    .bind(&covers.ids)
+    .execute(&mut *conn)
     .await
     .doing("writing a digest")?;
-    event(&mut lease.conn, &ids, now, "in a digest", &format!("notification {id}")).await?;
-    lease.commit().await?;
-    Ok(Some(NotificationId(id)))
-}
-
-/// The worst severity, and the most generous delivery.
-fn merged(held: &[SqliteRow]) -> Result<Option<(Severity, Delivery)>, StoreError> {
-    let mut all: Option<(Severity, Delivery)> = None;
-    for row in held {
-        let one: (Severity, Delivery) = (row.word("severity")?, row.json("delivery")?);
-        all = Some(all.map_or(one, |(severity, delivery)| (severity.max(one.0), delivery.merge(one.1))));
-    }
-    Ok(all)
+    event(conn, &covers.ids, now, "in a digest", &format!("notification {id}")).await?;
+    Ok(NotificationId(id))
 }

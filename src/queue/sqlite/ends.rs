@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::Sqlite;
 use super::conn::{Columns, Doing, json, us};
 use super::timeline::event;
+use super::{Sqlite, storm};
 use crate::model::{AlertId, BareJid, NotificationId};
 use crate::queue::{Ended, StoreError};
 
@@ -31,7 +31,7 @@ pub(super) async fn hold(
            AND d.kind = 'digest' AND d.state = 'queued'); \
          UPDATE notification SET state = 'superseded', ended = $4, reason = 'held again' \
            WHERE id IN (SELECT value FROM json_each($1)) AND kind = 'digest' AND +state = 'queued'; \
-         UPDATE notification SET state = 'held', held_until = $2, not_before = NULL, reason = $3 \
+         UPDATE notification SET state = 'held', held_until = $2, not_before = NULL, waits = NULL, reason = $3 \
            WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'queued' AND carrier IS NULL",
     )
     .bind(ids)
@@ -55,9 +55,15 @@ pub(super) async fn skip(
     }
     let ids = json(ids)?;
     let mut lease = store.begin().await?;
+    // A digest is not skipped: what it covers is.
     sqlx::query(
-        "UPDATE notification SET state = 'expired', ended = $2, reason = $3 \
-         WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'queued' AND carrier IS NULL AND kind <> 'digest'",
+        "UPDATE notification SET state = 'expired', ended = $2, waits = NULL, reason = $3, carrier = NULL \
+           WHERE carrier IN (SELECT d.id FROM notification d WHERE d.id IN (SELECT value FROM json_each($1)) \
+           AND d.kind = 'digest' AND d.state = 'queued'); \
+         UPDATE notification SET state = 'superseded', ended = $2, reason = 'all of it was skipped' \
+           WHERE id IN (SELECT value FROM json_each($1)) AND kind = 'digest' AND +state = 'queued'; \
+         UPDATE notification SET state = 'expired', ended = $2, waits = NULL, reason = $3 \
+           WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'queued' AND carrier IS NULL AND kind <> 'digest'",
     )
     .bind(ids)
     .bind(us(now))
@@ -118,6 +124,7 @@ pub(super) async fn expire(store: &Sqlite, now: Timestamp) -> Result<Vec<Ended>,
     .fetch_all(&mut lease.conn)
     .await
     .doing("ending what is over")?;
+    storm::forget(&mut lease.conn, now).await?;
     let mut alerts = BTreeSet::new();
     for row in &found {
         alerts.extend(row.maybe_int("alert")?);

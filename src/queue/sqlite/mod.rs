@@ -21,6 +21,7 @@ mod open;
 mod outbox;
 mod rows;
 mod steps;
+mod storm;
 #[cfg(test)]
 mod tests;
 mod timeline;

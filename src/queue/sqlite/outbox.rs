@@ -6,29 +6,51 @@ use sqlx::sqlite::SqliteRow;
 
 use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
+use super::storm::{self, gives_way};
 use super::{Sqlite, clock, digest, ends, notices, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
-    AlertRecord, Ended, Held, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError, Unwritten, Watch, WatchEnd,
+    AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError,
+    Unwritten, Wait, Waited, Watch, WatchEnd,
 };
 
-/// `q` can be sent at `$2`: it waits for nothing, and nothing older of the recipient's same condition is still to be sent.
-/// What is held does not count as older: it waits for its own policy, and must not keep a worse alert back. Nor does what
-/// only becomes effective later; what waits for its next attempt does.
+/// Nothing older of the recipient's same condition is still to be sent before `q` at `$2`. What is held does not count as older:
+/// it waits for its own policy, and must not keep a worse alert back. Nor does what only becomes effective later; what waits
+/// for its next attempt does. `$gives_way`: nor an `o` for which this is true.
+macro_rules! not_behind {
+    ($gives_way:expr) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM notification o WHERE o.condition = q.condition AND o.jid = q.jid AND o.id < q.id \
+               AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state <> 'held' \
+               AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) AND NOT (",
+            $gives_way,
+            ")) \
+             AND (q.several = 0 OR NOT EXISTS (SELECT 1 FROM alert_condition c JOIN notification o \
+               ON o.condition = c.condition AND o.jid = q.jid AND o.id < q.id \
+               AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state <> 'held' \
+               AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) WHERE c.alert = q.alert)) \
+             AND NOT EXISTS (SELECT 1 FROM notification o WHERE o.several = 1 AND (o.state = 'queued' OR o.in_doubt = 1) \
+               AND o.jid = q.jid AND o.id < q.id AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) \
+               AND EXISTS (SELECT 1 FROM alert_condition c JOIN alert_condition d ON d.condition = c.condition \
+                 WHERE c.alert = o.alert AND d.alert = q.alert))"
+        )
+    };
+}
+pub(super) use not_behind;
+
+/// `q` can be sent at `$2`: it waits for nothing, nothing has to go before it, and nothing newer goes in its stead.
 macro_rules! is_due {
     () => {
-        "(q.state = 'queued' OR q.in_doubt = 1) AND q.carrier IS NULL AND (q.not_before IS NULL OR q.not_before <= $2) \
-         AND NOT EXISTS (SELECT 1 FROM notification o WHERE o.condition = q.condition AND o.jid = q.jid AND o.id < q.id \
-           AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state <> 'held' \
-           AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2)) \
-         AND (q.several = 0 OR NOT EXISTS (SELECT 1 FROM alert_condition c JOIN notification o \
-           ON o.condition = c.condition AND o.jid = q.jid AND o.id < q.id \
-           AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state <> 'held' \
-           AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) WHERE c.alert = q.alert)) \
-         AND NOT EXISTS (SELECT 1 FROM notification o WHERE o.several = 1 AND (o.state = 'queued' OR o.in_doubt = 1) \
-           AND o.jid = q.jid AND o.id < q.id AND (o.attempts > 0 OR o.not_before IS NULL OR o.not_before <= $2) \
-           AND EXISTS (SELECT 1 FROM alert_condition c JOIN alert_condition d ON d.condition = c.condition \
-             WHERE c.alert = o.alert AND d.alert = q.alert))"
+        concat!(
+            "(q.state = 'queued' OR q.in_doubt = 1) AND q.waits IS NULL AND q.carrier IS NULL \
+             AND (q.not_before IS NULL OR q.not_before <= $2) AND ",
+            not_behind!(gives_way!("o")),
+            " AND NOT (",
+            gives_way!("q"),
+            " AND EXISTS (SELECT 1 FROM notification o WHERE o.condition = q.condition AND o.jid = q.jid AND o.id > q.id \
+               AND (o.state = 'queued' OR o.state = 'held' OR o.in_doubt = 1) AND o.state = 'queued' AND o.waits IS NULL \
+               AND o.carrier IS NULL AND o.several = 0 AND (o.not_before IS NULL OR o.not_before <= $2)))"
+        )
     };
 }
 
@@ -43,10 +65,10 @@ const DUE: &str = concat!(
 /// Steps from one recipient who has something waiting to the next, so that it costs what waits, not what there ever was.
 const RECIPIENTS_DUE: &str = concat!(
     "WITH RECURSIVE who (jid) AS ( \
-       SELECT min(jid) FROM notification WHERE (state = 'queued' OR in_doubt = 1) \
+       SELECT min(jid) FROM notification WHERE (state = 'queued' OR in_doubt = 1) AND waits IS NULL \
        UNION ALL \
-       SELECT (SELECT min(n.jid) FROM notification n WHERE (n.state = 'queued' OR n.in_doubt = 1) AND n.jid > who.jid) \
-       FROM who WHERE who.jid IS NOT NULL) \
+       SELECT (SELECT min(n.jid) FROM notification n WHERE (n.state = 'queued' OR n.in_doubt = 1) AND n.waits IS NULL \
+         AND n.jid > who.jid) FROM who WHERE who.jid IS NOT NULL) \
      SELECT jid, $2 FROM who WHERE jid IS NOT NULL AND EXISTS (SELECT 1 FROM notification q WHERE q.jid = who.jid AND ",
     is_due!(),
     ")"
@@ -123,6 +145,38 @@ impl Outbox for Sqlite {
         now: Timestamp,
     ) -> Result<Vec<NotificationId>, StoreError> {
         self.written(steps::d3_intend(self, ids, epoch, now).await)
+    }
+
+    async fn wait(&self, ids: &[NotificationId], wait: &Wait) -> Result<(), StoreError> {
+        self.written(storm::wait(self, ids, wait).await)
+    }
+
+    async fn next_wait(&self) -> Result<Option<Timestamp>, StoreError> {
+        storm::next_wait(self).await
+    }
+
+    async fn waited(&self, now: Timestamp) -> Result<Vec<Waited>, StoreError> {
+        storm::waited(self, now).await
+    }
+
+    async fn wait_no_more(&self, jid: &BareJid, now: Timestamp) -> Result<(), StoreError> {
+        self.written(storm::wait_no_more(self, jid, now).await)
+    }
+
+    async fn fold(
+        &self,
+        recipient: &Recipient,
+        spared: usize,
+        listed: usize,
+        text: Option<DigestText<'_>>,
+        rest: &Wait,
+        now: Timestamp,
+    ) -> Result<Option<NotificationId>, StoreError> {
+        self.written(storm::fold(self, recipient, spared, listed, text, rest, now).await)
+    }
+
+    async fn intents(&self, since: Timestamp) -> Result<Vec<Intent>, StoreError> {
+        storm::intents(self, since).await
     }
 
     async fn d4_accepted(&self, stanzas: &[StanzaId], now: Timestamp) -> Result<(), StoreError> {

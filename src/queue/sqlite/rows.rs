@@ -8,14 +8,20 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::conn::{Columns, Doing, broken, json};
-use crate::model::{AlertId, BareJid, Cursor, Notification, NotificationId, NotificationState, StanzaId};
+use crate::model::{AlertId, BareJid, ConditionId, Cursor, Notification, NotificationId, NotificationState, StanzaId};
 use crate::queue::{AlertRecord, Content, Outgoing, StoreError};
 
 /// A notification's columns, of the table or alias `n`.
 macro_rules! notification_columns {
     () => {
-        "n.id, n.kind, n.alert, n.recipient, n.jid, n.groups, n.delivery, n.stanza_id, n.state, n.severity, n.forced, \
-         n.in_doubt, n.attempts, n.text, n.created, n.not_before, n.expires, n.held_until, n.first_intent"
+        concat!(
+            "n.id, n.kind, n.alert, n.condition, n.recipient, n.jid, n.groups, n.delivery, n.stanza_id, n.state, n.severity, n.forced, \
+         n.in_doubt, n.attempts, n.text, n.created, n.not_before, n.expires, n.held_until, n.first_intent, \
+         n.folds + (SELECT count(*) FROM notification f WHERE f.condition = n.condition AND f.jid = n.jid AND f.id < n.id \
+           AND (f.state = 'queued' OR f.state = 'held' OR f.in_doubt = 1) AND ",
+            crate::queue::sqlite::storm::gives_way!("f"),
+            ") AS folds"
+        )
     };
 }
 pub(super) use notification_columns;
@@ -37,6 +43,7 @@ pub(super) fn notification(row: &SqliteRow) -> Result<Notification, StoreError> 
         id: NotificationId(row.int("id")?),
         kind: row.word("kind")?,
         alert: row.maybe_int("alert")?.map(AlertId),
+        condition: row.maybe_int("condition")?.map(ConditionId),
         recipient: row.word("recipient")?,
         jid: bare(&row.text("jid")?)?,
         groups: row.json("groups")?,
@@ -51,6 +58,7 @@ pub(super) fn notification(row: &SqliteRow) -> Result<Notification, StoreError> 
         held_until: row.maybe_time("held_until")?,
         first_intent: row.maybe_time("first_intent")?,
         attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+        folds: u32::try_from(row.int("folds")?).unwrap_or(u32::MAX),
     })
 }
 

@@ -7,6 +7,7 @@ use sqlx::Row;
 
 use super::Sqlite;
 use super::conn::{Columns, Doing, json, us};
+use super::storm::{gives_way, leave_out};
 use super::timeline::event;
 use crate::model::{Epoch, NotificationId, StanzaId};
 use crate::queue::{Receipt, StoreError, Unwritten};
@@ -73,9 +74,18 @@ pub(super) async fn d3_intend(
            FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND attempts > 0 AND alert IS NOT NULL \
            AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1); \
          UPDATE notification SET state = 'sending', in_doubt = 0, epoch = $2, attempts = attempts + 1, \
-           first_intent = coalesce(first_intent, $3), not_before = NULL, reason = '' \
-           WHERE id IN (SELECT value FROM json_each($1)) AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1) \
-           RETURNING id; ",
+           first_intent = coalesce(first_intent, $3), not_before = NULL, waits = NULL, reason = '', \
+           folds = folds + (SELECT count(*) FROM notification f WHERE f.condition = notification.condition \
+             AND f.jid = notification.jid AND f.id < notification.id \
+             AND (f.state = 'queued' OR f.state = 'held' OR f.in_doubt = 1) AND ",
+        gives_way!("f"),
+        ") WHERE id IN (SELECT value FROM json_each($1)) AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1) \
+           RETURNING id; \
+         INSERT INTO intent (at, notification) SELECT $3, id FROM notification \
+           WHERE id IN (SELECT value FROM json_each($1)) AND state = 'sending' AND epoch = $2 AND in_doubt = 0 \
+           ON CONFLICT DO NOTHING; ",
+        leave_out!(),
+        "; ",
         mirror!("d.state = 'sending' AND d.id IN (SELECT value FROM json_each($1))"),
         "; COMMIT"
     ))
@@ -196,7 +206,7 @@ pub(super) async fn retry(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = concat!(
-        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = $2, accepted = NULL, ended = NULL, reason = $3 \
+        "UPDATE notification SET state = 'queued', in_doubt = 0, not_before = $2, waits = NULL, accepted = NULL, ended = NULL, reason = $3 \
            WHERE stanza_id = $1 AND +state IN ('sending', 'accepted', 'unconfirmed') AND carrier IS NULL RETURNING id; ",
         mirror!("d.state = 'queued' AND d.stanza_id = $1")
     );

@@ -14,6 +14,9 @@ use crate::model::{
 };
 use crate::queue::{SKIPPED, StoreError, Watch, WatchEnd, WatchMember};
 
+/// Most of those who may not be told that the timeline names.
+const LISTED: usize = 20;
+
 pub(super) async fn watches(
     store: &Sqlite,
     after: Option<(AlertId, GroupName)>,
@@ -120,9 +123,10 @@ async fn end_watch(
     }
     match end {
         WatchEnd::Reached => Ok(()),
-        WatchEnd::Fallback { group: to, next, notifications } => {
+        WatchEnd::Fallback { group: to, next, notifications, left_out } => {
             add(conn, alert, &to, next, &notifications, now).await?;
-            let detail = format!("nobody of {group}: {to} is added");
+            let left_out: String = left_out.iter().take(LISTED).map(|who| format!("; left out {who}")).collect();
+            let detail = format!("nobody of {group}: {to} is added{left_out}");
             alert_event(conn, alert, now, "fallback", &detail).await
         }
         WatchEnd::Forced => {
@@ -137,7 +141,7 @@ async fn end_watch(
 /// Also those whom the policy skipped: an alert that must be told is not skipped for all.
 async fn force(conn: &mut SqliteConnection, alert: AlertId, group: &GroupName) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE notification SET forced = 1, state = 'queued', held_until = NULL, ended = NULL, reason = '' \
+        "UPDATE notification SET forced = 1, state = 'queued', waits = NULL, held_until = NULL, ended = NULL, reason = '' \
          WHERE alert = $1 AND (+state IN ('queued', 'held') OR (+state = 'expired' AND reason = $3)) AND carrier IS NULL \
          AND EXISTS (SELECT 1 FROM json_each(groups) g WHERE g.value = $2)",
     )

@@ -135,7 +135,7 @@ fn nested_groups_expand_once_in_order_and_policies_merge() {
     let router = router(&s);
     let names: Vec<GroupName> = ["ops", "dba", "empty"].iter().map(|n| n.parse().unwrap()).collect();
     let a = alert("k", Severity::Info);
-    let brought = router.bring(&a, &names, noon());
+    let brought = router.bring(&a, &mailbox(), &names, noon());
     let who: Vec<_> = brought.notifications.iter().map(|n| (n.recipient.name.as_str(), n.groups.len())).collect();
     assert_eq!(who, [("bob", 2), ("alice", 2), ("carol", 2)]);
     let merged = Delivery { shows: crate::model::ShowSet::all(), offline: Offline::Hold, hold_for_ms: 60_000 };
@@ -143,7 +143,7 @@ fn nested_groups_expand_once_in_order_and_policies_merge() {
     let watched: Vec<_> = brought.groups.iter().map(|(g, f)| (g.as_str(), f.as_ref().map(|f| f.1))).collect();
     assert_eq!(watched, [("ops", None), ("dba", Some(FallbackWhen::HoldExpired)), ("empty", None)]);
 
-    let ops = router.bring(&alert("k", Severity::Major), &names[..1], noon());
+    let ops = router.bring(&alert("k", Severity::Major), &mailbox(), &names[..1], noon());
     assert!(ops.notifications.iter().all(|n| n.delivery.offline == Offline::Send), "the second row is for the others");
     let mut of: Vec<_> = router.groups_of(&"carol".parse().unwrap()).iter().map(|g| g.as_str()).collect();
     of.sort_unstable();
@@ -171,17 +171,17 @@ fn what_is_not_public_never_reaches_a_public_group() {
     let router = router(&s);
     let mut a = alert("k", Severity::Critical);
     let names: Vec<GroupName> = ["all", "ops"].iter().map(|n| n.parse().unwrap()).collect();
-    assert_eq!(router.bring(&a, &names, noon()).notifications.len(), 2);
+    assert_eq!(router.bring(&a, &mailbox(), &names, noon()).notifications.len(), 2);
     for audience in [Audience::Restricted, Audience::Private(vec!["alice".into(), "bob".into()])] {
         a.audience = audience;
-        let brought = router.bring(&a, &names, noon());
+        let brought = router.bring(&a, &mailbox(), &names, noon());
         let who: Vec<_> =
             brought.notifications.iter().map(|n| (n.recipient.name.as_str(), names_of(&n.groups))).collect();
         assert_eq!(who, [("alice", "ops".to_owned())]);
         assert_eq!(brought.groups, [(names[1].clone(), None)]);
         let why = ["group all: it is public, the alert is not", "bob: only in a public group of ops"];
         assert_eq!(brought.left_out, why);
-        assert!(router.fallback(&a, &names[0], noon()).0.is_empty(), "nor as a fallback");
+        assert!(router.fallback(&a, &mailbox(), &names[0], noon()).notifications.is_empty(), "nor as a fallback");
     }
 }
 
@@ -196,10 +196,10 @@ fn a_fallback_brings_its_members_and_its_own_fallback() {
     s.operators = Some("dba".parse().unwrap());
     let router = router(&s);
     let ops = "ops".parse().unwrap();
-    let (who, next) = router.fallback(&alert("k", Severity::Critical), &ops, noon());
+    let who = router.fallback(&alert("k", Severity::Critical), &mailbox(), &ops, noon()).notifications;
     assert_eq!((who.len(), who[0].recipient.name.as_str(), who[0].groups.clone()), (1, "alice", vec![ops.clone()]));
-    assert_eq!(next, Some(("web".parse().unwrap(), FallbackWhen::Unreachable)));
-    assert_eq!(router.fallback(&alert("k", Severity::Major), &ops, noon()).1, None);
+    assert_eq!(router.next(&ops, Severity::Critical), Some(("web".parse().unwrap(), FallbackWhen::Unreachable)));
+    assert_eq!(router.next(&ops, Severity::Major), None);
 
     let [(who, how)] = &router.operators()[..] else { panic!("one operator") };
     assert_eq!((who, how.shows), (&recipient("bob"), built_in(Severity::Warning).shows));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use mailbell::mailbox::{self, After, Entry, Listing, Mailbox, MailboxError, Mark, Protocol, Settings, Watch};
+use mailbell::mailbox::{self, After, Auth, Entry, Listing, Mailbox, MailboxError, Mark, Protocol, Settings, Watch};
 use mailbell::model::{Cursor, NewMessage, Secret};
 use mailbell::net::TlsMode;
 use tokio::sync::Notify;
@@ -43,7 +43,7 @@ fn run(protocol: Protocol, data: &[u8]) {
         _ => After::Keep,
     };
     let max_size = [1000, 20, 100_000][usize::from(size) % 3];
-    let watch = if watch % 2 == 0 { Watch::Idle } else { Watch::Poll };
+    let watch = [Watch::Idle, Watch::Poll, Watch::Noop(Duration::from_millis(50))][usize::from(watch) % 3];
     let settings = Settings {
         name: "ops".parse().expect("a name"),
         protocol,
@@ -54,7 +54,7 @@ fn run(protocol: Protocol, data: &[u8]) {
         tls_name: None,
         allow_plaintext: false,
         user: "alerts".to_owned(),
-        password: Secret::new("pw-alerts".to_owned()),
+        auth: Auth::Password(Secret::new("pw-alerts".to_owned())),
         folder: "INBOX".to_owned(),
         watch,
         after: after.clone(),

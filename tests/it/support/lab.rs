@@ -29,7 +29,8 @@ impl Lab {
         Self { ca, dovecot, prosody, people: people.iter().map(|p| (*p).to_owned()).collect() }
     }
 
-    /// `[store]`, `[xmpp]`, and every person as a recipient. Presence settles fast, and an address that is not there fails fast.
+    /// `[store]`, `[xmpp]`, and every person as a recipient. Presence settles fast, and nothing waits because it would be
+    /// too much: tests of storms give their own limits.
     pub fn base(&self) -> String {
         let mut config = format!(
             r#"
@@ -43,6 +44,8 @@ servers = ["127.0.0.1:{}"]
 tls = "starttls"
 ca_file = "{}"
 [dispatch]
+max_per_minute = 0
+group_window = "0s"
 settle = "300ms"
 "#,
             self.prosody.c2s,

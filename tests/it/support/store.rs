@@ -56,6 +56,13 @@ impl Mailbell {
         self.rows(sql).await.iter().map(row).collect()
     }
 
+    /// When the mail with the alert of this title was fetched (D1).
+    pub async fn fetched(&self, title: &str) -> jiff::Timestamp {
+        let rows = self.rows("SELECT a.title, m.stored FROM alert a JOIN message m ON m.id = a.message").await;
+        let stored = rows.iter().find(|r| r.get::<String, _>(0) == title).unwrap().get(1);
+        jiff::Timestamp::from_microsecond(stored).unwrap()
+    }
+
     /// State and reason of every mail, in the order in which they came.
     pub async fn messages(&self) -> Vec<(String, String)> {
         let rows = self.rows("SELECT state, reason FROM message ORDER BY id").await;

@@ -18,7 +18,7 @@ use self::together::Member;
 use super::conn::{Columns, Doing, broken, code, failed, json, refused, us};
 use super::{Sqlite, notices};
 use crate::model::{Alert, AlertId, MessageId, MessageState, Planner, Scope};
-use crate::queue::{D2Message, D2Report, Express, Outgoing, StoreError, Verdict};
+use crate::queue::{D2Message, D2Report, Express, Outgoing, Place, StoreError, Verdict};
 
 /// So many notifications are enough for one D2: other commits wait meanwhile, and with them what is to be sent.
 const ENOUGH: usize = 256;
@@ -49,21 +49,22 @@ fn mine<T>(result: Result<T, sqlx::Error>, what: &str) -> Result<T, Fault> {
 /// Places that the messenger keeps for us. Given back when dropped: the commit did not happen.
 struct Reserved<'a> {
     express: &'a dyn Express,
-    places: usize,
+    places: Vec<Place>,
 }
 
 impl Reserved<'_> {
-    fn give_back(&mut self, places: usize) {
-        if places > 0 {
-            self.express.release(places);
-            self.places -= places;
+    /// All but the first `keep`.
+    fn give_back(&mut self, keep: usize) {
+        let back = self.places.split_off(keep.min(self.places.len()));
+        if !back.is_empty() {
+            self.express.release(&back);
         }
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.give_back(self.places);
+        self.give_back(0);
     }
 }
 
@@ -133,7 +134,7 @@ pub(super) async fn commit(
     }
     let mut lease = store.writer().await?;
     let [alert, condition, notification] = begin(&mut lease.conn).await?;
-    let reserved = Reserved { express, places: 0 };
+    let reserved = Reserved { express, places: Vec::new() };
     let mut work =
         Work { planner, reserved, now, alert, condition, notification, first: notification, written: Written::Nothing };
     let mut found = find::find(&mut lease.conn, &batch).await?;
@@ -163,7 +164,7 @@ pub(super) async fn commit(
     lease.commit().await?;
     fail::fail_point!("after_d2");
     // They belong to what was born now.
-    work.reserved.places = 0;
+    work.reserved.places.clear();
     Ok(report)
 }
 
@@ -277,7 +278,7 @@ async fn message_commit(
         Verdict::Ends(state, reason) => return ends(conn, work, message, &found.mailbox, *state, reason).await,
         Verdict::Alerts { alerts, bad } => (alerts, bad),
     };
-    let reserved = work.reserved.places;
+    let reserved = work.reserved.places.len();
     let mut outcome = Outcome::default();
     let mut done = Ok(());
     for alert in alerts {
@@ -300,7 +301,7 @@ async fn message_commit(
             sqlx::query("ROLLBACK TO message").execute(&mut *conn).await.doing("undoing a message")?;
             work.written = Written::Begun;
         }
-        work.reserved.give_back(work.reserved.places - reserved);
+        work.reserved.give_back(reserved);
         outcome = Outcome::default();
     }
     outcome.notes.extend(quarantine(conn, message.id, &found.mailbox, &reasons).await?);

@@ -15,7 +15,7 @@ use crate::model::{
     StanzaId,
 };
 use crate::queue::sqlite::conn::{json, us};
-use crate::queue::{AlertRecord, Content, Outgoing, StoreError};
+use crate::queue::{AlertRecord, Ask, Content, Outgoing, Place, StoreError, Way};
 
 /// What is still to be sent of the same conditions: ends where the plan says so; otherwise it takes the better place of the
 /// new one, so that it need not wait behind what is less urgent and yet goes first.
@@ -31,7 +31,8 @@ pub(super) async fn settle_earlier(
     if plan.supersede {
         let since = known.iter().filter_map(|view| view.opened_by).map(|(by, _)| by.0).min().unwrap_or(case.id.0);
         let done = sqlx::query(
-            "UPDATE notification SET unsaid = (state = 'held'), state = 'superseded', ended = $2, reason = $3 \
+            "UPDATE notification SET unsaid = (state = 'held' OR waits IS NOT NULL), state = 'superseded', waits = NULL, \
+               ended = $2, reason = $3 \
                WHERE condition IN (SELECT value FROM json_each($1)) \
                AND (state = 'queued' OR state = 'held' OR in_doubt = 1) AND in_doubt = 0 AND carrier IS NULL \
                AND (SELECT a.status FROM alert a WHERE a.id = notification.alert) IN ('firing', 'update') \
@@ -101,23 +102,33 @@ pub(super) fn settle(
 ) -> Result<(), StoreError> {
     let severity = case.alert.severity;
     let epoch = work.reserved.express.epoch();
+    let condition = conditions.first().map(|c| c.view.id);
     for p in recipients {
-        let epoch = epoch.filter(|_| {
-            let born = p.not_before.is_none()
-                && ways.free(&p.recipient.jid, severity)
-                && work.reserved.express.reserve(&p.recipient, severity, &p.delivery);
-            work.reserved.places += usize::from(born);
-            born
-        });
+        let jid = &p.recipient.jid;
+        let way = if epoch.is_some() && p.not_before.is_none() && ways.free(jid, severity) {
+            let (recipient, delivery, sender) = (&p.recipient, &p.delivery, case.alert.sender.as_str());
+            work.reserved.express.reserve(&Ask { recipient, severity, delivery, sender, condition })
+        } else {
+            Way::Queue
+        };
+        if way == Way::Now {
+            work.reserved.places.push(Place { jid: jid.clone(), condition });
+        }
+        let (epoch, wait) = match way {
+            Way::Now => (epoch, None),
+            Way::Queue => (None, None),
+            Way::Wait(wait) => (None, Some(wait)),
+        };
         let lang = p.recipient.lang.clone();
-        let n = notification(work.notification, work.now, record.id, severity, p, epoch.is_some());
+        let mut n = notification(work.notification, work.now, record.id, severity, p, epoch.is_some());
+        n.condition = condition;
         work.notification += 1;
-        rows.notification(case, conditions, &n, lang.as_deref(), epoch)?;
+        rows.notification(case, conditions, &n, lang.as_deref(), epoch, wait.as_ref())?;
         if epoch.is_some() {
             let content = Content::Alert(Arc::clone(record));
             outcome.born.push(Outgoing { notification: n, content, in_doubt: false });
         } else {
-            if n.not_before.is_none_or(|at| at <= work.now) {
+            if wait.is_none() && n.not_before.is_none_or(|at| at <= work.now) {
                 ways.waits(&n.jid, severity);
             }
             outcome.queued += 1;
@@ -138,6 +149,7 @@ fn notification(
         id: NotificationId(id),
         kind: Kind::Alert,
         alert: Some(alert),
+        condition: None,
         recipient: p.recipient.name,
         jid: p.recipient.jid,
         groups: p.groups,
@@ -152,5 +164,6 @@ fn notification(
         held_until: None,
         first_intent: born.then_some(now),
         attempts: u32::from(born),
+        folds: 0,
     }
 }

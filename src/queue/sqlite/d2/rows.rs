@@ -5,17 +5,17 @@ use sqlx::SqliteConnection;
 
 use super::known::Known;
 use super::{Case, Fault, Work, mine};
-use crate::model::{Epoch, Notification, Plan};
+use crate::model::{Alert, Epoch, Notification, Plan};
 use crate::queue::sqlite::conn::{json, us};
-use crate::queue::{D2Message, StoreError};
+use crate::queue::{D2Message, StoreError, Wait};
 
 /// The rows as they are bound: $1 alerts, $3 conditions, $4 notifications, $5 watches, $6 ends; $2 is now.
 macro_rules! rows {
     () => {
-        "INSERT INTO alert (id, message, source, scope, ident, sender, format, status, severity, sent, title, body, \
-           state, reason, received, created, resolves, open_for_ms) \
-           SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-             value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, \
+        "INSERT INTO alert (id, message, source, scope, ident, sender, origin, format, status, severity, sent, title, \
+           body, state, reason, received, created, resolves, open_for_ms) \
+           SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> '$[14][3]', \
+             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, \
              value ->> '$[14][0]', $2, value ->> '$[14][1]', value ->> '$[14][2]' FROM jsonb_each($1); \
          INSERT INTO condition (id, scope, key, open, severity, last_sent, last_paged, opened_by, opened_at, said_title, \
            said_text) SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> '$[5][0]', \
@@ -27,11 +27,14 @@ macro_rules! rows {
          INSERT INTO alert_condition (alert, condition, paged) \
            SELECT value ->> 8, value ->> 0, value ->> 9 FROM jsonb_each($3); \
          INSERT INTO notification (id, kind, alert, condition, several, recipient, jid, lang, groups, delivery, \
-           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent) \
+           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent, waits, follows, reason) \
            SELECT value ->> 0, 'alert', value ->> '$[11][0]', value ->> '$[11][1]', value ->> '$[11][2]', value ->> 1, \
              value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> '$[11][3]', \
              value ->> '$[11][4]', value ->> 8, (value ->> 8) IS NOT NULL, $2, value ->> 9, value ->> 10, \
-             CASE WHEN (value ->> 8) IS NULL THEN NULL ELSE $2 END FROM jsonb_each($4); \
+             CASE WHEN (value ->> 8) IS NULL THEN NULL ELSE $2 END, value ->> '$[11][5]', \
+             (value ->> '$[11][5]') IS NOT NULL, value ->> '$[11][6]' FROM jsonb_each($4); \
+         INSERT INTO intent (at, notification) \
+           SELECT $2, value ->> 0 FROM jsonb_each($4) WHERE (value ->> 8) IS NOT NULL; \
          INSERT INTO watch (alert, name, fallback, fallback_when) \
            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($5) WHERE true \
            ON CONFLICT DO NOTHING"
@@ -98,7 +101,7 @@ impl Rows {
             json(alert)?,
             plan.state.as_str(),
             &plan.reason,
-            (us(message.received), resolves, open_for),
+            (us(message.received), resolves, open_for, origin(alert)),
         ))?);
         let paged = i64::from(plan.paged || !plan.notifications.is_empty());
         for Known { view, scope, key } in conditions {
@@ -116,7 +119,7 @@ impl Rows {
         Ok(())
     }
 
-    /// A notification of the case; with an epoch it is born `sending`.
+    /// A notification of the case; with an epoch it is born `sending`, with a wait it waits.
     pub(super) fn notification(
         &mut self,
         case: &Case<'_>,
@@ -124,6 +127,7 @@ impl Rows {
         n: &Notification,
         lang: Option<&str>,
         epoch: Option<Epoch>,
+        wait: Option<&Wait>,
     ) -> Result<(), StoreError> {
         let severity = case.alert.severity;
         let condition = conditions.first().map(|c| c.view.id.0);
@@ -140,7 +144,15 @@ impl Rows {
             epoch.map(|e| e.0),
             n.not_before.map(us),
             n.expires.map(us),
-            (case.id.0, condition, several, severity.as_str(), severity.rank()),
+            (
+                case.id.0,
+                condition,
+                several,
+                severity.as_str(),
+                severity.rank(),
+                wait.map(|wait| us(wait.until)),
+                wait.map_or("", |wait| wait.why),
+            ),
         ))?);
         Ok(())
     }
@@ -167,6 +179,14 @@ impl Rows {
             .execute(conn)
             .await;
         mine(done, "writing alerts (D2)").map(drop)
+    }
+}
+
+/// Where it comes from, as a digest counts it: the host it is about, else who sent it.
+fn origin(alert: &Alert) -> &str {
+    match alert.labels.get("host").first().map(|host| host.trim()) {
+        Some(host) if !host.is_empty() => host,
+        _ => &alert.sender,
     }
 }
 

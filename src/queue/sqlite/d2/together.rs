@@ -92,7 +92,7 @@ pub(super) async fn commit(
     work: &mut Work<'_>,
     members: &[Member<'_>],
 ) -> Result<(usize, Outcome), Fault> {
-    let before = (work.alert, work.condition, work.notification, work.reserved.places);
+    let before = (work.alert, work.condition, work.notification, work.reserved.places.len());
     let mut begun = false;
     let done = write(conn, work, members, &mut begun).await;
     if let Err(Fault::Message(_)) = &done {
@@ -100,7 +100,7 @@ pub(super) async fn commit(
             let undo = "ROLLBACK TO message; RELEASE message";
             sqlx::query(undo).execute(conn).await.doing("undoing messages").map_err(Fault::Store)?;
         }
-        work.reserved.give_back(work.reserved.places - before.3);
+        work.reserved.give_back(before.3);
         (work.alert, work.condition, work.notification) = (before.0, before.1, before.2);
     }
     done

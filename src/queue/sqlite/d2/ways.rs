@@ -33,7 +33,7 @@ impl Ways {
     ) -> Result<Self, Fault> {
         let found = sqlx::query(
             "SELECT j.value AS jid, (SELECT min(n.rank) FROM notification n WHERE n.jid = j.value \
-               AND (n.state = 'queued' OR n.in_doubt = 1) AND (n.not_before IS NULL OR n.not_before <= $2)) AS waiting, \
+               AND (n.state = 'queued' OR n.in_doubt = 1) AND n.waits IS NULL AND (n.not_before IS NULL OR n.not_before <= $2)) AS waiting, \
              EXISTS (SELECT 1 FROM notification n WHERE n.several = 1 AND (n.state = 'queued' OR n.in_doubt = 1) \
                AND n.jid = j.value) \
              OR EXISTS (SELECT 1 FROM json_each($3) c JOIN notification n ON n.condition = c.value AND n.jid = j.value \

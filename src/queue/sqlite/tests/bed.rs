@@ -149,15 +149,15 @@ impl Express for Lane {
         self.epoch
     }
 
-    fn reserve(&self, _: &Recipient, _: Severity, _: &Delivery) -> bool {
+    fn reserve(&self, _: &Ask<'_>) -> Way {
         let taken = self.taken.load(Ordering::Relaxed);
         let free = taken - self.released.load(Ordering::Relaxed) < self.places;
         self.taken.store(taken + usize::from(free), Ordering::Relaxed);
-        free
+        if free { Way::Now } else { Way::Queue }
     }
 
-    fn release(&self, places: usize) {
-        self.released.fetch_add(places, Ordering::Relaxed);
+    fn release(&self, places: &[Place]) {
+        self.released.fetch_add(places.len(), Ordering::Relaxed);
     }
 
     fn hand_over(&self, _: Option<Epoch>, born: Vec<Outgoing>, _: Timestamp) -> Vec<StanzaId> {

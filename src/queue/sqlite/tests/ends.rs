@@ -167,8 +167,12 @@ async fn watches_know_their_members_and_end() {
         not_before: None,
         expires: None,
     };
-    let end =
-        WatchEnd::Fallback { group: boss.clone(), next: None, notifications: vec![planned("bob"), planned("cid")] };
+    let end = WatchEnd::Fallback {
+        group: boss.clone(),
+        next: None,
+        notifications: vec![planned("bob"), planned("cid")],
+        left_out: vec![],
+    };
     let ends = vec![(AlertId(1), ops.clone(), end), (AlertId(2), ops.clone(), WatchEnd::Forced)];
     bed.store.end_watches(ends.clone(), at(3)).await.unwrap();
     bed.store.end_watches(ends, at(3)).await.unwrap();

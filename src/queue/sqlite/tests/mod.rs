@@ -8,4 +8,5 @@ mod inbox;
 mod model;
 mod opening;
 mod outbox;
+mod storm;
 mod together;

@@ -71,12 +71,12 @@ impl Express for Picky {
         self.0.epoch()
     }
 
-    fn reserve(&self, who: &Recipient, severity: Severity, delivery: &Delivery) -> bool {
-        let wanted = who.name.as_str() != "bob" || severity != Severity::Minor;
-        wanted && self.0.reserve(who, severity, delivery)
+    fn reserve(&self, ask: &Ask<'_>) -> Way {
+        let wanted = ask.recipient.name.as_str() != "bob" || ask.severity != Severity::Minor;
+        if wanted { self.0.reserve(ask) } else { Way::Queue }
     }
 
-    fn release(&self, places: usize) {
+    fn release(&self, places: &[Place]) {
         self.0.release(places);
     }
 
