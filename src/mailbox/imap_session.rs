@@ -1,5 +1,7 @@
 //! One IMAP session: logged in, with the folder selected.
 
+use std::time::Duration;
+
 use async_imap::imap_proto::{Capability, Response};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};

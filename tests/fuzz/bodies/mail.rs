@@ -107,6 +107,7 @@ fn shown(alert: &Alert) {
         id: NotificationId(1),
         kind: Kind::Alert,
         alert: Some(AlertId(54_321)),
+        condition: None,
         recipient: "alice".parse().expect("a name"),
         jid: "alice@example.org".parse().expect("a JID"),
         groups: vec!["power".parse().expect("a name")],
@@ -121,6 +122,7 @@ fn shown(alert: &Alert) {
         held_until: None,
         first_intent: None,
         attempts: 1,
+        folds: 0,
     };
     for lang in [None, Some("de-AT")] {
         let text = render::message(&record, &notification, lang, false, received, 300);
