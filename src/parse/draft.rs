@@ -74,7 +74,7 @@ pub(crate) fn word(value: &str, allowed: &[&'static str]) -> Word {
     allowed.iter().find(|w| w.eq_ignore_ascii_case(&plain)).map_or(Word::None, |word| Word::Bent(word))
 }
 
-/// A text no longer than the cap; a longer one is cut with a warning.
+/// A text no longer than the cap; a longer one is cut with a warning, and ends in no blank.
 pub(crate) fn capped(mut text: String, what: &str, limits: &Limits, warnings: &mut Vec<String>) -> String {
     // A character has at least one byte: most texts need no counting.
     if text.len() > limits.text
@@ -82,6 +82,7 @@ pub(crate) fn capped(mut text: String, what: &str, limits: &Limits, warnings: &m
     {
         warnings.push(format!("{what} was cut at {} characters", limits.text));
         text.truncate(end);
+        text.truncate(text.trim_end().len());
     }
     text
 }
