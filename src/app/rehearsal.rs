@@ -97,11 +97,6 @@ impl Rehearsal {
         Ok(Self { store, router, config, mails: 0, newest: AlertId(0), epoch, _dir: dir })
     }
 
-    /// The mailboxes that a mail can come to.
-    pub fn mailboxes(&self) -> impl Iterator<Item = &MailboxName> {
-        self.config.mailboxes.iter().map(|entry| &entry.mailbox.name)
-    }
-
     /// One mail that is received in this mailbox at `now`, while people are where `presences` says.
     pub async fn mail(
         &mut self,
@@ -149,10 +144,9 @@ impl Rehearsal {
         raw: Vec<u8>,
         now: Timestamp,
     ) -> Result<(MessageId, MessageState, String), StoreError> {
-        let entry = self.config.mailboxes.iter().find(|entry| entry.mailbox.name == *mailbox);
-        let entry = entry.ok_or_else(|| refused(format!("there is no mailbox {mailbox}")))?;
-        let max_size = entry.mailbox.max_size;
-        let rules = Rules::new(&entry.intake, max_size);
+        let found = self.config.intakes().find(|(name, ..)| *name == mailbox);
+        let (_, intake, max_size) = found.ok_or_else(|| refused(format!("there is no mailbox {mailbox}")))?;
+        let rules = Rules::new(intake, max_size);
         self.mails += 1;
         let size = raw.len() as u64;
         let message = NewMessage {

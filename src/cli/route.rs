@@ -104,7 +104,7 @@ fn rehearse(args: &Args) -> Result<(), Failure> {
 
 /// The mailbox that is named, or the only one.
 pub(super) fn mailbox(config: &Config, named: Option<&str>) -> Result<MailboxName, Failure> {
-    let names: Vec<_> = config.mailboxes.iter().map(|entry| &entry.mailbox.name).collect();
+    let names: Vec<_> = config.intakes().map(|(name, ..)| name).collect();
     let all = || names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match (named, names.as_slice()) {
         (Some(name), _) => match names.iter().find(|known| known.as_str() == name) {

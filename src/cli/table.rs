@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
+use crate::model::plays_tricks;
+
 /// Longest cell, characters; the last column may be longer.
 const WIDEST: usize = 40;
 
@@ -53,8 +55,7 @@ pub(super) fn fields(out: &mut dyn Write, fields: &[(&str, String)]) -> io::Resu
 pub(super) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}') {
+        if plays_tricks(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);

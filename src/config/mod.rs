@@ -45,7 +45,7 @@ use reader::{Reader, Section};
 use source::Lines;
 
 use crate::model::MailboxName;
-use crate::{dispatch, parse, queue, route};
+use crate::{dispatch, intake, parse, queue, route};
 
 /// The config file where none is named.
 pub const DEFAULT_PATH: &str = "/etc/mailbell/mailbell.toml";
@@ -97,12 +97,25 @@ impl Config {
         read(&text, path, exposed, &env).0
     }
 
+    /// As [`Self::load`], of a text as it would stand in `path`, readable by its owner only.
+    pub fn of(text: &str, path: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Errors> {
+        read(text, path, None, &env).0
+    }
+
     /// As [`load`](Self::load), but passwords and certificates are not looked at: for who only asks what would be done, and
     /// may have no right to them.
     pub fn load_without_secrets(path: &Path) -> Result<Self, Errors> {
         let (text, exposed) = text_of(path)?;
         let lines = Lines::of(&text);
         read_with(&text, path, Reader::new(path, exposed, lines, &|_| None).blind()).0
+    }
+
+    /// All mailboxes, whichever way mails come to them: what is done with their mails, and the largest that is taken whole,
+    /// in bytes.
+    pub fn intakes(&self) -> impl Iterator<Item = (&MailboxName, &intake::Settings, u64)> {
+        let fetched = self.mailboxes.iter().map(|m| (&m.mailbox.name, &m.intake, m.mailbox.max_size));
+        let handed = self.lmtp_mailboxes.iter().map(|m| (&m.mailbox.name, &m.intake, m.mailbox.max_size));
+        fetched.chain(handed)
     }
 }
 

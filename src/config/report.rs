@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::model::plays_tricks;
+
 /// One thing that is wrong, or looks wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
@@ -20,7 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Writes it on one line: `FILE:LINE: KEY: wrong; allowed`.
+    /// Writes it on one line: `FILE:LINE: KEY: wrong; allowed`. What could play tricks in a terminal is escaped.
     pub fn show(&self, file: &std::path::Path) -> String {
         let mut line = file.display().to_string();
         if let Some(number) = self.line {
@@ -34,7 +36,7 @@ impl Problem {
             line.push_str("; ");
             line.push_str(&self.allowed);
         }
-        line
+        line.chars().flat_map(printable).collect()
     }
 }
 
@@ -71,7 +73,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 fn printable(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+    if plays_tricks(c) { c.escape_default().collect() } else { vec![c] }
 }
 
 #[cfg(test)]
@@ -93,5 +95,8 @@ mod tests {
             allowed: "write \"30s\"".into(),
         };
         assert_eq!(problem.show("a.toml".as_ref()), "a.toml:3: mailbox.ops.poll: `3x` is no duration; write \"30s\"");
+        // A key that stands there twice, or a JID that another crate tells of.
+        let problem = Problem { key: "m\u{10}".into(), wrong: "a\u{202e}b".into(), allowed: String::new(), ..problem };
+        assert_eq!(problem.show("a.toml".as_ref()), "a.toml:3: m\\u{10}: a\\u{202e}b");
     }
 }

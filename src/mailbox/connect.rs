@@ -1,12 +1,9 @@
 //! From a host name to a protected connection: dialling, TLS from the first byte, or STARTTLS and STLS.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::failure::{classify, code, quote};
@@ -14,7 +11,7 @@ use super::oauth::{Token, Tokens};
 use super::port::{Failure, MailboxError};
 use super::{Auth, Protocol, Settings};
 use crate::model::Secret;
-use crate::net::{self, DialError, Stream, TlsError, TlsMode};
+use crate::net::{self, DialError, Road, Stream, TlsError, TlsMode};
 
 /// Longest line before TLS, bytes.
 const LINE: usize = 8 * 1024;
@@ -26,7 +23,7 @@ const LINES: usize = 64;
 /// Where to connect, and how.
 pub(super) struct Dialer {
     pub(super) settings: Settings,
-    tls: Arc<ClientConfig>,
+    road: Road,
     /// With `auth = "xoauth2"`.
     tokens: Option<Tokens>,
 }
@@ -44,7 +41,12 @@ impl Dialer {
             Auth::Password(_) => None,
             Auth::Xoauth2(source) => Some(Tokens::new(source.clone(), tls.clone(), settings.timeout)),
         };
-        Ok(Self { settings, tls, tokens })
+        Ok(Self { settings, road: Road::network(tls), tokens })
+    }
+
+    /// Over another road than the network. There are no tokens on it.
+    pub(super) fn over(settings: Settings, road: Road) -> Self {
+        Self { settings, road, tokens: None }
     }
 
     /// What to log in with; a token may have to be asked for first.
@@ -77,31 +79,30 @@ impl Dialer {
     pub(super) async fn connect(&self) -> Result<Stream, MailboxError> {
         let s = &self.settings;
         let loopback_only = s.tls == TlsMode::None && !s.allow_plaintext;
-        let tcp = net::dial(&s.host, s.port, s.timeout, loopback_only).await.map_err(dial_error)?;
+        let stream = self.road.dial(&s.host, s.port, s.timeout, loopback_only).await.map_err(dial_error)?;
         match s.tls {
-            TlsMode::None => Ok(Stream::Plain(tcp)),
-            TlsMode::Direct => self.handshake(tcp).await,
+            TlsMode::None => Ok(stream),
+            TlsMode::Direct => self.handshake(stream).await,
             TlsMode::StartTls => {
-                let tcp = self.upgrade(tcp).await?;
-                self.handshake(tcp).await
+                let stream = self.upgrade(stream).await?;
+                self.handshake(stream).await
             }
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<Stream, MailboxError> {
+    async fn handshake(&self, stream: Stream) -> Result<Stream, MailboxError> {
         let s = &self.settings;
         let name = s.tls_name.as_deref().unwrap_or(&s.host);
-        let stream = net::handshake(tcp, name, self.tls.clone(), s.timeout).await.map_err(|err| {
+        self.road.secure(stream, name, None, s.timeout).await.map_err(|err| {
             let mut err = tls_error(err);
             err.what = format!("{}: {}", self.place(), err.what);
             err
-        })?;
-        Ok(Stream::Tls(Box::new(stream)))
+        })
     }
 
     /// STARTTLS (RFC 3501 §6.2.1) or STLS (RFC 2595 §4). What was said before TLS is forgotten, capabilities included.
-    async fn upgrade(&self, tcp: TcpStream) -> Result<TcpStream, MailboxError> {
-        let mut clear = ClearText { tcp, buf: Vec::new(), limit: self.settings.timeout, place: self.place() };
+    async fn upgrade(&self, stream: Stream) -> Result<Stream, MailboxError> {
+        let mut clear = ClearText { stream, buf: Vec::new(), limit: self.settings.timeout, place: self.place() };
         match self.settings.protocol {
             Protocol::Imap => clear.starttls().await?,
             Protocol::Pop3 => clear.stls().await?,
@@ -114,7 +115,7 @@ impl Dialer {
                 clear.place
             )));
         }
-        Ok(clear.tcp)
+        Ok(clear.stream)
     }
 
     /// Bounds an operation that moves about so many bytes: the time-out counts for each next byte, so a server that sends
@@ -134,7 +135,7 @@ impl Dialer {
 
 /// The conversation before TLS: line by line, bounded.
 struct ClearText {
-    tcp: TcpStream,
+    stream: Stream,
     buf: Vec<u8>,
     limit: Duration,
     place: String,
@@ -189,7 +190,7 @@ impl ClearText {
     }
 
     async fn say(&mut self, line: &str) -> Result<(), MailboxError> {
-        match timeout(self.limit, self.tcp.write_all(line.as_bytes())).await {
+        match timeout(self.limit, self.stream.write_all(line.as_bytes())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(err)) => Err(MailboxError::transient(format!("{}: {err}", self.place))),
             Err(_) => Err(self.silent()),
@@ -205,7 +206,7 @@ impl ClearText {
             if self.buf.len() > LINE {
                 return Err(MailboxError::transient(format!("{}: a line of over {LINE} bytes before TLS", self.place)));
             }
-            match timeout(self.limit, self.tcp.read_buf(&mut self.buf)).await {
+            match timeout(self.limit, self.stream.read_buf(&mut self.buf)).await {
                 Ok(Ok(0)) => {
                     return Err(MailboxError::transient(format!("{}: the server closed the connection", self.place)));
                 }

@@ -1,6 +1,7 @@
 //! What a server's refusal means, and what people are told of it.
 
 use super::port::{Failure, MailboxError};
+use crate::model::plays_tricks;
 
 /// Longest piece of a server's own words in an error, in characters.
 const QUOTE: usize = 200;
@@ -21,7 +22,7 @@ impl MailboxError {
 
 /// A server's words on one line, cut, with everything that could play tricks in a log replaced.
 pub(super) fn quote(text: &str) -> String {
-    let clean = |c: char| if c.is_control() || c == '\u{fffd}' { '?' } else { c };
+    let clean = |c: char| if plays_tricks(c) || c == '\u{fffd}' { '?' } else { c };
     let mut out: String = text.trim().chars().take(QUOTE).map(clean).collect();
     if text.trim().chars().count() > QUOTE {
         out.push('…');
@@ -90,6 +91,7 @@ mod tests {
     #[test]
     fn a_servers_words_are_cut_and_cleaned() {
         assert_eq!(quote(" a\u{1b}[31mb\r\n "), "a?[31mb");
+        assert_eq!(quote("a\u{202e}b\u{2028}c"), "a?b?c");
         assert_eq!(quote(&"x".repeat(300)).chars().count(), 201);
         assert!(!quote_login("BAD PASS s3cret", &["s3cret"]).contains("s3cret"));
         assert_eq!(quote_login("no such user", &["s3cret"]), "no such user");

@@ -123,7 +123,7 @@ impl Mailbox for ImapMailbox {
                 let every = self.bearable(every, session.near);
                 session.noops(&self.dialer, every, until, poke).await?
             }
-            Watch::Idle if session.can.idle => session.idle(self.settings().idle_for, until, poke).await?,
+            Watch::Idle if session.can.idle => session.idle(&self.dialer, until, poke).await?,
             Watch::Idle | Watch::Poll => session.without_idle(until, poke).await?,
         };
         self.session = Some(session);

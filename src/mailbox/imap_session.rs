@@ -105,10 +105,11 @@ impl Session {
         }
     }
 
-    /// Waits with IDLE (RFC 2177), issued again every `idle_for`.
+    /// Waits with IDLE (RFC 2177), issued again every `idle_for`. Its beginning and its end are bounded: a server that goes on
+    /// talking there would meet no time-out, and the next poll would never come.
     pub(super) async fn idle(
         &mut self,
-        idle_for: Duration,
+        dialer: &Dialer,
         until: Option<Instant>,
         poke: &Notify,
     ) -> Result<Woke, MailboxError> {
@@ -117,17 +118,16 @@ impl Session {
                 return Ok(Woke::Server);
             }
             let tag = self.wire.begin("IDLE").await?;
-            if let Some(refusal) = self.idling(&tag).await? {
+            if let Some(refusal) = dialer.bounded(0, self.idling(&tag)).await? {
                 if refusal.failure(Failure::Permanent) != Failure::Permanent {
                     return Err(self.wire.refused("IDLE", &refusal, Failure::Transient));
                 }
                 self.can.idle = false;
                 return self.without_idle(until, poke).await;
             }
-            let round = Instant::now() + idle_for;
+            let round = Instant::now() + dialer.settings.idle_for;
             let woke = self.idle_once(&tag, until.map_or(round, |end| end.min(round)), poke).await?;
-            self.wire.send(b"DONE").await?;
-            while !matches!(self.wire.next(&tag, |_| ()).await?, Next::Done(_)) {}
+            dialer.bounded(0, self.done(&tag)).await?;
             match woke {
                 Woke::Time if until.is_none_or(|end| Instant::now() < end) => {}
                 woke => {
@@ -182,6 +182,12 @@ impl Session {
                 Next::Untagged => {}
             }
         }
+    }
+
+    async fn done(&mut self, tag: &str) -> Result<(), MailboxError> {
+        self.wire.send(b"DONE").await?;
+        while !matches!(self.wire.next(tag, |_| ()).await?, Next::Done(_)) {}
+        Ok(())
     }
 
     async fn idle_once(&mut self, tag: &str, until: Instant, poke: &Notify) -> Result<Woke, MailboxError> {

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{MailboxName, Secret};
-use crate::net::TlsMode;
+use crate::net::{Road, TlsMode};
 
 /// Which protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +106,17 @@ pub fn open(settings: Settings) -> Result<Box<dyn Mailbox>, MailboxError> {
     if let Some(fault) = check(&settings).into_iter().next() {
         return Err(MailboxError::permanent(fault));
     }
-    let protocol = settings.protocol;
-    let dialer = connect::Dialer::new(settings)?;
-    Ok(match protocol {
+    Ok(adapter(connect::Dialer::new(settings)?))
+}
+
+/// As [`open`], without a check, and over another road than the settings' own: tests play the server.
+pub fn open_over(settings: Settings, road: Road) -> Box<dyn Mailbox> {
+    adapter(connect::Dialer::over(settings, road))
+}
+
+fn adapter(dialer: connect::Dialer) -> Box<dyn Mailbox> {
+    match dialer.settings.protocol {
         Protocol::Imap => Box::new(imap::ImapMailbox::new(dialer)),
         Protocol::Pop3 => Box::new(pop3::Pop3Mailbox::new(dialer)),
-    })
+    }
 }

@@ -11,6 +11,7 @@ mod notification;
 mod policy;
 mod secret;
 mod severity;
+mod tricks;
 mod units;
 
 pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Variant};
@@ -24,6 +25,7 @@ pub use notification::{
 pub use policy::{Delivery, FallbackWhen, Offline, PolicyRow, Presence, Show, ShowSet};
 pub use secret::Secret;
 pub use severity::{BadSeverity, Severity};
+pub use tricks::plays_tricks;
 pub use units::{BadUnit, Size, Span};
 
 pub use jid::{BareJid, Jid};

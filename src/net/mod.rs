@@ -4,15 +4,17 @@
 mod anchors;
 mod dial;
 mod http;
+mod road;
 mod tls;
 
 pub use anchors::Anchors;
 pub use dial::{DialError, dial};
 pub use http::{HttpError, request};
+pub use road::{Road, Socket};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -27,6 +29,8 @@ pub enum Stream {
     Plain(TcpStream),
     /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// To a server within the process; see [`Road::within`].
+    Within(Box<dyn Socket>),
 }
 
 impl Stream {
@@ -35,6 +39,7 @@ impl Stream {
         let tcp = match self {
             Self::Plain(s) => s,
             Self::Tls(s) => s.get_ref().0,
+            Self::Within(_) => return Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
         tcp.peer_addr().ok().map(|address| address.ip())
     }
@@ -45,6 +50,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Within(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -54,6 +60,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Within(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
@@ -61,6 +68,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_flush(cx),
             Self::Tls(s) => Pin::new(s).poll_flush(cx),
+            Self::Within(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
@@ -68,6 +76,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Within(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

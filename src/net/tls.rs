@@ -75,6 +75,10 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErr
 
 fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
     let bad = |why: String| TlsError::CaFile { path: path.to_owned(), why };
+    // A device may have no end, and a pipe no writer; what is missing is told below.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(bad("is no file".into()));
+    }
     let certs = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|err| bad(format!("cannot be read as PEM: {err}")))?;
@@ -129,4 +133,19 @@ fn explain(name: &str, err: io::Error) -> TlsError {
         other => other.to_string(),
     };
     TlsError::Certificate { name: name.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_that_never_ends_is_not_read() {
+        for path in ["/dev/zero", "/dev/tty", "/tmp"] {
+            let err = client_config(Some(Path::new(path))).unwrap_err().to_string();
+            assert_eq!(err, format!("ca_file {path}: is no file"));
+        }
+        let missing = client_config(Some(Path::new("/nowhere/ca.pem"))).unwrap_err().to_string();
+        assert!(missing.contains("cannot be read as PEM"), "{missing}");
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use mail_parser::decoders::charsets::map::charset_decoder;
 
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use super::xml::shown;
 
 /// Undoes a Content-Transfer-Encoding (RFC 2045 §6). Damage is passed over, not refused: what it did to an XML shows there.
 pub(crate) fn transfer<'a>(bytes: &'a [u8], encoding: &str) -> Cow<'a, [u8]> {
@@ -68,7 +69,7 @@ pub(crate) fn xml(bytes: &[u8], mime: Option<&str>) -> Result<(String, Option<St
     let declared = declared(bytes);
     let declared_encoding = declared.as_deref().and_then(|label| Encoding::for_label(label.as_bytes()));
     let utf8 = std::str::from_utf8(bytes).ok();
-    match mime.map(|label| (label, Encoding::for_label(label.trim().as_bytes()))) {
+    match mime.map(str::trim).map(|label| (label, Encoding::for_label(label.as_bytes()))) {
         // Many programs stamp US-ASCII on whatever they send. UTF-8 proves itself, anything else does not.
         Some((label, _)) if is_ascii(label) => match utf8 {
             Some(text) if text.is_ascii() => Ok((text.to_owned(), None)),
@@ -86,7 +87,7 @@ pub(crate) fn xml(bytes: &[u8], mime: Option<&str>) -> Result<(String, Option<St
         }
         Some((label, None)) => {
             let (text, _) = by_declaration(bytes, declared.as_deref())?;
-            Ok((text, Some(format!("the mail's charset {label:?} is unknown; read by the XML declaration"))))
+            Ok((text, Some(format!("the mail's charset \"{}\" is unknown; read by the XML declaration", shown(label)))))
         }
         None => by_declaration(bytes, declared.as_deref()),
     }
@@ -109,7 +110,7 @@ fn by_declaration(bytes: &[u8], declared: Option<&str>) -> Result<(String, Optio
         Some(_) if is_ascii(label) && !bytes.is_ascii() => strict(UTF_8, bytes, &format!("its declaration {label}"))
             .map(|text| (text, Some(format!("its XML declaration says {label}, but it is UTF-8")))),
         Some(encoding) => strict(encoding, bytes, &format!("its XML declaration {label}")).map(|text| (text, None)),
-        None => Err(format!("line 1: the XML declaration names an unknown encoding {label:?}; write UTF-8")),
+        None => Err(format!("line 1: the XML declaration names an unknown encoding \"{}\"; write UTF-8", shown(label))),
     }
 }
 

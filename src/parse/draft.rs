@@ -89,7 +89,7 @@ pub(crate) fn word(value: &str, allowed: &[&'static str]) -> Word {
     allowed.iter().find(|w| w.eq_ignore_ascii_case(&plain)).map_or(Word::None, |word| Word::Bent(word))
 }
 
-/// A text no longer than the cap; a longer one is cut with a warning.
+/// A text no longer than the cap; a longer one is cut with a warning, and ends in no blank.
 pub(crate) fn capped(mut text: String, what: &str, limits: &Limits, warnings: &mut Vec<String>) -> String {
     // A character has at least one byte: most texts need no counting.
     if text.len() > limits.text
@@ -97,6 +97,7 @@ pub(crate) fn capped(mut text: String, what: &str, limits: &Limits, warnings: &m
     {
         warnings.push(format!("{what} was cut at {} characters", limits.text));
         text.truncate(end);
+        text.truncate(text.trim_end().len());
     }
     text
 }
@@ -116,7 +117,7 @@ pub(crate) fn label(alert: &mut Alert, name: &str, value: &str, limits: &Limits)
     let refused = if name.starts_with(OWN_LABELS) {
         Some(format!("label {}: names that start with {OWN_LABELS} are not for senders; left out", shown(&name)))
     } else if alert.labels.get(&name).len() >= MAX_VALUES {
-        Some(format!("label {name} has more than {MAX_VALUES} values; the others were left out"))
+        Some(format!("label {} has more than {MAX_VALUES} values; the others were left out", shown(&name)))
     } else {
         None
     };
@@ -126,7 +127,7 @@ pub(crate) fn label(alert: &mut Alert, name: &str, value: &str, limits: &Limits)
         }
         return;
     }
-    let value = capped(value.to_owned(), &format!("label {name}"), limits, &mut alert.warnings);
+    let value = capped(value.to_owned(), &format!("label {}", shown(&name)), limits, &mut alert.warnings);
     alert.labels.add(name, value);
 }
 

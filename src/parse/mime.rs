@@ -8,6 +8,7 @@ use super::Limits;
 use super::decode;
 use super::fields::{self, Fields, line_end};
 use super::ignore;
+use super::xml::shown;
 
 /// A leaf of the MIME tree.
 #[derive(Debug)]
@@ -44,8 +45,8 @@ impl Part<'_> {
     /// What to call it in a reason: its file name, else its type.
     pub(crate) fn label(&self) -> String {
         match &self.name {
-            Some(name) => format!("{:?}", name.chars().take(60).collect::<String>()),
-            None => self.media.clone(),
+            Some(name) => format!("\"{}\"", shown(name)),
+            None => shown(&self.media),
         }
     }
 }

@@ -61,7 +61,7 @@ fn attributes(el: &El<'_>, context: &Context<'_>, draft: &mut Draft) -> Result<(
 fn elements(el: &El<'_>, context: &Context<'_>, draft: &mut Draft) -> Result<(), String> {
     let limits = context.limits;
     let alert = &mut draft.alert;
-    let (mut titles, mut texts) = (0, 0);
+    let mut titles = 0;
     for child in el.children() {
         let known = child.space() == SPACE || child.space().is_empty();
         match child.name() {
@@ -74,11 +74,11 @@ fn elements(el: &El<'_>, context: &Context<'_>, draft: &mut Draft) -> Result<(),
                 }
             }
             "text" if known => {
-                texts += 1;
-                if texts > 1 {
+                let text = child.text();
+                if !alert.text.is_empty() && !text.is_empty() {
                     alert.text.push_str("\n\n");
                 }
-                alert.text.push_str(&child.text());
+                alert.text.push_str(&text);
             }
             "group" if known => alert.groups.extend(Some(child.text()).filter(|g| !g.is_empty())),
             "label" if known => match child.attributes().iter().find(|(name, _)| name == "name") {

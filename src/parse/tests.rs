@@ -153,6 +153,13 @@ fn native_defaults_come_from_the_mail() {
 }
 
 #[test]
+fn texts_are_joined_and_empty_ones_leave_no_trace() {
+    let texts = "><title>t</title><text/><text>a</text><text> </text><text>b</text><text/>";
+    let (alerts, bad) = alerts(native(texts), Plain::Quarantine);
+    assert_eq!((alerts[0].text.as_str(), bad.len()), ("a\n\nb", 0));
+}
+
+#[test]
 fn wrong_native_values_name_line_element_and_what_is_allowed() {
     for (inside, want) in [
         ("\nstatus='gone'><title>t</title>", "line 1: <alert>: status: \"gone\" is none of firing, update, resolved"),

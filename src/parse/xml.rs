@@ -9,6 +9,7 @@ use quick_xml::name::ResolveResult;
 
 use super::Limits;
 use super::tree::{Doc, Kind, Node};
+use crate::model::plays_tricks;
 
 /// Elements and texts in one document: bounds the memory at some 60 MB whatever the mail holds.
 const MAX_NODES: usize = 400_000;
@@ -16,6 +17,8 @@ const MAX_NODES: usize = 400_000;
 const MAX_BINDINGS: usize = 256;
 /// Different namespaces in one document.
 const MAX_SPACES: usize = 256;
+/// Longest that the XML reader's own words may be, in characters.
+const REASON: usize = 200;
 
 /// Why a text is no document.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ impl<'l> Builder<'l> {
                 Err(e) => {
                     let at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX);
                     self.line += newlines(text, counted, at);
-                    Err(e.to_string())
+                    Err(told(&e))
                 }
             };
             step.map_err(|what| (self.line, what))?;
@@ -158,12 +161,12 @@ impl<'l> Builder<'l> {
             if n >= self.limits.attributes {
                 return Err(fail(format!("it has more than {} attributes", self.limits.attributes)));
             }
-            let attribute = attribute.map_err(|e| fail(e.to_string()))?;
+            let attribute = attribute.map_err(|e| fail(told(&e)))?;
             let key = attribute.key.into_inner();
             if !is_qualified_name(key) || attribute.value.contains('<') {
                 return Err(fail(format!("attribute {:?} is not well-formed", shown(key))));
             }
-            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| fail(e.to_string()))?;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| fail(told(&e)))?;
             if !value.chars().all(legal) {
                 return Err(fail(format!("attribute {} holds a character that XML forbids", shown(key))));
             }
@@ -298,6 +301,17 @@ pub(crate) fn shown(text: &str) -> String {
     short.escape_debug().to_string()
 }
 
+/// What the XML reader says of an error. It quotes the document, whole tags of it, as they are.
+fn told(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let escaped = |c: char| if plays_tricks(c) { c.escape_debug().collect() } else { vec![c] };
+    let mut short: String = text.chars().take(REASON).flat_map(escaped).collect();
+    if text.chars().nth(REASON).is_some() {
+        short.push('…');
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tree::El;
@@ -364,6 +378,17 @@ mod tests {
         ] {
             assert!(why(text).contains(want), "{text:?}: {}", why(text));
         }
+    }
+
+    #[test]
+    fn what_is_quoted_stays_on_one_short_line() {
+        let broken = format!("<title>UPS 7</ti\u{202e}\u{7f}\r\n{}>", "x".repeat(1000));
+        let why = why(&broken);
+        assert!(
+            why.starts_with("line 1: ill-formed document: expected `</title>`, but `</ti\\u{202e}\\u{7f}\\r\\nxx"),
+            "{why}"
+        );
+        assert!(why.chars().count() < 300, "{why}");
     }
 
     #[test]

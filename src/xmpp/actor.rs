@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +15,7 @@ use super::failure::{Backoff, Class, Failure};
 use super::session::{Ended, Session};
 use super::wire::Wire;
 use crate::dispatch::Event;
+use crate::net::Road;
 
 /// The session keeper.
 pub struct Actor {
@@ -38,8 +38,8 @@ impl Actor {
     pub async fn run(mut self) {
         loop {
             let (old, sent_to) = (self.old(), self.sent_to.take());
-            let work = |settings: Arc<super::Settings>, tls| async move {
-                establish(&settings, &tls, old, sent_to.as_deref()).await
+            let work = |settings: Arc<super::Settings>, road| async move {
+                establish(&settings, &road, old, sent_to.as_deref()).await
             };
             let Some(result) = self.during(work).await else { break };
             let failure = match result {
@@ -63,11 +63,8 @@ impl Actor {
     }
 
     /// Does something while events move on; `None`: cancelled meanwhile.
-    async fn during<F: Future>(
-        &mut self,
-        work: impl FnOnce(Arc<super::Settings>, Arc<ClientConfig>) -> F,
-    ) -> Option<F::Output> {
-        let mut work = pin!(work(self.core.settings.clone(), self.core.tls.clone()));
+    async fn during<F: Future>(&mut self, work: impl FnOnce(Arc<super::Settings>, Road) -> F) -> Option<F::Output> {
+        let mut work = pin!(work(self.core.settings.clone(), self.core.road.clone()));
         loop {
             tokio::select! {
                 biased;

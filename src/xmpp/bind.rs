@@ -135,14 +135,20 @@ pub fn location(text: &str, port: u16) -> Option<(String, u16)> {
             Some(given) => given.parse().ok()?,
             None => port,
         };
-        return Some((host.to_owned(), port));
+        return is_host(host).then(|| (host.to_owned(), port));
     }
     let (host, port) = match text.split_once(':') {
         Some((host, given)) if !given.contains(':') => (host, given.parse().ok()?),
         // An IPv6 address without brackets has no port.
         _ => (text, port),
     };
-    (!host.is_empty()).then(|| (host.to_owned(), port))
+    is_host(host).then(|| (host.to_owned(), port))
+}
+
+/// Could it be dialled, and told of? Labels as DNS has them (RFC 1035 §2.3.4), or an address.
+fn is_host(host: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    !host.is_empty() && host.len() <= 255 && host.chars().all(part)
 }
 
 #[cfg(test)]
@@ -157,7 +163,8 @@ mod tests {
         assert_eq!(read("[::1]:99").as_deref(), Some("::1 99"));
         assert_eq!(read("[::1]").as_deref(), Some("::1 5222"));
         assert_eq!(read("::1").as_deref(), Some("::1 5222"));
-        for bad in ["", ":5222", "a:b", "a:99999"] {
+        let long = "a".repeat(256);
+        for bad in ["", ":5222", "a:b", "a:99999", "[]:1", "a\u{7f}b", "a\u{202e}.example", "a b", "a/b", &long] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

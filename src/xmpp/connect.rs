@@ -2,14 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
-use rustls::ClientConfig;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufStream, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_xmpp::xmlstream::{InitiatingStream, ReadError, StreamHeader, Timeouts, XmlStream, initiate_stream};
 use xmpp_parsers::minidom::Element;
@@ -20,7 +17,7 @@ use super::failure::{Failure, stream_error};
 use super::node::Node;
 use super::targets::{Target, host_name};
 use super::xml::{CLIENT, Xml};
-use crate::net::{self, DialError, Stream, TlsError, TlsMode};
+use crate::net::{DialError, Road, Stream, TlsError, TlsMode};
 
 const STREAM: &str = "http://etherx.jabber.org/streams";
 const STARTTLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
@@ -91,23 +88,19 @@ pub struct Opened {
 }
 
 /// Connects to one server; the caller sets the time limit.
-pub async fn open(settings: &Settings, tls: &Arc<ClientConfig>, target: &Target) -> Result<Opened, Failure> {
+pub async fn open(settings: &Settings, road: &Road, target: &Target) -> Result<Opened, Failure> {
     let limit = settings.connect_timeout;
     let clear = settings.tls == TlsMode::None;
-    let tcp = net::dial(&target.0, target.1, limit, clear && !settings.allow_plaintext).await.map_err(dialling)?;
-    let loopback = tcp.peer_addr().is_ok_and(|a| a.ip().is_loopback());
+    let stream = road.dial(&target.0, target.1, limit, clear && !settings.allow_plaintext).await.map_err(dialling)?;
+    let loopback = stream.peer().is_some_and(|address| address.is_loopback());
     let stream = match settings.tls {
-        TlsMode::None => Stream::Plain(tcp),
+        TlsMode::None => stream,
         TlsMode::StartTls => {
-            let tcp = starttls(tcp, settings).await?;
-            secure(tcp, settings, tls.clone(), limit).await?
+            let stream = starttls(stream, settings).await?;
+            secure(stream, settings, road, None).await?
         }
-        TlsMode::Direct => {
-            let mut config = ClientConfig::clone(tls);
-            // XEP-0368: lets a server tell XMPP from HTTPS on one port.
-            config.alpn_protocols = vec![b"xmpp-client".to_vec()];
-            secure(tcp, settings, Arc::new(config), limit).await?
-        }
+        // XEP-0368: lets a server tell XMPP from HTTPS on one port.
+        TlsMode::Direct => secure(stream, settings, road, Some(b"xmpp-client")).await?,
     };
     let exporter = exporter(&stream);
     let (link, features) = begin(stream, settings).await?;
@@ -121,16 +114,11 @@ fn dialling(err: DialError) -> Failure {
     }
 }
 
-async fn secure(
-    tcp: TcpStream,
-    settings: &Settings,
-    config: Arc<ClientConfig>,
-    limit: Duration,
-) -> Result<Stream, Failure> {
+async fn secure(stream: Stream, settings: &Settings, road: &Road, alpn: Option<&[u8]>) -> Result<Stream, Failure> {
     let domain = host_name(settings.jid.domain().as_str());
     let name = settings.tls_name.as_deref().unwrap_or(&domain);
-    match net::handshake(tcp, name, config, limit).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+    match road.secure(stream, name, alpn, settings.connect_timeout).await {
+        Ok(stream) => Ok(stream),
         Err(err @ (TlsError::Certificate { .. } | TlsError::Name(_) | TlsError::CaFile { .. })) => {
             Err(Failure::refused(err.to_string()))
         }
@@ -138,10 +126,10 @@ async fn secure(
     }
 }
 
-/// Asks for TLS in the clear (RFC 6120 §5) and gives the bare socket back. Nothing that came in the clear is believed
+/// Asks for TLS in the clear (RFC 6120 §5) and gives the bare connection back. Nothing that came in the clear is believed
 /// afterwards: the stream is begun anew inside TLS, and bytes behind `<proceed/>` end the connection.
-async fn starttls(tcp: TcpStream, settings: &Settings) -> Result<TcpStream, Failure> {
-    let (mut link, features) = begin(Stream::Plain(tcp), settings).await?;
+async fn starttls(stream: Stream, settings: &Settings) -> Result<Stream, Failure> {
+    let (mut link, features) = begin(stream, settings).await?;
     if !features.has_child("starttls", STARTTLS) {
         return Err(Failure::refused(
             "the server offers no STARTTLS, and nothing is sent in the clear; enable it there, or set tls = \"direct\"",
@@ -158,10 +146,7 @@ async fn starttls(tcp: TcpStream, settings: &Settings) -> Result<TcpStream, Fail
             "the server sent data in the clear behind its consent to TLS: a fault, or somebody in between",
         ));
     }
-    match io.into_inner().stream {
-        Stream::Plain(tcp) => Ok(tcp),
-        Stream::Tls(_) => Err(Failure::transient("TLS inside TLS")),
-    }
+    Ok(io.into_inner().stream)
 }
 
 /// RFC 9266: only TLS 1.3 has it without further conditions.

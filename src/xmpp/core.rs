@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::Instant;
 use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::minidom::Element;
@@ -19,6 +18,7 @@ use super::sm::{Ledger, Sent};
 use super::stanza::weight;
 use super::{Change, Credentials, Settings};
 use crate::dispatch::Event;
+use crate::net::Road;
 
 /// At most one line in this time about what is passed over: anybody may send it.
 const QUIET: Duration = Duration::from_secs(60);
@@ -27,8 +27,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Core {
     /// The settings.
     pub settings: Arc<Settings>,
-    /// Trust anchors.
-    pub tls: Arc<ClientConfig>,
+    /// How servers are reached, and whose certificates are believed.
+    pub road: Road,
     /// Our end of the window.
     pub gate: Gate,
     /// Events on their way.
@@ -46,11 +46,11 @@ pub struct Core {
 
 impl Core {
     /// Before the first session.
-    pub fn new(settings: Arc<Settings>, tls: Arc<ClientConfig>, gate: Gate, outbox: Outbox) -> Self {
+    pub fn new(settings: Arc<Settings>, road: Road, gate: Gate, outbox: Outbox) -> Self {
         let roster = Roster::new(settings.jid.clone(), &settings.contacts);
         let rooms = Rooms::new(&settings.rooms, settings.ping_after);
         let passed_over = PassedOver::default();
-        Self { settings, tls, gate, outbox, ledger: Ledger::default(), roster, rooms, reported_up: false, passed_over }
+        Self { settings, road, gate, outbox, ledger: Ledger::default(), roster, rooms, reported_up: false, passed_over }
     }
 
     /// What a reload changed, and what the rooms do then. `true`: the next sign-in is another one.
@@ -64,7 +64,7 @@ impl Core {
         let Some(credentials) = credentials else { return false };
         let settings = Arc::make_mut(&mut self.settings);
         settings.password = credentials.password;
-        self.tls = credentials.tls;
+        self.road = Road::network(credentials.tls);
         true
     }
 

@@ -1,9 +1,7 @@
 //! From nothing to a session: every server in turn, each within the time limit.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use rustls::ClientConfig;
 use tokio::time::timeout;
 use xmpp_parsers::minidom::Element;
 
@@ -14,6 +12,7 @@ use super::failure::{Class, Failure};
 use super::login::login;
 use super::sm::Resumption;
 use super::targets::{Target, targets};
+use crate::net::Road;
 
 /// A stream that is signed in.
 pub struct Established {
@@ -46,7 +45,7 @@ pub type Old = Option<(Resumption, u32)>;
 /// our domain wherever that is.
 pub async fn establish(
     settings: &Settings,
-    tls: &Arc<ClientConfig>,
+    road: &Road,
     old: Old,
     sent_to: Option<&str>,
 ) -> Result<Established, Failure> {
@@ -60,7 +59,7 @@ pub async fn establish(
     let mut failures = Vec::new();
     let mut followed = false;
     while let Some(target) = candidates.pop_front() {
-        let failure = match attempt(settings, tls, &target, &old).await {
+        let failure = match attempt(settings, road, &target, &old).await {
             Ok(established) => return Ok(established),
             Err(failure) => failure,
         };
@@ -81,16 +80,11 @@ pub async fn establish(
     Err(summary(failures))
 }
 
-async fn attempt(
-    settings: &Settings,
-    tls: &Arc<ClientConfig>,
-    target: &Target,
-    old: &Old,
-) -> Result<Established, Failure> {
+async fn attempt(settings: &Settings, road: &Road, target: &Target, old: &Old) -> Result<Established, Failure> {
     let limit = settings.connect_timeout;
     let (host, port) = target;
     let place = format!("{host}:{port}");
-    let result = timeout(limit, sign_in(settings, tls, target, old)).await;
+    let result = timeout(limit, sign_in(settings, road, target, old)).await;
     let failure = match result {
         Ok(Ok(established)) => return Ok(established),
         Ok(Err(failure)) => failure,
@@ -100,13 +94,8 @@ async fn attempt(
     Err(if placed { failure } else { failure.at(&place) })
 }
 
-async fn sign_in(
-    settings: &Settings,
-    tls: &Arc<ClientConfig>,
-    target: &Target,
-    old: &Old,
-) -> Result<Established, Failure> {
-    let opened = open(settings, tls, target).await?;
+async fn sign_in(settings: &Settings, road: &Road, target: &Target, old: &Old) -> Result<Established, Failure> {
+    let opened = open(settings, road, target).await?;
     let tls_word = if opened.encrypted { "TLS" } else { "no TLS" };
     let (mut link, features, mechanism) = login(opened, settings).await?;
     let how = format!("{}:{}, {tls_word}, {mechanism}", target.0, target.1);

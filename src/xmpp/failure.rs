@@ -5,7 +5,10 @@ use std::time::Duration;
 use xmpp_parsers::minidom::Element;
 
 use super::xml::{condition, cut};
+use crate::model::plays_tricks;
 
+/// Longest reason, in characters.
+const REASON: usize = 2000;
 /// RFC 6120 §4.9.3.
 const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
@@ -33,7 +36,7 @@ pub struct Failure {
 
 impl Failure {
     fn new(class: Class, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into(), elsewhere: None }
+        Self { class, reason: told(&reason.into()), elsewhere: None }
     }
 
     /// Time helps.
@@ -55,6 +58,16 @@ impl Failure {
     pub fn at(self, place: &str) -> Self {
         Self { reason: format!("{place}: {}", self.reason), ..self }
     }
+}
+
+/// On one line, bounded: names of elements and mechanisms, and what an XML reader quotes, are the server's own words.
+fn told(reason: &str) -> String {
+    let escaped = |c: char| if plays_tricks(c) { c.escape_debug().collect() } else { vec![c] };
+    let mut short: String = reason.chars().take(REASON).flat_map(escaped).collect();
+    if reason.chars().nth(REASON).is_some() {
+        short.push('…');
+    }
+    short
 }
 
 /// A `<stream:error/>`.
@@ -123,6 +136,13 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_whatever_the_server_says() {
+        let failure = Failure::transient(format!("the server sent <a\u{7f}\n\u{202e}{}/>", "x".repeat(5000)));
+        assert!(failure.reason.starts_with("the server sent <a\\u{7f}\\n\\u{202e}xx"), "{}", failure.reason);
+        assert!(failure.reason.chars().count() < 2100);
+    }
 
     #[test]
     fn waits_grow_and_start_anew_after_a_stable_session() {

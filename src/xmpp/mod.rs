@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Events;
 use crate::model::{BareJid, Secret, Show};
-use crate::net::{self, TlsError, TlsMode};
+use crate::net::{self, Road, TlsError, TlsMode};
 
 pub use handle::Handle;
 
@@ -73,12 +73,17 @@ pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, E
     if settings.jid.with_resource_str(&settings.resource).is_err() {
         return Err(StartError::Resource(settings.resource));
     }
-    let tls = net::client_config(settings.ca_file.as_deref())?;
+    let road = Road::network(net::client_config(settings.ca_file.as_deref())?);
+    Ok(start_over(settings, road, cancel))
+}
+
+/// As [`start`], without a check, and over another road than the settings' own: tests play the server.
+pub fn start_over(settings: Settings, road: Road, cancel: CancellationToken) -> (Handle, Events, JoinHandle<()>) {
     let (handle, gate) = handle::window(settings.window);
     let (sender, events) = mpsc::channel(EVENTS);
-    let core = core::Core::new(Arc::new(settings), tls, gate, outbox::Outbox::new(sender));
+    let core = core::Core::new(Arc::new(settings), road, gate, outbox::Outbox::new(sender));
     let task = tokio::spawn(actor::Actor::new(core, cancel).run());
-    Ok((handle, events, task))
+    (handle, events, task)
 }
 
 /// What may change while the session lives.

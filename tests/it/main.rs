@@ -27,6 +27,7 @@ mod conditions;
 mod config;
 mod crash;
 mod flow;
+mod fuzz;
 mod hostile;
 mod intake_flow;
 mod intake_trouble;

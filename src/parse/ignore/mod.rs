@@ -10,6 +10,7 @@ mod words;
 use super::fields::{Fields, one_line};
 use super::html;
 use super::mime::Tree;
+use super::xml::shown;
 use words::{AUTO_REPLY_FIELDS, AUTO_REPLY_SUBJECTS, BOUNCE_PHRASES, BOUNCE_SUBJECTS, SYSTEM_NAMES};
 
 /// Bytes of the text that are looked at.
@@ -18,7 +19,7 @@ const GLANCE: usize = 16 * 1024;
 /// Why the header alone says that this is no alert, whatever the mail holds.
 pub(crate) fn by_header(header: &Fields<'_>) -> Option<String> {
     if let Some(instance) = header.text("X-Mailbell-Notice").or_else(|| header.token("X-Mailbell-Notice")) {
-        return Some(format!("a notice of mailbell itself (X-Mailbell-Notice: {})", shortened(&instance)));
+        return Some(format!("a notice of mailbell itself (X-Mailbell-Notice: {})", shown(&instance)));
     }
     auto_reply(header).or_else(|| bounce(header)).or_else(|| report_type(header))
 }
@@ -252,8 +253,4 @@ fn quotes_header(text: &str) -> bool {
         }
     }
     false
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }

@@ -68,7 +68,7 @@ impl Sqlite {
         let path = std::path::absolute(&settings.path)
             .map_err(|err| broken(format!("{} is no path: {err}", settings.path.display())))?;
         open::prepare_directory(&path)?;
-        let lock = open::Lock::take(&path)?;
+        let lock = open::lock(&path).await?;
         open::prepare_file(&path)?;
         let (writing, reading) = (open::writing(&path), open::reading(&path));
         let mut conn = open::connect(&writing).await?;

@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
@@ -26,6 +26,23 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// Held as long as the store is open, by the kernel: it ends with the process, however that ends.
 pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
+
+/// How long a lock that somebody holds is asked for again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Takes the lock. Asks a few times: a process that ends may have just started a program, which holds what it had open until
+/// it runs.
+pub(super) async fn lock(store: &Path) -> Result<Lock, StoreError> {
+    let start = Instant::now();
+    loop {
+        match Lock::take(store) {
+            Err(err) if err.fault == StoreFault::Refused && start.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            done => return done,
+        }
+    }
+}
 
 impl Lock {
     /// Takes `PATH.lock` and writes the pid into it.

@@ -32,7 +32,7 @@ impl Lab {
         let ca = Ca::new();
         let dovecot = Dovecot::start(&ca, mailboxes);
         // On a busy machine ejabberd takes its time to tell who is there.
-        let settle = if options.kind == Kind::Ejabberd { "1500ms" } else { "300ms" };
+        let settle = if options.kind == Kind::Ejabberd { "1500ms" } else { "1s" };
         let chat = Chat::start(&ca, people, options);
         Self { ca, dovecot, chat, people: people.iter().map(|p| (*p).to_owned()).collect(), settle }
     }
