@@ -3,11 +3,13 @@
 //! Data flows one way, and the modules are declared in that order:
 //!
 //! ```text
-//! mailbox (IMAP, POP3) ─► intake ─► parse ─► route ─► queue ─► presence ─► dispatch ─► IM (XMPP)
+//! mailbox (IMAP, POP3) ─┬► intake ─► parse ─► route ─► queue ─► presence ─► dispatch ─► IM (XMPP)
+//! mail server ─► lmtp ──┘
 //! ```
 //!
 //! # Invariants
 //! - A mailbox is touched only after the raw mail is durable in the store (D1).
+//! - A mail that is handed in is answered for only after D1.
 //! - A socket is written only after the intent to send is durable (D3, or D2 for the express lane).
 //! - A notification has one stanza id from D2 on; every copy of it carries the same.
 //! - *Accepted* (the server took it), *delivered* (a client has it) and *acknowledged* (a human said so) are three things.
@@ -32,10 +34,12 @@ pub mod route;
 pub mod control;
 pub mod dispatch;
 pub mod intake;
+pub mod lmtp;
 pub mod mailbox;
 pub mod queue;
 
 // Adapters, and what they share.
+pub mod live;
 pub mod net;
 pub mod telemetry;
 pub mod xmpp;

@@ -32,21 +32,54 @@ pub struct BadFilter {
     why: String,
 }
 
-/// Starts the log. Called once a process.
-pub fn start(settings: &Settings) -> Result<(), BadFilter> {
-    let filter = EnvFilter::builder()
-        .parse(&settings.filter)
-        .map_err(|err| BadFilter { filter: settings.filter.clone(), why: err.to_string() })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match settings.format {
-        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        Format::Json => log.json().flatten_event(true).init(),
+/// Sets another filter while the log runs.
+pub struct Filter(Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>);
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Filter(…)")
     }
+}
+
+impl Filter {
+    /// From now on by this filter, which [`parse`]s.
+    pub fn set(&self, filter: &str) {
+        match parse(filter).map(|filter| (self.0)(filter)) {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) => tracing::error!(%err, "the log filter stays as it was"),
+            Err(err) => tracing::error!(%err, "the log filter stays as it was"),
+        }
+    }
+}
+
+/// Reads a filter.
+fn parse(filter: &str) -> Result<EnvFilter, BadFilter> {
+    EnvFilter::builder().parse(filter).map_err(|err| BadFilter { filter: filter.to_owned(), why: err.to_string() })
+}
+
+/// Starts the log. Called once a process.
+pub fn start(settings: &Settings) -> Result<Filter, BadFilter> {
+    let filter = parse(&settings.filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let set = match settings.format {
+        Format::Text => {
+            let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Filter(Box::new(move |filter| handle.reload(filter)))
+        }
+        Format::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Filter(Box::new(move |filter| handle.reload(filter)))
+        }
+    };
     // The crash tests' own hook turns an armed failpoint into an abort.
     if !cfg!(feature = "failpoints") {
         std::panic::set_hook(Box::new(tell));
     }
-    Ok(())
+    Ok(set)
 }
 
 /// Where, not what: the text of a panic in a parser may hold the mail.

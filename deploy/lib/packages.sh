@@ -7,9 +7,12 @@ packages_build=(gcc libc6-dev ca-certificates)
 # To show it working: an XMPP server, a mail server with LMTP and IMAP, an XMPP client, certificates.
 # shellcheck disable=SC2034
 packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
-# What the tests ask for beyond that: more of the servers, and tools that inject faults and check the schema.
+# What the tests ask for beyond that: more of the servers, a mail server with a queue, tools that inject faults and check the
+# schema, and time zones.
 # shellcheck disable=SC2034
-packages_tests=(prosody-modules lua-event lua-sec dovecot-pop3d iptables strace libxml2-utils)
+packages_tests=(
+    ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables strace libxml2-utils tzdata
+)
 
 # Runs a command as root: directly, or through sudo.
 as_root() {

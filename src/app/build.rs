@@ -1,7 +1,9 @@
 //! Build: everything that can fail at start fails here, before a task runs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -9,41 +11,53 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
+use super::mailboxes::{Known, Mailboxes, Plan};
+use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
-use crate::intake::{self, Parser, Rules, Shared, Watcher};
-use crate::model::{BareJid, MailboxName};
+use crate::intake::{self, Parser, Shared};
+use crate::live::{Live, live};
+use crate::net::Anchors;
 use crate::presence::Tracker;
 use crate::queue;
 use crate::queue::sqlite::Sqlite;
 use crate::route::Router;
-use crate::{control, mailbox, xmpp};
+use crate::{control, lmtp, telemetry, xmpp};
 
 /// Built, not yet running.
 pub struct Parts {
     pub store: Arc<Sqlite>,
-    pub grace: Duration,
-    /// Notified: look now; one for each mailbox.
-    pub pokes: Vec<Arc<Notify>>,
+    /// For what is to be known at the end.
+    pub rules: Live<dispatch::Rules>,
+    /// For signals.
+    pub orders: Orders,
     running: Running,
-    watchers: Vec<Watcher<Sqlite>>,
+    doors: Vec<lmtp::Door<Sqlite>>,
+    keeper: Keeper,
+    mailboxes: Plan,
     disk_task: futures::future::BoxFuture<'static, Result<(), queue::StoreError>>,
     raw_for: Duration,
     parser: Parser<Sqlite>,
     dispatch: dispatch::Parts<Sqlite>,
 }
 
-/// Opens the store, then everything else.
-pub async fn build(config: Config) -> Result<Parts, Exit> {
+/// Opens the store, then everything else. `file`: where the config is from, and is read again by a reload.
+pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> Result<Parts, Exit> {
     let store = Sqlite::open(&config.store).await?;
     let router = Arc::new(
         Router::new(&config.route)
             .map_err(|errors| Exit::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?,
     );
+    let system = Anchors::of_system();
+    let known = config.mailboxes.iter().map(|entry| Known::new(entry.clone(), system)).collect();
+    let mailboxes = Plan::new(&BTreeMap::new(), known).map_err(|errors| Exit::Config(errors.join("\n")))?;
     let intake_token = CancellationToken::new();
     let last_token = CancellationToken::new();
     let mut running = Running {
+        doors: JoinSet::new(),
+        doors_token: CancellationToken::new(),
         intake: JoinSet::new(),
         intake_token: intake_token.clone(),
         dispatch: JoinSet::new(),
@@ -52,80 +66,95 @@ pub async fn build(config: Config) -> Result<Parts, Exit> {
         xmpp: JoinSet::new(),
         last_token: last_token.clone(),
     };
-    let own = config.xmpp.jid.clone();
-    let contacts: Vec<BareJid> = config.xmpp.contacts.clone();
-    let poke = Arc::new(Notify::new());
-    let stored = Arc::new(Notify::new());
+    let (poke, stored) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (orders, ordered) = orders();
     let socket = control::Socket::bind(&control::socket_path(&config.store.path))
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
-    running.control.spawn(control::serve(socket, store.clone(), poke.clone(), last_token.clone()));
+    let door = control::Door {
+        desk: store.clone(),
+        reload: Arc::new(orders.clone()),
+        poke: poke.clone(),
+        stored: stored.clone(),
+    };
+    running.control.spawn(control::serve(socket, door, last_token.clone()));
     let (session, events, task) =
-        xmpp::start(config.xmpp, last_token.clone()).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
-    let messenger: Arc<dyn Messenger> = Arc::new(session);
+        xmpp::start(config.xmpp.clone(), last_token.clone()).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
+    let messenger: Arc<dyn Messenger> = Arc::new(session.clone());
     running.xmpp.spawn(async move {
         // A panic in the session counts as its end.
         let _ = task.await;
     });
-    let lane = Arc::new(ExpressLane::new(
-        messenger.clone(),
-        Tracker::new(contacts, config.dispatch.settle),
-        router.clone(),
-        config.dispatch.text_max,
-        config.dispatch.limits,
-    ));
-    let reserve =
-        config.mailboxes.iter().map(|m| intake::room_for_turn(m.mailbox.max_size, m.intake.batch)).max().unwrap_or(0);
-    let reserve = config.store.reserve.max(reserve);
-    let (disk, disk_task) = intake::watch_disk(store.clone(), reserve, intake_token).await?;
-    let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored: stored.clone() });
-    let mut watchers = Vec::new();
-    let mut pokes = Vec::new();
-    let mut rules: HashMap<MailboxName, Rules> = HashMap::new();
-    for m in config.mailboxes {
-        let open = mailbox::open(m.mailbox.clone())
-            .map_err(|err| Exit::Config(format!("mailbox {}: {err}", m.mailbox.name)))?;
-        rules.insert(m.mailbox.name.clone(), Rules::new(&m.intake, m.mailbox.max_size));
-        let look_now = Arc::new(Notify::new());
-        pokes.push(look_now.clone());
-        watchers.push(Watcher::new(shared.clone(), m.intake, m.mailbox, open, disk.clone(), look_now));
+    let (set_dispatch, rules) = live(dispatch_rules(&config, router.clone()));
+    let (set_rulebook, rulebook) = live(rulebook(&config, router, &BTreeMap::new()));
+    let rooms = config.xmpp.rooms.iter().map(|room| room.jid.clone());
+    let tracker = Tracker::new(config.xmpp.contacts.clone(), config.dispatch.settle).with_rooms(rooms);
+    let lane = Arc::new(ExpressLane::new(messenger.clone(), tracker, rules.clone()));
+    let reserve = Arc::new(AtomicU64::new(reserve(&config)));
+    let (disk, disk_task) = intake::watch_disk(store.clone(), reserve.clone(), intake_token.clone()).await?;
+    // A recipient may have been removed while the service was stopped.
+    let owed = end_removed(&store, &config).await?.is_none();
+    let handed = config.lmtp_mailboxes.iter().map(|m| m.mailbox.clone()).collect();
+    let entrance = Arc::new(lmtp::Shared::new(store.clone(), stored.clone(), disk.clone(), handed));
+    let mut doors = Vec::new();
+    for settings in &config.doors {
+        let listener =
+            lmtp::Listener::bind(&settings.listen).map_err(|err| Exit::Internal(format!("[[lmtp]]: {err}")))?;
+        tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
+        doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
     let parser = Parser {
         queue: store.clone(),
-        router: router.clone(),
+        rules: rulebook,
         express: lane.clone(),
-        rules: Arc::new(rules),
-        limits: config.parse,
-        mappings: Arc::new(config.mappings),
-        stored,
+        stored: stored.clone(),
         poke: poke.clone(),
     };
     let dispatch = dispatch::Parts {
         queue: store.clone(),
         messenger,
         events,
-        lane,
-        router,
-        settings: config.dispatch,
-        own,
-        poke,
+        lane: lane.clone(),
+        rules: rules.clone(),
+        own: config.xmpp.jid.clone(),
+        poke: poke.clone(),
         farewell: last_token,
     };
     let raw_for = config.store.raw_for;
-    let grace = config.serve.shutdown_grace;
-    Ok(Parts { store, grace, pokes, running, watchers, disk_task: Box::pin(disk_task), raw_for, parser, dispatch })
+    let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
+    let keeper = Keeper {
+        file,
+        anchors: system.with(config.xmpp.ca_file.as_deref()),
+        config,
+        store: store.clone(),
+        lane,
+        rulebook: set_rulebook,
+        dispatch: set_dispatch,
+        xmpp: session,
+        filter,
+        mailboxes: Mailboxes::new(shared, disk, intake_token),
+        gone: BTreeMap::new(),
+        reserve,
+        poke,
+        owed: Owed { owed, in_use: None },
+        ordered,
+    };
+    let disk_task = Box::pin(disk_task);
+    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, raw_for, parser, dispatch })
 }
 
 impl Parts {
     /// Spawns every task.
-    pub fn start(mut self) -> Running {
+    pub async fn start(mut self) -> Running {
         let cancel = self.running.intake_token.clone();
-        for watcher in self.watchers {
-            self.running.intake.spawn(watcher.run(cancel.clone()));
+        self.keeper.mailboxes.apply(self.mailboxes).await;
+        self.running.intake.spawn(self.keeper.run(cancel.clone()));
+        for door in self.doors {
+            self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(intake::purge(self.store, self.raw_for, cancel.clone()));
         self.running.intake.spawn(self.parser.run(cancel));
-        self.running.dispatch.spawn(dispatch::run(self.dispatch, self.running.dispatch_token.clone(), self.grace));
+        self.running.dispatch.spawn(dispatch::run(self.dispatch, self.running.dispatch_token.clone()));
         self.running
     }
 }

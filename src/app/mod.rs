@@ -1,8 +1,14 @@
-//! Build → run → stop: the only place that names concrete adapters.
+//! Build → run → stop: the only place that names concrete adapters. A reload goes the same way, for what changed: prepare,
+//! which may fail, then replace.
 
 mod build;
 mod desk;
 mod exit;
+mod keeper;
+mod mailboxes;
+mod prepare;
+pub mod rehearsal;
+mod reload;
 mod run;
 mod stop;
 mod systemd;
@@ -10,12 +16,16 @@ mod systemd;
 pub use desk::desk;
 pub use exit::Exit;
 
+use std::path::PathBuf;
+
 use crate::config::Config;
 use crate::telemetry;
 
-/// Serves until SIGTERM or Ctrl-C, or until something that only a restart can mend.
-pub async fn serve(config: Config) -> Result<(), Exit> {
-    telemetry::start(&config.log).map_err(|err| Exit::Config(err.to_string()))?;
-    let parts = build::build(config).await?;
-    run::run(parts).await
+/// Serves until SIGTERM or Ctrl-C, or until something that only a restart can mend. `file` is where the config was read, and
+/// where SIGHUP and `mailbell reload` read it again.
+pub async fn serve(config: Config, file: PathBuf) -> Result<(), Exit> {
+    let filter = telemetry::start(&config.log).map_err(|err| Exit::Config(err.to_string()))?;
+    let signals = run::Signals::listen()?;
+    let parts = build::build(config, file, filter).await?;
+    run::run(parts, signals).await
 }

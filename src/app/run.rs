@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,10 @@ use crate::queue::{StoreError, StoreFault};
 
 /// What runs, in the order in which it is stopped.
 pub struct Running {
-    /// Watchers, disk watch, purge, parser.
+    /// Where mails are handed in.
+    pub doors: JoinSet<Result<(), StoreError>>,
+    pub doors_token: CancellationToken,
+    /// The keeper with the watchers, disk watch, purge, parser.
     pub intake: JoinSet<Result<(), StoreError>>,
     pub intake_token: CancellationToken,
     /// The worker.
@@ -25,14 +28,32 @@ pub struct Running {
     pub last_token: CancellationToken,
 }
 
+/// What the process is told by signals.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    look_now: Signal,
+}
+
+impl Signals {
+    /// Listens, so that none of them ends the process by itself any more.
+    pub fn listen() -> Result<Self, Exit> {
+        let on = |kind| signal(kind).map_err(|err| Exit::Internal(format!("cannot listen for signals: {err}")));
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+            look_now: on(SignalKind::user_defined1())?,
+        })
+    }
+}
+
 /// Runs until a signal, or until a task ends that should not.
-pub async fn run(parts: Parts) -> Result<(), Exit> {
-    let signals = |kind| signal(kind).map_err(|err| Exit::Internal(format!("cannot listen for signals: {err}")));
-    let mut terminate = signals(SignalKind::terminate())?;
-    let mut interrupt = signals(SignalKind::interrupt())?;
-    let mut poll_now = signals(SignalKind::user_defined1())?;
-    let (grace, store, pokes) = (parts.grace, parts.store.clone(), parts.pokes.clone());
-    let mut running = parts.start();
+pub async fn run(parts: Parts, signals: Signals) -> Result<(), Exit> {
+    let Signals { mut terminate, mut interrupt, mut hangup, mut look_now } = signals;
+    let (rules, store, orders) = (parts.rules.clone(), parts.store.clone(), parts.orders.clone());
+    let mut running = parts.start().await;
     let watchdog = tokio::spawn(systemd::watchdog());
     systemd::ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "mailbell is ready");
@@ -40,10 +61,15 @@ pub async fn run(parts: Parts) -> Result<(), Exit> {
         tokio::select! {
             _ = terminate.recv() => break Ok("SIGTERM"),
             _ = interrupt.recv() => break Ok("SIGINT"),
-            _ = poll_now.recv() => {
+            _ = look_now.recv() => {
                 tracing::info!("SIGUSR1: all mailboxes are polled now");
-                pokes.iter().for_each(|poke| poke.notify_one());
+                orders.look_now.notify_one();
             }
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: the config is read again");
+                orders.hangup.notify_one();
+            }
+            Some(ended) = running.doors.join_next() => break Err(fault("the LMTP door", ended)),
             Some(ended) = running.intake.join_next() => break Err(fault("intake", ended)),
             Some(ended) = running.dispatch.join_next() => break Err(fault("dispatch", ended)),
             Some(ended) = running.xmpp.join_next() => {
@@ -59,7 +85,7 @@ pub async fn run(parts: Parts) -> Result<(), Exit> {
         Ok(signal) => {
             tracing::info!(signal, "stopping");
             tokio::select! {
-                stopped = stop::drain(&mut running, grace) => stopped,
+                stopped = stop::drain(&mut running, rules.get().grace) => stopped,
                 _ = terminate.recv() => Err(Exit::Internal("a second SIGTERM cut the drain short".into())),
                 _ = interrupt.recv() => Err(Exit::Internal("a second Ctrl-C cut the drain short".into())),
             }

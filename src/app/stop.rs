@@ -15,6 +15,16 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// No new mails, then no new messages; what is in flight is waited for. At most `grace`.
 pub async fn drain(running: &mut Running, grace: Duration) -> Result<(), Exit> {
     let deadline = Instant::now() + grace;
+    running.doors_token.cancel();
+    // Before the parser ends: what is still handed in is an alert sooner than after the next start. However slow a sender is,
+    // half of the time is left for the rest.
+    let half = Instant::now() + grace / 2;
+    while let Ok(Some(ended)) = timeout_at(half, running.doors.join_next()).await {
+        if !matches!(ended, Ok(Ok(()))) {
+            return Err(fault("the LMTP door", ended));
+        }
+    }
+    running.doors.abort_all();
     running.intake_token.cancel();
     while let Ok(Some(ended)) = timeout_at(deadline, running.intake.join_next()).await {
         if !matches!(ended, Ok(Ok(()))) {
@@ -33,6 +43,7 @@ pub async fn drain(running: &mut Running, grace: Duration) -> Result<(), Exit> {
 
 /// Ends whatever still runs, and closes the store.
 pub async fn end(mut running: Running, store: Arc<Sqlite>) {
+    running.doors.abort_all();
     running.intake.abort_all();
     running.dispatch.abort_all();
     running.last_token.cancel();

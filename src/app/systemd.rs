@@ -16,6 +16,19 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// The config is read again; `Type=notify-reload` waits for [`reloaded`].
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(err) => tracing::debug!(%err, "systemd was not told"),
+    }
+}
+
+/// That is done. `status` stands in `systemctl status`: a config that was refused is seen there.
+pub fn reloaded(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
 /// Draining.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -105,7 +105,7 @@ fn check(
 fn summary(file: &Path, config: &Config) -> String {
     let route = &config.route;
     let parts = [
-        counted(config.mailboxes.len(), "mailbox", "mailboxes"),
+        counted(config.mailboxes.len() + config.lmtp_mailboxes.len(), "mailbox", "mailboxes"),
         count(route.recipients.len(), "recipient"),
         count(route.groups.len(), "group"),
         count(route.routes.len(), "route"),

@@ -5,10 +5,13 @@ mod desk;
 pub mod parse;
 pub mod quarantine;
 pub mod queue;
+pub mod reload;
+pub mod route;
 pub mod send;
 pub mod serve;
 mod smtp;
 mod table;
+pub mod test;
 
 use std::process::ExitCode;
 
@@ -25,10 +28,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Reload(reload::Args),
     /// Check a config file, or show the config in force
     #[command(subcommand)]
     Config(config::Command),
     Parse(parse::Args),
+    Route(route::Args),
+    Test(test::Args),
     Queue(queue::Args),
     Quarantine(quarantine::Args),
     Send(Box<send::Args>),
@@ -38,8 +44,11 @@ enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Parse(args) => parse::run(&args),
+        Command::Route(args) => route::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Queue(args) => desk::queue(&args),
         Command::Quarantine(args) => desk::quarantine(&args),
         Command::Send(args) => send::run(&args),

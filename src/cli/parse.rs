@@ -1,4 +1,4 @@
-//! `mailbell parse`: what would become of these mails? Needs no config and changes nothing.
+//! `mailbell parse`: what would become of these mails? Needs no config, uses one where it is named, and changes nothing.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -7,25 +7,34 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::config::{Reading, built_in_mappings, load_reading};
 use crate::model::{Alert, Labels, Severity};
-use crate::parse::{How, Limits, Mappings, Outcome, Plain, mail_caught};
+use crate::parse::{How, Limits, Mappings, Outcome, Plain, Rules, mail_caught};
 
 /// Larger files are not read: no mailbox takes such a mail by its default limits.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
+/// Exit code for a config that cannot be used, as `serve` has it (EX_CONFIG).
+const CONFIG: u8 = 78;
 
 /// Shows what mails become: prints one JSON object a line for each FILE.
 ///
 /// `outcome` is `alerts` (then `alerts` lists them), `ignored` (a bounce, an auto-reply, a report) or `quarantined` (it could
-/// not be parsed); `reason` says why. What a mail holds never makes the command fail; the exit code is 1 if a file could not
+/// not be parsed); `reason` says why; the label `mailbell.rule` names the rule that made an alert. What a mail holds never makes the command fail; the exit code is 1 if a file could not
 /// be read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Raw mails (RFC 5322); `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What a mail without alert XML becomes, as `plain` of a mailbox says
-    #[arg(long, value_enum, default_value_t = WhenPlain::Quarantine)]
-    plain: WhenPlain,
+    /// Read them as this config says: its limits, and the rules of its mailbox
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The mailbox of the config whose mails they are; needed where it has several
+    #[arg(long, value_name = "NAME", requires = "config")]
+    mailbox: Option<String>,
+    /// What a mail without alert XML becomes, as `plain` of a mailbox says [default: as the config says, else quarantine]
+    #[arg(long, value_enum)]
+    plain: Option<WhenPlain>,
     /// Severity of a mail without alert XML: critical, major, minor, warning or info
     #[arg(long, value_name = "SEVERITY", default_value_t = Severity::Warning)]
     plain_severity: Severity,
@@ -66,11 +75,24 @@ struct AlertLine<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let plain = match args.plain {
-        WhenPlain::Alert => Plain::Alert(args.plain_severity),
-        WhenPlain::Quarantine => Plain::Quarantine,
+    let mut reading = match &args.config {
+        None => Ok(Reader::default()),
+        Some(file) => of_config(file, args.mailbox.as_deref()),
     };
-    match all(&args.files, plain, &mut std::io::stdout().lock()) {
+    if let (Ok(reading), Some(plain)) = (&mut reading, args.plain) {
+        reading.plain = match plain {
+            WhenPlain::Alert => Plain::Alert(args.plain_severity),
+            WhenPlain::Quarantine => Plain::Quarantine,
+        };
+    }
+    let done = match &reading {
+        Ok(reading) => all(&args.files, reading, &mut std::io::stdout().lock()),
+        Err(why) => {
+            complain(why);
+            return ExitCode::from(CONFIG);
+        }
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // The reader has seen enough (`| head`).
@@ -82,13 +104,49 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// What mails are read with.
+struct Reader {
+    plain: Plain,
+    limits: Limits,
+    mappings: Mappings,
+    rules: Rules,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            plain: Plain::Quarantine,
+            limits: Limits::default(),
+            mappings: built_in_mappings(),
+            rules: Rules::default(),
+        }
+    }
+}
+
+/// As the mails of one mailbox of a config are read; its secrets are not needed. Why not, for people.
+fn of_config(file: &Path, mailbox: Option<&str>) -> Result<Reader, String> {
+    let Reading { limits, mappings, mailboxes } = load_reading(file).map_err(|errors| errors.to_string())?;
+    let names = || mailboxes.iter().map(|(name, _, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let found = match (mailbox, mailboxes.as_slice()) {
+        (Some(wanted), all) => all
+            .iter()
+            .find(|(name, _, _)| name.as_str() == wanted)
+            .ok_or_else(|| format!("{}: there is no mailbox `{wanted}`; there are: {}", file.display(), names()))?,
+        (None, [only]) => only,
+        (None, []) => return Ok(Reader { limits, mappings, ..Reader::default() }),
+        (None, _) => return Err(format!("{}: name one of its mailboxes with --mailbox: {}", file.display(), names())),
+    };
+    let (_, plain, rules) = found.clone();
+    Ok(Reader { plain, limits, mappings, rules })
+}
+
 /// Handles the files in turn. `Ok(false)`: some could not be read.
-fn all(files: &[PathBuf], plain: Plain, out: &mut impl Write) -> std::io::Result<bool> {
+fn all(files: &[PathBuf], reader: &Reader, out: &mut impl Write) -> std::io::Result<bool> {
     let mut readable = true;
     for path in files {
         match read(path) {
             Ok(raw) => {
-                let line = line(&path.to_string_lossy(), raw.as_deref(), plain)?;
+                let line = line(&path.to_string_lossy(), raw.as_deref(), reader)?;
                 out.write_all(line.as_bytes())?;
                 out.flush()?;
             }
@@ -111,11 +169,11 @@ fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 /// What becomes of one mail, as a line of JSON.
-fn line(file: &str, raw: Option<&[u8]>, plain: Plain) -> std::io::Result<String> {
+fn line(file: &str, raw: Option<&[u8]>, reader: &Reader) -> std::io::Result<String> {
     let outcome = match raw {
         Some(raw) => {
-            let how = How { plain, limits: &Limits::default(), mappings: &Mappings::default() };
-            mail_caught(raw, &how).outcome
+            let Reader { plain, limits, mappings, rules } = reader;
+            mail_caught(raw, &How { plain: *plain, limits, mappings, rules }).outcome
         }
         None => Outcome::Quarantined(format!("it is larger than {} MiB", MAX_SIZE >> 20)),
     };
@@ -155,7 +213,7 @@ mod tests {
     use super::*;
 
     fn seen(file: &str, raw: Option<&[u8]>, plain: Plain) -> serde_json::Value {
-        let line = line(file, raw, plain).unwrap();
+        let line = line(file, raw, &Reader { plain, ..Reader::default() }).unwrap();
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "one line each");
         serde_json::from_str(&line).unwrap()
     }
@@ -183,8 +241,8 @@ mod tests {
         std::fs::write(&good, "X-Mailbell-Notice: here\n\n").unwrap();
         let files = [folder.path().join("missing"), folder.path().to_owned(), good];
         let mut out = Vec::new();
-        assert!(!all(&files, Plain::Quarantine, &mut out).unwrap());
+        assert!(!all(&files, &Reader::default(), &mut out).unwrap());
         assert_eq!(String::from_utf8(out).unwrap().matches("\"outcome\":\"ignored\"").count(), 1);
-        assert!(all(&files[2..], Plain::Quarantine, &mut Vec::new()).unwrap());
+        assert!(all(&files[2..], &Reader::default(), &mut Vec::new()).unwrap());
     }
 }

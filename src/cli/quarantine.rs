@@ -1,13 +1,17 @@
 //! `mailbell quarantine`: mails that could not be read, and why.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::queue::{DeskArgs, Failure, lines};
 use super::table;
 use crate::model::{MessageId, Size};
-use crate::queue::Desk;
+use crate::queue::{Desk, StoreFault};
+
+/// Looked at in one go.
+const PAGE: usize = 1000;
 
 /// Show mails that could not be read
 #[derive(Debug, ClapArgs)]
@@ -41,6 +45,24 @@ pub enum Command {
         #[arg(long)]
         raw: bool,
     },
+    /// Read some again, by the config and the version in force now, whatever their age
+    Replay {
+        /// Their numbers
+        #[arg(value_name = "ID", required_unless_present = "all")]
+        ids: Vec<i64>,
+        /// All that are there
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+    /// Write the mails as files ID.eml, for their owner only
+    Export {
+        /// Directory; made where it is missing
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Their numbers [default: all]
+        #[arg(value_name = "ID")]
+        ids: Vec<i64>,
+    },
 }
 
 /// Runs the command at a desk: that of the store, or of the running service.
@@ -48,12 +70,73 @@ pub enum Command {
 /// # Errors
 /// The message is not in quarantine, its mail was purged; or the store failed.
 pub async fn run(args: &Args, desk: &dyn Desk, out: &mut dyn Write, complaints: &mut dyn Write) -> Result<(), Failure> {
-    match args.command {
+    match &args.command {
         Command::List { after, limit } => {
-            list(after.map(MessageId), usize::from(limit), args.desk.json, desk, out, complaints).await
+            list(after.map(MessageId), usize::from(*limit), args.desk.json, desk, out, complaints).await
         }
-        Command::Show { id, raw } => show(MessageId(id), raw, args.desk.json, desk, out).await,
+        Command::Show { id, raw } => show(MessageId(*id), *raw, args.desk.json, desk, out).await,
+        Command::Replay { ids, .. } => replay(ids, desk, out).await,
+        Command::Export { to, ids } => export(to, ids, desk, out, complaints).await,
     }
+}
+
+/// The numbers given, else those of all that are there.
+async fn numbers(ids: &[i64], desk: &dyn Desk) -> Result<Vec<MessageId>, Failure> {
+    let mut all: Vec<MessageId> = ids.iter().copied().map(MessageId).collect();
+    while ids.is_empty() {
+        let found = desk.quarantine(all.last().copied(), PAGE).await?;
+        all.extend(found.iter().map(|view| view.id));
+        if found.len() < PAGE {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+async fn replay(ids: &[i64], desk: &dyn Desk, out: &mut dyn Write) -> Result<(), Failure> {
+    let (mut done, mut refused) = (0, Vec::new());
+    for id in numbers(ids, desk).await? {
+        match desk.replay(id).await {
+            Ok(()) => done += 1,
+            Err(err) if err.fault == StoreFault::Refused => refused.push(err.what),
+            Err(err) => return Err(err.into()),
+        }
+    }
+    writeln!(out, "{done} to be read again; what still cannot be read comes back: mailbell quarantine list")?;
+    if refused.is_empty() { Ok(()) } else { Err(Failure::Refused(refused.join("; "))) }
+}
+
+async fn export(
+    to: &Path,
+    ids: &[i64],
+    desk: &dyn Desk,
+    out: &mut dyn Write,
+    complaints: &mut dyn Write,
+) -> Result<(), Failure> {
+    let failed = |path: &Path, err: io::Error| Failure::Refused(format!("cannot write {}: {err}", path.display()));
+    std::fs::create_dir_all(to).map_err(|err| failed(to, err))?;
+    let mut done = 0;
+    for id in numbers(ids, desk).await? {
+        let path = to.join(format!("{id}.eml"));
+        match desk.quarantined(id).await? {
+            None => return Err(Failure::Refused(format!("message {id} is not in quarantine"))),
+            Some((_, None)) => writeln!(complaints, "the mail of message {id} was purged (store.raw_for)")?,
+            Some((_, Some(mail))) => {
+                write_new(&path, &mail).map_err(|err| failed(&path, err))?;
+                done += 1;
+            }
+        }
+    }
+    writeln!(out, "{done} mails in {}", to.display())?;
+    Ok(())
+}
+
+/// For its owner only; what is there already is not written over.
+fn write_new(path: &Path, mail: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(mail)?;
+    file.sync_all()
 }
 
 async fn list(

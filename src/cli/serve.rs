@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 
 /// Run the gateway in the foreground
 ///
-/// It runs until SIGTERM or Ctrl-C. SIGUSR1 polls all mailboxes now. Exit codes: 0 stopped cleanly, 78 config, 74 storage,
+/// It runs until SIGTERM or Ctrl-C. SIGHUP reads the config again (see `mailbell reload`), SIGUSR1 polls all mailboxes now. Exit codes: 0 stopped cleanly, 78 config, 74 storage,
 /// 70 a fault of mailbell.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -20,7 +20,8 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> ExitCode {
     let env = |name: &str| std::env::var_os(name);
-    let config = match Config::load(&config::path(args.config.as_deref(), env), env) {
+    let file = config::path(args.config.as_deref(), env);
+    let config = match Config::load(&file, env) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -29,7 +30,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     // Parsing runs beside; two threads are plenty for sockets and timers.
     match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
-        Ok(runtime) => match runtime.block_on(app::serve(config)) {
+        Ok(runtime) => match runtime.block_on(app::serve(config, file)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(exit) => {
                 eprintln!("mailbell: {exit}");

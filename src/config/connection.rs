@@ -45,6 +45,9 @@ impl Tls {
 
 fn ca_file(item: &Item<'_, '_>) -> Option<PathBuf> {
     let path = item.reader.path(item.some_text()?);
+    if item.reader.blind {
+        return Some(path);
+    }
     // Asked of the code that will use it, so that nothing passes here and fails there.
     match net::client_config(Some(&path)) {
         Ok(_) => Some(path),

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Config;
 use super::reader::{Reader, Section};
+use super::{Config, lmtp};
 use crate::intake::room_for_turn;
 use crate::mailbox;
 use crate::model::{GroupName, RecipientName};
@@ -19,6 +19,7 @@ pub(super) struct Places {
     pub(super) groups: Vec<Stands>,
     pub(super) mailboxes: Vec<Stands>,
     pub(super) routes: Vec<Stands>,
+    pub(super) doors: Vec<Stands>,
     pub(super) walls: Vec<Stands>,
     pub(super) disclaimers: Vec<Stands>,
 }
@@ -62,10 +63,22 @@ pub(super) fn warn(reader: &Reader<'_>, config: &Config, places: &Places) {
     lonely_recipients(reader, config, places);
     unreachable_routes(reader, config, places);
     small_reserve(reader, config, places);
+    only_rooms(reader, config);
+}
+
+/// Who hears that a room cannot be entered? Not who waits in it.
+fn only_rooms(reader: &Reader<'_>, config: &Config) {
+    let Some(group) = &config.route.operators else { return };
+    let operators = people(&config.route.groups, group, &mut BTreeSet::new());
+    let mut found = config.route.recipients.iter().filter(|r| operators.contains(&r.name)).peekable();
+    if found.peek().is_some() && found.all(|r| r.room) {
+        let wrong = "only rooms are in this group: nobody hears that mailbell cannot enter one";
+        reader.warn(None, "operators.group", wrong, "add a person");
+    }
 }
 
 fn nothing_in(reader: &Reader<'_>, config: &Config) {
-    if config.mailboxes.is_empty() {
+    if config.mailboxes.is_empty() && config.lmtp_mailboxes.is_empty() {
         reader.warn(None, "mailbox", "there is none: no alert can come in", "add a [[mailbox]]");
     }
     let everything = config.route.routes.iter().any(|route| route.matchers.is_empty());
@@ -126,6 +139,13 @@ fn small_reserve(reader: &Reader<'_>, config: &Config, places: &Places) {
             let reserve = crate::model::Size(config.store.reserve);
             let wrong = format!("one turn may take more than store.reserve ({reserve})");
             reader.warn(*line, label, wrong, "raise the reserve, or lower batch or max_size");
+        }
+    }
+    for (door, (line, label)) in config.doors.iter().zip(&places.doors) {
+        if lmtp::room(door) > config.store.reserve {
+            let reserve = crate::model::Size(config.store.reserve);
+            let wrong = format!("what is under way may take more than store.reserve ({reserve})");
+            reader.warn(*line, label, wrong, "raise the reserve, or lower in_flight");
         }
     }
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::connection::{Tls, server};
 use super::item::{Item, LONG, SHORT};
+use super::lmtp::{self, LmtpMailbox};
 use super::login;
 use super::names::Names;
 use super::pattern;
 use super::reader::Section;
 use super::report::quote;
+use super::rules;
 use crate::intake;
 use crate::mailbox::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
 use crate::model::{MailboxName, Severity, Span};
@@ -17,7 +19,7 @@ use crate::parse::Plain;
 use crate::route::KeyScope;
 
 /// One `[[mailbox]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailboxConfig {
     /// How it is read.
     pub mailbox: Settings,
@@ -27,12 +29,37 @@ pub struct MailboxConfig {
     pub key_scope: KeyScope,
 }
 
+/// One `[[mailbox]]` of either kind.
+pub(super) enum Entry {
+    /// Over IMAP or POP3.
+    Fetched(Option<Box<MailboxConfig>>),
+    /// By LMTP.
+    Handed(Option<LmtpMailbox>),
+}
+
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3)];
+const WAYS: [(&str, Option<Protocol>); 3] =
+    [("imap", Some(Protocol::Imap)), ("pop3", Some(Protocol::Pop3)), ("lmtp", None)];
 pub(super) const KEY_SCOPES: [(&str, KeyScope); 2] = [("sender", KeyScope::Sender), ("mailbox", KeyScope::Mailbox)];
 pub(super) const NEVER: &str = "never";
 
-pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Option<MailboxConfig> {
-    let protocol = section.value("protocol").and_then(|item| item.choice(&PROTOCOLS));
+pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Entry {
+    match section.value("protocol").and_then(|item| item.choice(&WAYS)) {
+        Some(None) => Entry::Handed(lmtp::mailbox(section, name, names)),
+        Some(protocol) => Entry::Fetched(fetched(section, name, protocol, names).map(Box::new)),
+        None => Entry::Fetched(fetched(section, name, None, names).map(Box::new)),
+    }
+}
+
+fn fetched(
+    section: &Section<'_, '_>,
+    name: Option<MailboxName>,
+    protocol: Option<Protocol>,
+    names: &Names,
+) -> Option<MailboxConfig> {
+    if let Some(item) = section.optional("addresses") {
+        item.fail::<()>("is for a mailbox that mails are handed to", "leave it out, or set protocol = \"lmtp\"");
+    }
     let intake = intake(section);
     let key_scope = section.value("key_scope").and_then(|item| item.choice(&KEY_SCOPES));
     let mailbox = connection(section, name, protocol, names);
@@ -60,7 +87,7 @@ fn connection(
     let watch = watch(section, protocol, address.as_ref().map(|(host, _)| host.as_str()));
     let after = section.value("after").and_then(|item| after(&item));
     let rejected = section.optional("rejected").and_then(|item| rejected(&item));
-    let max_size = section.value("max_size").and_then(|item| item.size(1024..=256 << 20));
+    let max_size = max_size(section);
     let idle_for = section.value("idle_for").and_then(|item| item.span(SHORT..=Duration::from_secs(29 * 60)));
     let timeout = section.value("timeout").and_then(|item| item.span(SHORT..=Duration::from_secs(600)));
 
@@ -216,7 +243,13 @@ fn refuse_own_folder(section: &Section<'_, '_>, watched: Option<&str>) {
     }
 }
 
-fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
+/// The largest mail that is taken, bytes.
+pub(super) fn max_size(section: &Section<'_, '_>) -> Option<u64> {
+    section.value("max_size").and_then(|item| item.size(1024..=256 << 20))
+}
+
+/// What is done with its mails: no more of the table is read.
+pub(super) fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
     let poll = section.value("poll").and_then(|item| poll(&item));
     let batch = section.value("batch").and_then(|item| item.number(1..=1000));
     let max_age = section.value("max_age").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
@@ -224,6 +257,7 @@ fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
     let choose = section.value("sender_may_choose_group").and_then(|item| item.yes());
     let plain_severity = section.value("plain_severity").and_then(|item| item.choice(&severities()));
     let plain = section.value("plain").and_then(|item| item.choice(&[("quarantine", false), ("alert", true)]));
+    let rules = rules::read(section, choose);
     let plain = match (plain?, plain_severity?) {
         (true, severity) => Plain::Alert(severity),
         (false, _) => Plain::Quarantine,
@@ -235,6 +269,7 @@ fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
         senders: senders?,
         sender_may_choose_group: choose?,
         plain,
+        rules: rules?,
     })
 }
 

@@ -7,14 +7,18 @@
 mod connection;
 mod cross;
 mod item;
+mod lmtp;
 mod login;
 mod mailbox;
+mod mapping;
 mod names;
 mod pattern;
 mod people;
 mod reader;
 mod report;
+mod restart;
 mod routes;
+mod rules;
 mod secret;
 mod service;
 mod show;
@@ -23,7 +27,11 @@ mod walls;
 mod xmpp;
 
 pub use connection::{BadServer, parse_server};
+pub use lmtp::LmtpMailbox;
 pub use mailbox::MailboxConfig;
+pub use mapping::built_in as built_in_mappings;
+#[cfg(test)]
+pub(crate) use mapping::read_text as mappings_of;
 pub use report::{Errors, Problem};
 pub use secret::{FileError, read_file as read_secret};
 pub use service::Serve;
@@ -36,6 +44,7 @@ use std::path::{Path, PathBuf};
 use reader::{Reader, Section};
 use source::Lines;
 
+use crate::model::MailboxName;
 use crate::{dispatch, parse, queue, route};
 
 /// The config file where none is named.
@@ -52,15 +61,19 @@ pub struct Config {
     pub store: queue::Settings,
     /// `[xmpp]`, and whom it may talk to.
     pub xmpp: crate::xmpp::Settings,
-    /// `[[mailbox]]`, in the order of the file.
+    /// `[[mailbox]]` that are fetched, in the order of the file.
     pub mailboxes: Vec<MailboxConfig>,
+    /// `[[mailbox]]` that mails are handed to, in the order of the file.
+    pub lmtp_mailboxes: Vec<LmtpMailbox>,
+    /// `[[lmtp]]`.
+    pub doors: Vec<crate::lmtp::Settings>,
     /// `[[recipient]]`, `[[group]]`, `[[route]]`, `[[wall]]`, `[[disclaimer]]`, and the groups that `[operators]` names.
     pub route: route::Settings,
     /// `[dispatch]`, and how `[operators]` are told.
     pub dispatch: dispatch::Settings,
     /// `[parse]`.
     pub parse: parse::Limits,
-    /// `[[mapping]]`.
+    /// `[[mapping]]`, and what is built in.
     pub mappings: parse::Mappings,
     /// `[serve]`.
     pub serve: Serve,
@@ -88,20 +101,62 @@ impl Config {
     pub fn of(text: &str, path: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Errors> {
         read(text, path, None, &env).0
     }
+
+    /// As [`load`](Self::load), but passwords and certificates are not looked at: for who only asks what would be done, and
+    /// may have no right to them.
+    pub fn load_without_secrets(path: &Path) -> Result<Self, Errors> {
+        let (text, exposed) = text_of(path)?;
+        let lines = Lines::of(&text);
+        read_with(&text, path, Reader::new(path, exposed, lines, &|_| None).blind()).0
+    }
+}
+
+/// What mails are read with.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// `[parse]`.
+    pub limits: parse::Limits,
+    /// `[[mapping]]`.
+    pub mappings: parse::Mappings,
+    /// Of each mailbox: what a mail without XML becomes, and its rules.
+    pub mailboxes: Vec<(MailboxName, parse::Plain, parse::Rules)>,
+}
+
+/// Reads only what mails are read with, also where the secrets of the file cannot be read.
+pub fn load_reading(path: &Path) -> Result<Reading, Errors> {
+    part(path, |root| {
+        let tables = root.tables("mailbox");
+        let mut names = names::Names::default();
+        let named = names::names_of(&tables, "mailbox", &mut names.mailboxes);
+        let read = tables.iter().zip(named).map(|(table, name)| {
+            let intake = mailbox::intake(table);
+            let (name, intake) = (name?, intake?);
+            Some((name, intake.plain, intake.rules))
+        });
+        let mailboxes: Vec<_> = read.collect();
+        Some(Reading {
+            limits: one(root, "parse", service::limits)?,
+            mappings: mapping::read(root)?,
+            mailboxes: mailboxes.into_iter().collect::<Option<_>>()?,
+        })
+    })
 }
 
 /// Reads only `[store]`: what the commands at the store need, also where secrets of other tables cannot be read.
 pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
+    part(path, |root| one(root, "store", service::store))
+}
+
+/// Reads a part of a config file; of that part every error.
+fn part<T>(path: &Path, read: impl FnOnce(&Section<'_, '_>) -> Option<T>) -> Result<T, Errors> {
     let (text, exposed) = text_of(path)?;
     let lines = Lines::of(&text);
     let source::Parsed { table, mut problems } = source::parse(&text, &lines);
     let reader = Reader::new(path, exposed, lines, &|_| None);
-    let store = table
-        .as_ref()
-        .and_then(|table| one(&Section::root(&reader, table, source::example()), "store", service::store));
+    let part = table.as_ref().and_then(|table| read(&Section::root(&reader, table, source::example())));
     problems.extend(reader.finish().0);
-    match store {
-        Some(store) if problems.is_empty() => Ok(store),
+    match part {
+        Some(part) if problems.is_empty() => Ok(part),
         _ => Err(Errors { file: path.to_owned(), problems }),
     }
 }
@@ -141,9 +196,11 @@ fn read(
     exposed: Option<u32>,
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> (Result<Config, Errors>, Keys) {
-    let lines = Lines::of(text);
-    let source::Parsed { table, mut problems } = source::parse(text, &lines);
-    let reader = Reader::new(path, exposed, lines, env);
+    read_with(text, path, Reader::new(path, exposed, Lines::of(text), env))
+}
+
+fn read_with(text: &str, path: &Path, reader: Reader<'_>) -> (Result<Config, Errors>, Keys) {
+    let source::Parsed { table, mut problems } = source::parse(text, &Lines::of(text));
     let config = table.as_ref().and_then(|table| {
         let root = Section::root(&reader, table, source::example());
         let config = compose(&root);
@@ -168,6 +225,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let group_tables = root.tables("group");
     let mailbox_tables = root.tables("mailbox");
     let route_tables = root.tables("route");
+    let door_tables = root.tables("lmtp");
     let wall_tables = root.tables("wall");
     let disclaimer_tables = root.tables("disclaimer");
     let recipient_names = names::names_of(&recipient_tables, "recipient", &mut names.recipients);
@@ -177,10 +235,12 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let route_names = routes::names_of(&route_tables, &mut names);
     let wall_names = names::names_of(&wall_tables, "wall", &mut names.walls);
 
+    let xmpp_table = root.table("xmpp");
+    let nick = xmpp::nick(&xmpp_table);
     let recipients: Vec<_> = recipient_tables
         .iter()
         .zip(recipient_names)
-        .map(|(table, name)| people::recipient(table, name, &names))
+        .map(|(table, name)| people::recipient(table, name, &names, nick.as_deref()))
         .collect();
     let mut edges = people::Edges::default();
     let groups: Vec<_> = group_tables
@@ -190,8 +250,19 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         .collect();
     people::refuse_cycles(&edges.members, "members");
     people::refuse_cycles(&edges.fallbacks, "fallbacks");
-    let mailboxes: Vec<_> =
-        mailbox_tables.iter().zip(mailbox_names).map(|(table, name)| mailbox::read(table, name, &names)).collect();
+    let (mut mailboxes, mut fetched_places, mut handed) = (Vec::new(), Vec::new(), Vec::new());
+    for (table, name) in mailbox_tables.iter().zip(mailbox_names) {
+        match mailbox::read(table, name, &names) {
+            mailbox::Entry::Fetched(mailbox) => {
+                mailboxes.push(mailbox.map(|mailbox| *mailbox));
+                fetched_places.push((table.line, table.label.clone()));
+            }
+            mailbox::Entry::Handed(mailbox) => handed.push((table.line, table.label.clone(), mailbox)),
+        }
+    }
+    let door = |table: &Section<'_, '_>| (table.line, table.label.clone(), lmtp::door(table, &names));
+    let doors: Vec<_> = door_tables.iter().map(door).collect();
+    lmtp::cross(root.reader, &doors, &handed);
     let routes: Vec<_> =
         route_tables.iter().zip(route_names).map(|(table, name)| routes::read(table, name, &names)).collect();
     let walls: Vec<_> =
@@ -199,32 +270,42 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let disclaimers: Vec<_> = disclaimer_tables.iter().map(|table| walls::disclaimer(table, &names)).collect();
 
     let store = one(root, "store", service::store);
-    let contacts = recipients.iter().flatten().map(|recipient| recipient.jid.clone()).collect();
-    let xmpp = one(root, "xmpp", |table| xmpp::read(table, contacts));
+    let people = recipients.iter().flatten().filter(|(recipient, _)| !recipient.room);
+    let contacts = people.map(|(recipient, _)| recipient.jid.clone()).collect();
+    let rooms = recipients.iter().flatten().filter_map(|(_, room)| room.clone()).collect();
+    let xmpp = xmpp::read(&xmpp_table, contacts, rooms);
+    xmpp_table.done();
     let operators = one(root, "operators", |table| service::operators(table, &names));
     let dispatch = one(root, "dispatch", |table| service::dispatch(table, operators.as_ref()));
     let parse = one(root, "parse", service::limits);
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
+    let mappings = mapping::read(root);
 
     let places = cross::Places {
         recipients: cross::places(&recipient_tables),
         groups: cross::places(&group_tables),
-        mailboxes: cross::places(&mailbox_tables),
+        mailboxes: fetched_places,
         routes: cross::places(&route_tables),
+        doors: cross::places(&door_tables),
         walls: cross::places(&wall_tables),
         disclaimers: cross::places(&disclaimer_tables),
     };
-    [recipient_tables, group_tables, mailbox_tables, route_tables, wall_tables, disclaimer_tables]
+    [recipient_tables, group_tables, mailbox_tables, route_tables, wall_tables, disclaimer_tables, door_tables]
         .into_iter()
         .flatten()
         .for_each(Section::done);
 
     let mailboxes: Vec<MailboxConfig> = mailboxes.into_iter().collect::<Option<_>>()?;
+    let lmtp_mailboxes: Vec<LmtpMailbox> = handed.into_iter().map(|(.., mailbox)| mailbox).collect::<Option<_>>()?;
+    let doors: Vec<_> = doors.into_iter().map(|(.., door)| door).collect::<Option<_>>()?;
+    let fetched_scopes = mailboxes.iter().map(|entry| (&entry.mailbox.name, entry.key_scope));
+    let handed_scopes = lmtp_mailboxes.iter().map(|entry| (&entry.mailbox.name, entry.key_scope));
+    let key_scopes = fetched_scopes.chain(handed_scopes).map(|(name, scope)| (name.clone(), scope)).collect();
     let operators = operators?;
     let (dispatch, repeat_after) = dispatch?;
     let route = route::Settings {
-        recipients: recipients.into_iter().collect::<Option<_>>()?,
+        recipients: recipients.into_iter().map(|found| Some(found?.0)).collect::<Option<_>>()?,
         groups: groups.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
         walls: walls.into_iter().collect::<Option<_>>()?,
@@ -232,16 +313,18 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         default_group: operators.default_group,
         operators: Some(operators.group),
         repeat_after,
-        key_scopes: mailboxes.iter().map(|entry| (entry.mailbox.name.clone(), entry.key_scope)).collect(),
+        key_scopes,
     };
     let config = Config {
         store: store?,
         xmpp: xmpp?,
         mailboxes,
+        lmtp_mailboxes,
+        doors,
         route,
         dispatch,
         parse: parse?,
-        mappings: parse::Mappings::default(),
+        mappings: mappings?,
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::item::Item;
 use super::reader::{Section, suggestion};
 use super::report::quote;
+use crate::lmtp::Address;
 use crate::model::{BareJid, GroupName, RecipientName};
 
 /// Names as written, each with the line of its first table. A name that is itself wrong is here too: it is told once, not
@@ -19,6 +20,8 @@ pub(super) struct Names {
     pub(super) walls: BTreeMap<String, Option<usize>>,
     jids: RefCell<BTreeMap<BareJid, Option<usize>>>,
     accounts: RefCell<BTreeMap<Account, Option<usize>>>,
+    addresses: RefCell<BTreeMap<Address, Option<usize>>>,
+    doors: RefCell<BTreeMap<String, Option<usize>>>,
 }
 
 /// Host, port, user and folder.
@@ -84,6 +87,24 @@ impl Names {
             return item.fail(twice(*first), "give each JID to one recipient");
         }
         self.jids.borrow_mut().insert(jid.clone(), item.line);
+        Some(())
+    }
+
+    /// Each address once: which mailbox's settings apply must not be chance.
+    pub(super) fn one_mailbox_an_address(&self, item: &Item<'_, '_>, address: &Address) -> Option<()> {
+        if let Some(first) = self.addresses.borrow().get(address) {
+            return item.fail(format!("`{address}` {}", twice(*first)), "give each address to one mailbox, once");
+        }
+        self.addresses.borrow_mut().insert(address.clone(), item.line);
+        Some(())
+    }
+
+    /// Each door once.
+    pub(super) fn one_door_each(&self, item: &Item<'_, '_>, listen: &str) -> Option<()> {
+        if let Some(first) = self.doors.borrow().get(listen) {
+            return item.fail(twice(*first), "listen in each place once");
+        }
+        self.doors.borrow_mut().insert(listen.to_owned(), item.line);
         Some(())
     }
 

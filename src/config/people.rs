@@ -5,9 +5,11 @@ use super::mailbox::severities;
 use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
-use super::xmpp::{bare_jid, shows};
+use super::secret;
+use super::xmpp::{bare_jid, resource, shows};
 use crate::model::{FallbackWhen, GroupName, Offline, PolicyRow, Recipient, RecipientName, Severity, Show, ShowSet};
 use crate::route::{Group, Member};
+use crate::xmpp::Room;
 
 pub(super) const OFFLINE: [(&str, Offline); 3] =
     [("hold", Offline::Hold), ("send", Offline::Send), ("skip", Offline::Skip)];
@@ -17,14 +19,43 @@ pub(super) const FALLBACK_WHEN: [(&str, FallbackWhen); 2] =
 /// The built-in policy where a row gives no `shows`: critical and major reach everyone who is online …
 const URGENT: [Severity; 2] = [Severity::Critical, Severity::Major];
 
-pub(super) fn recipient(section: &Section<'_, '_>, name: Option<RecipientName>, names: &Names) -> Option<Recipient> {
-    let jid = section.required("jid", "jid = \"NAME@DOMAIN\"").and_then(|item| {
-        let jid = bare_jid(&item, "the server picks the device")?;
-        names.one_recipient_each(&item, &jid)?;
-        Some(jid)
-    });
+/// A person, by `jid`, or a room, by `room`. `nick`: our name in rooms that give no other.
+pub(super) fn recipient(
+    section: &Section<'_, '_>,
+    name: Option<RecipientName>,
+    names: &Names,
+    nick: Option<&str>,
+) -> Option<(Recipient, Option<Room>)> {
     let lang = section.optional("lang").and_then(|item| language(&item));
-    Some(Recipient { name: name?, jid: jid?, lang })
+    let own_nick = section.optional("nick");
+    let secrets = secret::given(section, &secret::PASSWORD);
+    let address = |item: &Item<'_, '_>, no_resource: &str| {
+        let jid = bare_jid(item, no_resource)?;
+        names.one_recipient_each(item, &jid)?;
+        Some(jid)
+    };
+    match (section.optional("jid"), section.optional("room")) {
+        (Some(_), Some(room)) => room.fail("is a second address", "give one of jid (a person) and room"),
+        (None, None) => {
+            section.missing("jid", "jid = \"NAME@DOMAIN\", or room = \"ROOM@SERVICE\" for a group chat");
+            None
+        }
+        (Some(jid), None) => {
+            let jid = address(&jid, "the server picks the device");
+            for item in own_nick.iter().chain(&secrets) {
+                item.fail::<()>("is only for a room", "leave it out, or write room = in place of jid =");
+            }
+            Some((Recipient { name: name?, jid: jid?, lang, room: false }, None))
+        }
+        (None, Some(room)) => {
+            let jid = address(&room, "the name in the room is a key of its own: nick");
+            let nick = own_nick.map_or_else(|| nick.map(str::to_owned), |item| resource(&item, "nick"));
+            let password = secret::optional(section, &secret::PASSWORD);
+            let (name, jid) = (name?, jid?);
+            let room = Room { jid: jid.clone(), nick: nick?, password: password? };
+            Some((Recipient { name, jid, lang, room: true }, Some(room)))
+        }
+    }
 }
 
 /// Shape of a language tag (RFC 5646 §2.1).

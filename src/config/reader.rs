@@ -21,6 +21,8 @@ pub(super) struct Reader<'a> {
     pub(super) file: &'a Path,
     pub(super) exposed: Option<u32>,
     pub(super) env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Secrets and certificates are taken as they are named, unread.
+    pub(super) blind: bool,
     lines: Lines,
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
@@ -41,6 +43,7 @@ impl<'a> Reader<'a> {
             file,
             exposed,
             env,
+            blind: false,
             lines,
             errors: RefCell::default(),
             warnings: RefCell::default(),
@@ -56,6 +59,11 @@ impl<'a> Reader<'a> {
     pub(super) fn warn(&self, line: Option<usize>, key: &str, wrong: impl Into<String>, allowed: impl Into<String>) {
         let problem = Problem { line, key: key.to_owned(), wrong: wrong.into(), allowed: allowed.into() };
         self.warnings.borrow_mut().push(problem);
+    }
+
+    /// Secrets and certificates are not looked at: only what the file itself says is of interest.
+    pub(super) fn blind(self) -> Self {
+        Self { blind: true, ..self }
     }
 
     /// Was no error told so far?
@@ -246,6 +254,11 @@ impl<'r, 'a> Section<'r, 'a> {
 
     pub(super) fn key(&self, key: &str) -> String {
         join(&self.label, key)
+    }
+
+    /// A key inside tables of this one: `header.X-Host`.
+    pub(super) fn key_path(&self, path: &str) -> String {
+        path.split('.').fold(self.label.clone(), |label, key| join(&label, key))
     }
 
     fn doc_path(&self, key: &str) -> String {

@@ -56,6 +56,9 @@ pub(super) fn optional(section: &Section<'_, '_>, kind: &Kind) -> Option<Option<
     if item.raw_text().is_none() {
         return item.fail("is no text", "write it in quotes");
     }
+    if item.reader.blind {
+        return Some(Some(Secret::new("not read".to_owned())));
+    }
     let [here, _, by_env] = kind.keys;
     let secret = if *key == here {
         inline(item, name)

@@ -1,23 +1,28 @@
 //! The effective config as TOML, defaults included, without secrets.
 
+mod mapping;
+
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use toml::Value;
 
-use super::Config;
 use super::connection::TLS;
+use super::lmtp::LmtpMailbox;
 use super::login::CLIENT_AUTHS;
 use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
+use super::{Config, rules};
 use crate::mailbox::{After, Auth, Endpoint, Protocol, TokenSource, Watch};
 use crate::model::{PolicyRow, Recipient, Show, Size, Span};
 use crate::net::TlsMode;
 use crate::parse::Plain;
-use crate::route::{Disclaimer, Group, Member, Route, Wall};
+use crate::route::{Disclaimer, Group, KeyScope, Member, Route, Wall};
 use crate::telemetry::Format;
+use crate::xmpp::Room;
+use crate::{intake, lmtp};
 
 /// The effective config as TOML. A password is a comment: who gives it back gets a config that loads to the same.
 impl Display for Config {
@@ -28,8 +33,14 @@ impl Display for Config {
         for entry in &self.mailboxes {
             mailbox(&mut out, entry);
         }
+        for entry in &self.lmtp_mailboxes {
+            lmtp_mailbox(&mut out, entry);
+        }
+        for entry in &self.doors {
+            door(&mut out, entry);
+        }
         for entry in &self.route.recipients {
-            recipient(&mut out, entry);
+            recipient(&mut out, entry, self.xmpp.rooms.iter().find(|room| room.jid == entry.jid));
         }
         for entry in &self.route.groups {
             group(&mut out, entry);
@@ -42,6 +53,9 @@ impl Display for Config {
         }
         for entry in &self.route.disclaimers {
             disclaimer(&mut out, entry);
+        }
+        for entry in &self.mappings.own {
+            mapping::write(&mut out, entry);
         }
         f.write_str(out.0.trim_start())
     }
@@ -140,7 +154,6 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
     out.span("timeout", mailbox.timeout);
     out.plain("batch", intake.batch);
     out.text("max_size", Size(mailbox.max_size));
-    out.span("max_age", intake.max_age);
     match &mailbox.after {
         After::Keep => out.text("after", "keep"),
         After::Seen => out.text("after", "seen"),
@@ -148,6 +161,40 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
         After::Move(folder) => out.text("after", format!("move:{folder}")),
     }
     out.some("rejected", mailbox.rejected.as_ref().map(|folder| format!("move:{folder}")));
+    mails(out, intake, key_scope);
+    if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
+        token_endpoint(out, endpoint);
+    }
+    rules::show_own(out, &intake.rules);
+}
+
+fn lmtp_mailbox(out: &mut Writer, entry: &LmtpMailbox) {
+    let LmtpMailbox { mailbox, intake, key_scope } = entry;
+    out.table("[[mailbox]]");
+    out.text("name", &mailbox.name);
+    out.text("protocol", "lmtp");
+    out.list("addresses", &mailbox.addresses);
+    out.text("max_size", Size(mailbox.max_size));
+    mails(out, intake, key_scope);
+    rules::show_own(out, &intake.rules);
+}
+
+fn door(out: &mut Writer, door: &lmtp::Settings) {
+    out.table("[[lmtp]]");
+    out.text("listen", &door.listen);
+    if let lmtp::Listen::Unix { mode, .. } = &door.listen {
+        out.text("mode", format!("{mode:04o}"));
+    }
+    out.plain("allow_public", door.allow_public);
+    out.plain("max_connections", door.max_connections);
+    out.plain("max_recipients", door.max_recipients);
+    out.span("timeout", door.timeout);
+    out.text("in_flight", Size(door.in_flight));
+}
+
+/// What is done with the mails of a mailbox, whichever way they come.
+fn mails(out: &mut Writer, intake: &intake::Settings, key_scope: &KeyScope) {
+    out.span("max_age", intake.max_age);
     out.list("senders", &intake.senders);
     out.plain("sender_may_choose_group", intake.sender_may_choose_group);
     out.word("key_scope", &KEY_SCOPES, |scope| scope == key_scope);
@@ -158,9 +205,7 @@ fn mailbox(out: &mut Writer, entry: &MailboxConfig) {
             out.text("plain_severity", severity);
         }
     }
-    if let Auth::Xoauth2(TokenSource::Endpoint(endpoint)) = &mailbox.auth {
-        token_endpoint(out, endpoint);
-    }
+    rules::show_files(out, &intake.rules);
 }
 
 fn login(out: &mut Writer, auth: &Auth) {
@@ -189,10 +234,17 @@ fn token_endpoint(out: &mut Writer, endpoint: &Endpoint) {
     out.some("scope", endpoint.scope.as_ref());
 }
 
-fn recipient(out: &mut Writer, recipient: &Recipient) {
+fn recipient(out: &mut Writer, recipient: &Recipient, room: Option<&Room>) {
     out.table("[[recipient]]");
     out.text("name", &recipient.name);
-    out.text("jid", &recipient.jid);
+    match room {
+        None => out.text("jid", &recipient.jid),
+        Some(room) => {
+            out.text("room", &room.jid);
+            out.text("nick", &room.nick);
+            room.password.iter().for_each(|_| out.hidden("password"));
+        }
+    }
     out.some("lang", recipient.lang.as_ref());
 }
 
@@ -257,32 +309,32 @@ fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn quoted(text: impl Display) -> String {
+pub(super) fn quoted(text: impl Display) -> String {
     Value::String(text.to_string()).to_string()
 }
 
-fn list(values: impl IntoIterator<Item = impl Display>) -> String {
+pub(super) fn list(values: impl IntoIterator<Item = impl Display>) -> String {
     format!("[{}]", values.into_iter().map(quoted).collect::<Vec<_>>().join(", "))
 }
 
 /// TOML, a line at a time. Writing to a text cannot fail.
 #[derive(Default)]
-struct Writer(String);
+pub(super) struct Writer(String);
 
 impl Writer {
-    fn table(&mut self, header: &str) {
+    pub(super) fn table(&mut self, header: &str) {
         let _ = write!(self.0, "\n{header}\n");
     }
 
-    fn plain(&mut self, key: &str, value: impl Display) {
+    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
         let _ = writeln!(self.0, "{key} = {value}");
     }
 
-    fn text(&mut self, key: &str, value: impl Display) {
+    pub(super) fn text(&mut self, key: &str, value: impl Display) {
         self.plain(key, quoted(value));
     }
 
-    fn some(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn some(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(key, value);
         }
@@ -296,7 +348,7 @@ impl Writer {
         self.text(key, Span(span));
     }
 
-    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+    pub(super) fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
         self.plain(key, list(values));
     }
 

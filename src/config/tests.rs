@@ -17,6 +17,9 @@ fn example() -> Config {
     read_text(&source::uncommented(EXAMPLE)).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// Tables in tables.
+const TABLES: [&str; 5] = ["group.policy", "mailbox.oauth2", "mailbox.rule", "mapping.severity", "mapping.status"];
+
 /// Keys with their table as the example file documents them: in force, commented out, or as an alternative in its prose.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut table = String::new();
@@ -41,9 +44,10 @@ fn the_example_file_documents_exactly_the_keys_that_are_read() {
     let known: BTreeMap<String, BTreeSet<String>> = keys
         .into_iter()
         .filter(|(table, _)| !table.is_empty())
-        // Its rows are a table of their own.
+        // Some keys are tables of their own.
         .map(|(table, keys)| {
-            (table, keys.into_iter().filter(|key| !["policy", "oauth2"].contains(key)).map(str::to_owned).collect())
+            let own = |key: &&str| !TABLES.contains(&format!("{table}.{key}").as_str());
+            (table.clone(), keys.into_iter().filter(own).map(str::to_owned).collect())
         })
         .collect();
     assert_eq!(documented(), known);
@@ -143,6 +147,47 @@ fn what_is_shown_loads_again_to_the_same() {
         let again = read_text(&with_secrets(&shown)).unwrap();
         assert_eq!(again.to_string(), shown);
     }
+}
+
+#[test]
+fn rules_that_are_shown_load_again_to_the_same() {
+    let rule = r#"
+        [[mailbox.rule]]
+        name = "all"
+        from = "ups"
+        subject = ['^(?<ups>\\S+)', "'\""]
+        header = { "X-Odd Name" = "a", X-Site = ["(?<site>.)", "b"] }
+        body = 'x'
+        find = '(?<minutes>[0-9]+)'
+        each_line = '^(?<state>on|off)'
+        key = "{ups} \u00e9"
+        status = { from = "{state}", map = { on = "firing", off = "resolved" } }
+        severity = { from = "{minutes}", map = { "1" = "critical" }, default = "info" }
+        title = "{line}"
+        text = "{body}"
+        group = "ops"
+        link = "https://x/{ups}"
+        sent = "{minutes}"
+        pairs = "{line}"
+        labels = { "a.b" = "{pair.x|y}" }
+        [[mailbox.rule]]
+        name = "noise"
+        subject = "noise"
+        ignore = "it is \"noise\""
+        [[mailbox.rule]]
+        name = "short"
+        subject = "short"
+        status = "update"
+        severity = "major"
+    "#;
+    let keys = "user = \"alerts\"\nsender_may_choose_group = true\nrules = [\"cron\", \"nagios\"]\n";
+    let config =
+        read_text(&(SMALL.replace("user = \"alerts\"\n", keys) + rule)).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown = config.to_string();
+    let again = read_text(&with_secrets(&shown)).unwrap_or_else(|e| panic!("{e}\n{shown}"));
+    assert_eq!(again.mailboxes[0].intake.rules, config.mailboxes[0].intake.rules, "{shown}");
+    assert_eq!(config.mailboxes[0].intake.rules.iter().count(), 17);
+    assert_eq!(again.to_string(), shown);
 }
 
 /// Gives back what `config show` hides.
@@ -293,6 +338,7 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
         groups: cross::places(groups),
         mailboxes: cross::places(mailboxes),
         routes: cross::places(routes),
+        doors: Vec::new(),
         walls: Vec::new(),
         disclaimers: Vec::new(),
     };
@@ -304,4 +350,52 @@ fn what_a_module_would_refuse_at_the_start_is_an_error_of_the_check() {
     a.toml: operators.group: there is no group `nobody`; there are ops
     a.toml:8: mailbox.m: user: must not be empty, nor hold a line break or NUL, which no mail protocol can send
     ");
+}
+
+/// A config with one change.
+fn changed(from: &str, to: &str) -> Config {
+    let text = source::uncommented(EXAMPLE);
+    assert!(text.contains(from), "{from}");
+    read_text(&text.replacen(from, to, 1)).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn only_what_is_read_at_the_start_needs_a_restart() {
+    let old = example();
+    for (from, to, keys) in [
+        ("path = \"mailbell.db\"", "path = \"other.db\"", &["store.path"][..]),
+        ("raw_for = \"30d\"", "raw_for = \"29d\"", &["store.raw_for"]),
+        ("jid = \"alerts@example.org\"", "jid = \"bot@example.org\"", &["xmpp.jid"]),
+        ("window = ", "window = 1", &["xmpp.window"]),
+        ("format = \"text\"", "format = \"json\"", &["log.format"]),
+        ("filter = \"info\"", "filter = \"debug\"", &[]),
+        ("settle = \"5s\"", "settle = \"6s\"", &[]),
+        ("shutdown_grace = \"", "shutdown_grace = \"1", &[]),
+        ("listen = \"127.0.0.1:2424\"", "listen = \"127.0.0.1:2525\"", &["lmtp"]),
+        ("addresses = [\"alerts@example.org\", ", "addresses = [", &["mailbox.direct"]),
+        ("protocol = \"lmtp\"\n", "protocol = \"lmtp\"\nmax_age = \"1h\"\n", &[]),
+    ] {
+        let next = changed(from, to);
+        assert_eq!(old.needs_restart(&next), keys, "{from}");
+        assert_eq!(next.needs_restart(&old), keys, "{from}, the other way round");
+        let in_force = old.reloaded(next.clone());
+        assert_eq!(in_force.needs_restart(&next), keys, "{from}: said again until there was a restart");
+        assert_eq!(in_force.needs_restart(&old), [""; 0], "{from}: not in force");
+    }
+    assert_eq!(old.needs_restart(&old), [""; 0]);
+}
+
+#[test]
+fn passwords_and_recipients_are_in_force_after_a_reload() {
+    let old = example();
+    let mut next = example();
+    next.xmpp.password = crate::model::Secret::new("new".into());
+    next.xmpp.contacts = vec!["new@example.org".parse().unwrap()];
+    next.xmpp.ca_file = Some("/new.pem".into());
+    next.xmpp.window += 1;
+    assert_eq!(old.needs_restart(&next), ["xmpp.window"]);
+    let in_force = old.reloaded(next.clone());
+    assert_eq!(in_force.xmpp.password, next.xmpp.password);
+    assert_eq!((in_force.xmpp.contacts, in_force.xmpp.ca_file), (next.xmpp.contacts, next.xmpp.ca_file));
+    assert_eq!(in_force.xmpp.window, old.xmpp.window);
 }

@@ -9,12 +9,17 @@ use super::report::quote;
 use super::secret;
 use crate::model::{BareJid, Jid, Show};
 use crate::net::TlsMode;
-use crate::xmpp::Settings;
+use crate::xmpp::{Room, Settings};
 
-pub(super) fn read(section: &Section<'_, '_>, contacts: Vec<BareJid>) -> Option<Settings> {
+/// Our name in rooms that give no other.
+pub(super) fn nick(section: &Section<'_, '_>) -> Option<String> {
+    section.value("nick").and_then(|item| resource(&item, "nick"))
+}
+
+pub(super) fn read(section: &Section<'_, '_>, contacts: Vec<BareJid>, rooms: Vec<Room>) -> Option<Settings> {
     let jid = section.required("jid", "jid = \"NAME@DOMAIN\"").and_then(|item| {
         let jid = bare_jid(&item, "the resource is a key of its own: resource")?;
-        if contacts.contains(&jid) {
+        if contacts.contains(&jid) || rooms.iter().any(|room| room.jid == jid) {
             return item.fail("is also a recipient", "give the gateway an account of its own");
         }
         Some(jid)
@@ -32,7 +37,7 @@ pub(super) fn read(section: &Section<'_, '_>, contacts: Vec<BareJid>) -> Option<
     let allow_plain = section.value("allow_plain").and_then(|item| item.yes());
     let show = section.value("show").and_then(|item| item.choice(&shows()));
     let status = section.value("status").and_then(|item| item.text());
-    let resource = section.value("resource").and_then(|item| resource(&item));
+    let resource = section.value("resource").and_then(|item| resource(&item, "resource"));
     let window = section.value("window").and_then(|item| item.number(1..=4096));
     let ping_after = section.value("ping_after").and_then(|item| item.span(SHORT..=Duration::from_secs(600)));
     let connect = section.value("connect_timeout").and_then(|item| item.span(SHORT..=Duration::from_secs(600)));
@@ -52,6 +57,7 @@ pub(super) fn read(section: &Section<'_, '_>, contacts: Vec<BareJid>) -> Option<
         ping_after: ping_after?,
         connect_timeout: connect?,
         contacts,
+        rooms,
     })
 }
 
@@ -78,11 +84,11 @@ pub(super) fn bare_jid(item: &Item<'_, '_>, no_resource: &str) -> Option<BareJid
     Some(jid.into_bare())
 }
 
-/// RFC 7622 §3.4.
-fn resource(item: &Item<'_, '_>) -> Option<String> {
+/// RFC 7622 §3.4: a resource, or a nick, which is one.
+pub(super) fn resource(item: &Item<'_, '_>, what: &str) -> Option<String> {
     let text = item.some_text()?;
     match crate::model::BareJid::new("a.invalid").and_then(|jid| jid.with_resource_str(text)) {
         Ok(full) => Some(full.resource().as_str().to_owned()),
-        Err(err) => item.fail(format!("{} is no resource: {err}", quote(text)), "write a word, such as \"mailbell\""),
+        Err(err) => item.fail(format!("{} is no {what}: {err}", quote(text)), "write a word, such as \"mailbell\""),
     }
 }

@@ -16,12 +16,16 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use super::router::{Expire, ListQuery, Page};
+use super::reload::{Kept, Reloaded};
+use super::router::{Expire, ListQuery, Page, Refusal};
 use crate::model::{AlertId, MessageId, NotificationId};
 use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, StoreError, StoreFault};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same for a reload, which waits for mailboxes to be left.
+const RELOAD: Duration = Duration::from_secs(60);
 
 /// Largest answer that is taken, bytes: far over any mail that is fetched whole.
 const MOST: usize = 256 << 20;
@@ -48,13 +52,51 @@ impl Remote {
         }
     }
 
+    /// Makes the service read its config again. `Err` inside: the config is bad, and the old one stays.
+    pub async fn reload(&self) -> Result<Result<Reloaded, Kept>, StoreError> {
+        let (status, body) = self.send(Method::POST, "/v1/reload", Vec::new(), RELOAD).await?;
+        let strange = |err: serde_json::Error| self.failed(&format!("an answer that is not understood: {err}"));
+        match status {
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                let refusal: Refusal = serde_json::from_slice(&body).map_err(strange)?;
+                Ok(Err(refusal.kept))
+            }
+            status if status.is_success() => Ok(Ok(serde_json::from_slice(&body).map_err(strange)?)),
+            status => {
+                let problem: Problem =
+                    serde_json::from_slice(&body).map_err(|_| self.failed(&format!("it answered {status}")))?;
+                Err(problem.into())
+            }
+        }
+    }
+
+    fn failed(&self, what: &dyn std::fmt::Display) -> StoreError {
+        StoreError { what: format!("control socket {}: {what}", self.path.display()), fault: StoreFault::Broken }
+    }
+
     /// One request; `None`: what it is about is not there (404, 410).
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
-        let failed = |what: &dyn std::fmt::Display| StoreError {
-            what: format!("control socket {}: {what}", self.path.display()),
-            fault: StoreFault::Broken,
-        };
-        let answered = timeout(PATIENCE, async {
+        let (status, body) = self.send(method, path, body, PATIENCE).await?;
+        if status.is_success() {
+            return Ok(Some(body));
+        }
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Ok(None);
+        }
+        let problem: Problem =
+            serde_json::from_slice(&body).map_err(|_| self.failed(&format!("it answered {status}")))?;
+        Err(problem.into())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), StoreError> {
+        let failed = |what: &dyn std::fmt::Display| self.failed(what);
+        let answered = timeout(patience, async {
             let stream = UnixStream::connect(&self.path).await.map_err(|err| failed(&err))?;
             let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
             let (mut sender, connection) = handshake.map_err(|err| failed(&err))?;
@@ -74,15 +116,7 @@ impl Remote {
             let _ = connection.await;
             Ok::<_, StoreError>((status, body))
         });
-        let (status, body) = answered.await.map_err(|_| failed(&"no answer in 30 s"))??;
-        if status.is_success() {
-            return Ok(Some(body));
-        }
-        if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-            return Ok(None);
-        }
-        let problem: Problem = serde_json::from_slice(&body).map_err(|_| failed(&format!("it answered {status}")))?;
-        Err(problem.into())
+        answered.await.map_err(|_| failed(&format!("no answer in {} s", patience.as_secs())))?
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, StoreError> {
@@ -151,5 +185,13 @@ impl Desk for Remote {
         let Some(view) = self.get(&format!("/v1/quarantine/{id}")).await? else { return Ok(None) };
         let raw = self.ask(Method::GET, &format!("/v1/quarantine/{id}/raw"), Vec::new()).await?;
         Ok(Some((view, raw.map(Vec::from))))
+    }
+
+    async fn replay(&self, id: MessageId) -> Result<(), StoreError> {
+        let done = self.ask(Method::POST, &format!("/v1/quarantine/{id}/replay"), Vec::new()).await?;
+        done.map(drop).ok_or_else(|| StoreError {
+            what: format!("message {id} is not in quarantine"),
+            fault: StoreFault::Refused,
+        })
     }
 }

@@ -10,27 +10,27 @@
 //! | `GET /v1/quarantine?after=&limit=` | quarantined messages |
 //! | `GET /v1/quarantine/{id}` | one of them |
 //! | `GET /v1/quarantine/{id}/raw` | its mail |
+//! | `POST /v1/quarantine/{id}/replay` | parse it anew |
+//! | `POST /v1/reload` | read the config again: what changed, or 422 with all its errors |
 //!
-//! Errors are problem details (RFC 9457). [`Remote`] is the other end: the same [`Desk`], over the socket.
+//! Errors are problem details (RFC 9457). [`Remote`] is the other end: the same [`Desk`](crate::queue::Desk), over the socket.
 
 mod client;
 mod problem;
+mod reload;
 mod router;
 
 pub use client::Remote;
-pub use router::router;
+pub use reload::{Change, Kept, MailboxChange, Reload, Reloaded, RemovedRecipient};
+pub use router::{Door, router};
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-
-use crate::queue::Desk;
 
 /// After the end was asked for, requests in progress have so long.
 const GRACE: Duration = Duration::from_secs(1);
@@ -86,20 +86,14 @@ impl Drop for Socket {
     }
 }
 
-/// Answers until cancelled. `poke` is notified after whatever dispatch should look at.
+/// Answers until cancelled.
 ///
 /// # Errors
 /// None in the course of things: a connection that fails ends alone.
-pub async fn serve(
-    mut socket: Socket,
-    desk: Arc<dyn Desk>,
-    poke: Arc<Notify>,
-    cancel: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(mut socket: Socket, door: Door, cancel: CancellationToken) -> io::Result<()> {
     let Some(listener) = socket.listener.take() else { return Ok(()) };
     let asked = cancel.clone();
-    let served =
-        axum::serve(listener, router(desk, poke)).with_graceful_shutdown(async move { asked.cancelled().await });
+    let served = axum::serve(listener, router(door)).with_graceful_shutdown(async move { asked.cancelled().await });
     let overdue = async {
         cancel.cancelled().await;
         tokio::time::sleep(GRACE).await;

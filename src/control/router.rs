@@ -14,20 +14,28 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::problem::Problem;
+use super::reload::{Kept, Reload, Reloaded};
 use crate::model::{AlertId, MessageId, NotificationId, NotificationState};
 use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView};
 
 /// Largest request body, bytes.
 const BODY: usize = 4096;
 
+/// What requests are answered with.
 #[derive(Clone)]
-struct Door {
-    desk: Arc<dyn Desk>,
-    poke: Arc<Notify>,
+pub struct Door {
+    /// The queue, for people.
+    pub desk: Arc<dyn Desk>,
+    /// Reads the config again.
+    pub reload: Arc<dyn Reload>,
+    /// Notified after whatever dispatch should look at.
+    pub poke: Arc<Notify>,
+    /// Notified where a mail is to be parsed.
+    pub stored: Arc<Notify>,
 }
 
 /// The requests that the module's table lists.
-pub fn router(desk: Arc<dyn Desk>, poke: Arc<Notify>) -> Router {
+pub fn router(door: Door) -> Router {
     Router::new()
         .route("/v1/notifications", get(list))
         .route("/v1/notifications/{id}", get(show))
@@ -37,12 +45,14 @@ pub fn router(desk: Arc<dyn Desk>, poke: Arc<Notify>) -> Router {
         .route("/v1/quarantine", get(quarantine))
         .route("/v1/quarantine/{id}", get(quarantined))
         .route("/v1/quarantine/{id}/raw", get(raw))
+        .route("/v1/quarantine/{id}/replay", post(replay))
+        .route("/v1/reload", post(reload_config))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
         .layer(DefaultBodyLimit::max(BODY))
-        .with_state(Door { desk, poke })
+        .with_state(door)
 }
 
 type Answer<T> = Result<T, Problem>;
@@ -183,9 +193,33 @@ async fn quarantined(State(door): State<Door>, Path(id): Path<String>) -> Answer
     Ok(Json(kept(&door, &id).await?.0))
 }
 
+async fn replay(State(door): State<Door>, Path(id): Path<String>) -> Answer<StatusCode> {
+    let (view, _) = kept(&door, &id).await?;
+    door.desk.replay(view.id).await?;
+    door.stored.notify_one();
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn raw(State(door): State<Door>, Path(id): Path<String>) -> Answer<Response> {
     let (_, raw) = kept(&door, &id).await?;
     let raw = raw.ok_or_else(|| Problem::new(StatusCode::GONE, "the mail itself was purged (store.raw_for)"))?;
     // Never a type that a browser would show.
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], raw).into_response())
+}
+
+/// Problem details with the errors of the file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    #[serde(flatten)]
+    problem: Problem,
+    #[serde(flatten)]
+    pub kept: Kept,
+}
+
+async fn reload_config(State(door): State<Door>) -> Result<Json<Reloaded>, (StatusCode, Json<Refusal>)> {
+    door.reload.reload().await.map(Json).map_err(|kept| {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = Problem::new(status, "the new config is bad; the old one stays in force");
+        (status, Json(Refusal { problem, kept }))
+    })
 }

@@ -56,8 +56,10 @@ pub struct Ask<'a> {
     pub severity: Severity,
     /// What it is about.
     pub condition: Option<ConditionId>,
-    /// An operator asked for it: no pause, and as good as from a new sender.
+    /// It must be sent: no pause.
     pub forced: bool,
+    /// An earlier copy may have been sent: no pause, and no digest can carry it.
+    pub again: bool,
 }
 
 /// May it be sent now?
@@ -165,6 +167,7 @@ impl Budget {
         let spent = self.spent.entry(who.clone()).or_default();
         spent.forget(now, limits.group_window);
         if !ask.forced
+            && !ask.again
             && let Some(until) = spent.pause(ask, now, limits.group_window)
         {
             return Answer::Pause(until);
@@ -176,7 +179,7 @@ impl Budget {
         if ask.kind == Kind::Digest {
             return spent.within(true, shares.digests).map_or(Answer::Now, Answer::Full);
         }
-        let new = ask.forced || !spent.sent.iter().any(|s| !s.digest && s.sender == sender);
+        let new = !spent.sent.iter().any(|s| !s.digest && s.sender == sender);
         let most = match (new, ask.severity == Severity::Critical) {
             (true, true) => shares.new_critical,
             (true, false) => shares.new,
@@ -186,7 +189,7 @@ impl Budget {
         match spent.within(false, most) {
             None => Answer::Now,
             // What no digest can carry waits for its own place.
-            Some(free) if ask.forced || ask.kind != Kind::Alert => Answer::Full(free),
+            Some(free) if ask.again || ask.kind != Kind::Alert => Answer::Full(free),
             Some(_) => Answer::Full(spent.next_digest(shares, limits.group_window, now)),
         }
     }
@@ -231,11 +234,10 @@ impl Budget {
         spent.forget(now, self.limits.group_window);
         let digests = spent.sent.iter().filter(|s| s.digest).count();
         let others = spent.sent.len() - digests;
-        let early = spent.digest_at.is_some_and(|at| at > now);
         Free {
             any: shares.any.saturating_sub(others),
             critical: shares.critical.saturating_sub(others),
-            digest: digests < shares.digests && !early,
+            digest: spent.after_last_digest(shares).is_none_or(|at| at <= now),
         }
     }
 
@@ -294,13 +296,16 @@ impl Spent {
         if let Some(at) = self.digest_at.filter(|at| *at > now) {
             return at;
         }
-        let between = shares.between();
-        let last = self.sent.iter().rev().find(|s| s.digest).map(|s| s.at + between);
-        let slot = self.within(true, shares.digests);
-        let gathered = now + gather.min(between);
-        let at = last.into_iter().chain(slot).fold(gathered, Instant::max);
+        let gathered = now + gather.min(shares.between());
+        let at = self.after_last_digest(shares).map_or(gathered, |at| at.max(gathered));
         self.digest_at = Some(at);
         at
+    }
+
+    /// When there may be a digest after those of the last window.
+    fn after_last_digest(&self, shares: Shares) -> Option<Instant> {
+        let last = self.sent.iter().rev().find(|s| s.digest)?.at + shares.between();
+        Some(self.within(true, shares.digests).map_or(last, |slot| slot.max(last)))
     }
 }
 

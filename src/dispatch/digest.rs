@@ -62,7 +62,7 @@ pub fn storm(folded: &Folded, lang: Option<&str>) -> String {
         others.iter().for_each(|more| merge(&mut rest, more));
         lines.push(format!("+ {} more from {} others: {}", total(&rest), others.len(), counted(&rest)));
     }
-    lines.extend(meanwhile(folded.superseded, 0));
+    lines.extend(meanwhile(folded.superseded, folded.expired));
     lines.join("\n")
 }
 
@@ -185,6 +185,40 @@ mod tests {
         While you were away: nothing is left to tell.
         Meanwhile 2 resolved before you could be told
         ");
+    }
+
+    #[test]
+    fn a_digest_of_a_storm_names_the_worst_and_counts_the_rest_by_origin() {
+        let mut resolved = held(4, Severity::Minor, "Disk full");
+        if let Content::Alert(record) = &mut resolved.content {
+            Arc::make_mut(record).alert.status = Status::Resolved;
+        }
+        let more = |origin: &str, counts: &[(Severity, u64)], resolved| More {
+            origin: origin.into(),
+            counts: counts.to_vec(),
+            resolved,
+        };
+        let mut folded = Folded {
+            listed: vec![held(9, Severity::Critical, "UPS 7 on battery"), resolved],
+            more: vec![
+                more("ups-7", &[(Severity::Critical, 3), (Severity::Warning, 211)], 0),
+                more("db\u{1b}[1m\n1", &[(Severity::Warning, 1)], 2),
+            ],
+            superseded: 4,
+            expired: 0,
+        };
+        insta::assert_snapshot!(storm(&folded, None), @r"
+        Storm: 219 alerts: 4 critical, 212 warning, 3 resolved
+        2026-11-21 18:42 UTC CRITICAL: UPS 7 on battery #9
+        2026-11-21 18:42 UTC RESOLVED: Disk full #4
+        + 214 more from ups-7: 3 critical, 211 warning
+        + 3 more from db 1: 1 warning, 2 resolved
+        Meanwhile 4 resolved before you could be told
+        ");
+        folded.more = (0..5000).map(|n| more(&format!("{n}{}", "x".repeat(1000)), &[(Severity::Info, 1)], 0)).collect();
+        let text = storm(&folded, None);
+        assert_eq!(text.lines().nth_back(1), Some("+ 4990 more from 4990 others: 4990 info"));
+        assert!(text.chars().count() < 3_000, "bounded, whoever sends");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::record::Record;
 use super::retry::{self, Failure, Next, Verdict};
 use super::worker::Worker;
 use super::{Bounce, Event, Letter};
-use crate::model::{Jid, StanzaId};
+use crate::model::{Jid, Notification, StanzaId};
 use crate::queue::{Outbox, Receipt, StoreError, patiently};
 
 /// One answer to a recipient's message in this time.
@@ -59,6 +59,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 Ok(())
             }
             Event::Bounced(bounce) => self.on_bounce(bounce).await,
+            Event::Room { room, state } => self.on_room(&room, state).await,
+            Event::Unreflected { stanzas } => self.on_unreflected(&stanzas).await,
             Event::Chat { from, .. } => {
                 self.answer(&from);
                 Ok(())
@@ -118,7 +120,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let now = Timestamp::now();
         let why = retry::describe(&bounce);
         let again = |failure| retry::next(n.attempts, failure, now, rand::random(), self.settings.max_attempts);
-        let next = match retry::classify(&bounce, &self.own, &n.jid, n.state) {
+        let next = match retry::classify(&bounce, &self.own, &n.jid, self.router.is_room(&n.jid), n.state) {
             Verdict::Ignore(reason) => {
                 tracing::info!(notification = %n.id, condition = %bounce.condition.escape_debug(), reason, "ignored an error");
                 return Ok(());
@@ -133,15 +135,18 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                     "the server refused a notification for now");
                 patiently("retry later", || self.queue.retry(&n.stanza_id, at, &why, now)).await
             }
-            Next::Dead(reason) => {
-                tracing::error!(notification = %n.id, recipient = %n.recipient, reason = %reason.escape_debug(),
-                    "a notification is dead");
-                patiently("end as dead", || self.queue.dead(&n.stanza_id, &reason, now)).await?;
-                let what = n.alert.map_or_else(|| n.kind.as_str().to_owned(), |id| format!("alert {id}"));
-                let text = format!("{what} could not be sent to {} ({}): {reason}", n.recipient, n.jid);
-                self.note("dead", &text).await
-            }
+            Next::Dead(reason) => self.give_up(&n, &reason, now).await,
         }
+    }
+
+    /// A notification cannot be sent, ever.
+    pub(super) async fn give_up(&self, n: &Notification, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        tracing::error!(notification = %n.id, recipient = %n.recipient, reason = %reason.escape_debug(),
+            "a notification is dead");
+        patiently("end as dead", || self.queue.dead(&n.stanza_id, reason, now)).await?;
+        let what = n.alert.map_or_else(|| n.kind.as_str().to_owned(), |id| format!("alert {id}"));
+        let text = format!("{what} could not be sent to {} ({}): {reason}", n.recipient, n.jid);
+        self.note("dead", &text).await
     }
 
     /// One line back, so that somebody who writes to the bot knows what it is.

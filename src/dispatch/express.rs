@@ -6,22 +6,20 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::budget::{Answer, Ask, Budget, Free, LONGEST_PAUSE, Limits, WINDOW};
+use super::budget::{Answer, Ask, Budget, Free, Limits, WINDOW};
 use super::letter::letter;
-use super::{Full, Letter, Messenger};
+use super::{Full, Letter, Messenger, Rules};
+use crate::live::Live;
 use crate::model::{BareJid, Epoch, Kind, Notification, Presence, StanzaId};
 use crate::presence::Tracker;
 use crate::presence::policy::{Decision, decide};
 use crate::queue::{self, Content, Express, Intent, Outgoing, Place, Wait, Way};
-use crate::route::Router;
 
 /// Shared by intake (through [`Express`]) and the worker: who is reachable, how much each was
 /// sent, and how many places of the window are taken.
 pub struct ExpressLane {
     messenger: Arc<dyn Messenger>,
-    router: Arc<Router>,
-    /// Longest text of a message, in characters.
-    text_max: usize,
+    rules: Live<Rules>,
     state: Mutex<State>,
 }
 
@@ -36,15 +34,9 @@ struct State {
 
 impl ExpressLane {
     /// No session yet.
-    pub fn new(
-        messenger: Arc<dyn Messenger>,
-        tracker: Tracker,
-        router: Arc<Router>,
-        text_max: usize,
-        limits: Limits,
-    ) -> Self {
-        let state = State { tracker, budget: Budget::new(limits), epoch: None, reserved: 0 };
-        Self { messenger, router, text_max, state: Mutex::new(state) }
+    pub fn new(messenger: Arc<dyn Messenger>, tracker: Tracker, rules: Live<Rules>) -> Self {
+        let budget = Budget::new(rules.get().settings.limits);
+        Self { messenger, rules, state: Mutex::new(State { tracker, budget, epoch: None, reserved: 0 }) }
     }
 
     /// Changes or asks the tracker.
@@ -96,7 +88,7 @@ impl ExpressLane {
 
     /// What was intended since then is of interest after a restart.
     pub(super) fn remembers_since(&self) -> Timestamp {
-        let span = SignedDuration::try_from(WINDOW.max(LONGEST_PAUSE)).unwrap_or_default();
+        let span = SignedDuration::try_from(WINDOW).unwrap_or_default();
         Timestamp::now().saturating_sub(span).unwrap_or(Timestamp::MIN)
     }
 
@@ -106,7 +98,8 @@ impl ExpressLane {
         let mut state = self.lock();
         for Intent { at, jid, kind, sender, severity, condition } in intents {
             let ago = Duration::try_from(wall.duration_since(*at)).unwrap_or_default();
-            let ask = Ask { kind: *kind, sender, severity: *severity, condition: *condition, forced: false };
+            let ask =
+                Ask { kind: *kind, sender, severity: *severity, condition: *condition, forced: false, again: false };
             state.budget.spend(jid, &ask, now.checked_sub(ago).unwrap_or(now));
         }
     }
@@ -139,7 +132,7 @@ impl Express for ExpressLane {
             return Way::Queue;
         }
         let queue::Ask { severity, sender, condition, .. } = *ask;
-        let ask = Ask { kind: Kind::Alert, sender, severity, condition, forced: false };
+        let ask = Ask { kind: Kind::Alert, sender, severity, condition, forced: false, again: false };
         let (now, wall) = (Instant::now(), Timestamp::now());
         match wait(state.budget.judge(jid, &ask, now), now, wall) {
             Some(wait) => Way::Wait(wait),
@@ -162,7 +155,9 @@ impl Express for ExpressLane {
 
     fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId> {
         let places = born.len();
-        let letters: Vec<Letter> = born.iter().map(|out| letter(out, &self.router, self.text_max, now)).collect();
+        let rules = self.rules.get();
+        let letter = |out| letter(out, &rules.router, rules.settings.text_max, now);
+        let letters: Vec<Letter> = born.iter().map(letter).collect();
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places);
         let same_session = epoch.is_some() && state.epoch == epoch;
@@ -197,5 +192,5 @@ fn ask(out: &Outgoing) -> Ask<'_> {
         Content::Alert(record) => record.alert.sender.as_str(),
         Content::Text(_) => "",
     };
-    Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced }
+    Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced, again: n.attempts > 0 }
 }

@@ -13,6 +13,7 @@ use super::digest;
 use super::worker::Worker;
 use crate::model::BareJid;
 use crate::queue::{Ended, NoticeDue, Outbox, StoreError, patiently};
+use crate::route::Router;
 
 /// The operators' command is ended after this.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
@@ -97,6 +98,17 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             names.join(", ")
         );
         patiently("note for the operators", || self.queue.note_once("subscriptions", &text, &untold)).await
+    }
+
+    /// Whoever is no recipient any more owes nobody a subscription; should they be one again, that is told again.
+    pub(super) async fn forget_removed(&mut self, old: &Router) -> Result<(), StoreError> {
+        let gone = old.recipients().iter().filter(|who| self.router.recipient(&who.jid).is_none());
+        for who in gone {
+            self.ungranted.remove(&who.jid);
+            let mark = ungranted_mark(&who.jid);
+            patiently("note for the operators", || self.queue.unmark(&mark)).await?;
+        }
+        Ok(())
     }
 
     /// Holds that ended with nobody told are an outage of their own.

@@ -67,6 +67,20 @@ pub struct Bounce {
     pub text: Option<String>,
 }
 
+/// Our place in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomState {
+    /// What is posted is seen by its occupants.
+    In,
+    /// Nothing can be posted. The messenger tries to get in by itself.
+    Out {
+        /// Why, for people.
+        reason: String,
+        /// A try to get in was refused: somebody may have to do something. Otherwise the next try may mend it.
+        lasting: bool,
+    },
+}
+
 /// What a messenger tells. The order is the order of the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -105,7 +119,7 @@ pub enum Event {
         /// What it shows and its priority; `None`: gone.
         state: Option<(Show, i8)>,
     },
-    /// XEP-0198 acknowledged.
+    /// The server acknowledged it (XEP-0198); to a room: the room reflected it (XEP-0045 §7.4).
     Accepted {
         /// In the order sent.
         stanzas: Vec<StanzaId>,
@@ -119,6 +133,18 @@ pub enum Event {
     },
     /// A stanza came back.
     Bounced(Bounce),
+    /// Are we in a room that is a configured recipient? Told when a new session has found out, and when it changes.
+    Room {
+        /// Which.
+        room: BareJid,
+        /// In or out.
+        state: RoomState,
+    },
+    /// Posted to a room, which did not reflect it in time: whether it is there is in doubt.
+    Unreflected {
+        /// In no order.
+        stanzas: Vec<StanzaId>,
+    },
     /// A chat message from a configured recipient.
     Chat {
         /// Who.

@@ -12,6 +12,9 @@ use super::{Bounce, ErrorType};
 /// RFC 6120 §8.3.3 conditions after which trying again is of no use.
 const FOR_GOOD: [&str; 5] = ["item-not-found", "jid-malformed", "gone", "forbidden", "not-allowed"];
 
+/// Conditions by which a room says that we are not in it (XEP-0045 §7.4), or that it is not there.
+const NOT_IN_ROOM: [&str; 3] = ["not-acceptable", "item-not-found", "gone"];
+
 /// First and longest wait after "not now".
 const LATER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
@@ -59,12 +62,19 @@ pub enum Next {
 /// Reads an error for a stanza of ours. `own`: our account; `recipient` and `state`: of the notification that the stanza
 /// carries. An error is believed only from the recipient's JID, its domain, or our own server (RFC 6120 §8.1.2.1: no `from`,
 /// or our bare JID, or our domain). Once delivered, an error comes from another device that died hours later.
-pub fn classify(bounce: &Bounce, own: &BareJid, recipient: &BareJid, state: NotificationState) -> Verdict {
+///
+/// A `room` refuses nothing for good: it is made again, lets us in again, or gives us voice; and while we are not in it
+/// nothing is sent there at all.
+pub fn classify(bounce: &Bounce, own: &BareJid, recipient: &BareJid, room: bool, state: NotificationState) -> Verdict {
     use NotificationState as S;
     if !believed(bounce.from.as_ref(), own, recipient) {
         return Verdict::Ignore(format!("an error from {} is none of its business", from(bounce)));
     }
+    if room && bounce.from.as_ref().is_some_and(|from| from.resource().is_some()) {
+        return Verdict::Ignore(format!("an error from {}, an occupant, is not the room's", from(bounce)));
+    }
     match state {
+        S::Accepted | S::Unconfirmed if room => return Verdict::Ignore("the room has it".into()),
         S::Sending | S::Accepted | S::Unconfirmed => {}
         S::Delivered | S::Acknowledged => return Verdict::Ignore("delivered already".into()),
         S::Queued | S::Held | S::Expired | S::Superseded | S::Dead => {
@@ -77,7 +87,8 @@ pub fn classify(bounce: &Bounce, own: &BareJid, recipient: &BareJid, state: Noti
         ErrorType::Continue => Verdict::Ignore("it was only a warning".into()),
         ErrorType::Wait => Verdict::Retry,
         _ if condition.starts_with("remote-server-") => Verdict::Retry,
-        _ if FOR_GOOD.contains(&condition) => Verdict::Dead(describe(bounce)),
+        _ if room && NOT_IN_ROOM.contains(&condition) => Verdict::Retry,
+        _ if FOR_GOOD.contains(&condition) && !room => Verdict::Dead(describe(bounce)),
         _ => Verdict::RetryLimited,
     }
 }
@@ -136,7 +147,7 @@ mod tests {
     }
 
     fn verdict(bounce: &Bounce, state: NotificationState) -> Verdict {
-        classify(bounce, &"bot@home.test".parse().unwrap(), &"alice@away.test".parse().unwrap(), state)
+        classify(bounce, &"bot@home.test".parse().unwrap(), &"alice@away.test".parse().unwrap(), false, state)
     }
 
     #[test]
@@ -182,6 +193,25 @@ mod tests {
             let dead = verdict(&bounce("away.test", ErrorType::Cancel, condition), NotificationState::Sending);
             assert_eq!(dead, Verdict::Dead(format!("{condition} from away.test")));
         }
+    }
+
+    #[test]
+    fn a_room_refuses_nothing_for_good() {
+        let room = "ops@conference.away.test";
+        let judged = |from: &str, condition: &str, state| {
+            let bounce = bounce(from, ErrorType::Auth, condition);
+            classify(&bounce, &"bot@home.test".parse().unwrap(), &room.parse().unwrap(), true, state)
+        };
+        let verdict = |condition| judged(room, condition, NotificationState::Sending);
+        // An occupant knows the id of what was posted; once the room reflected it, nobody can say that it did not.
+        let occupant = judged(&format!("{room}/mallory"), "not-acceptable", NotificationState::Sending);
+        assert!(matches!(occupant, Verdict::Ignore(_)), "{occupant:?}");
+        let late = judged(room, "item-not-found", NotificationState::Accepted);
+        assert_eq!(late, Verdict::Ignore("the room has it".into()));
+        assert_eq!(verdict("not-acceptable"), Verdict::Retry);
+        assert_eq!(verdict("item-not-found"), Verdict::Retry);
+        assert_eq!(verdict("forbidden"), Verdict::RetryLimited, "no voice");
+        assert_eq!(verdict("policy-violation"), Verdict::RetryLimited);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     fn recipient(&self, who: &BareJid, held: &[Outgoing]) -> Option<Recipient> {
         self.router.recipient(who).cloned().or_else(|| {
             let n = &held.first()?.notification;
-            Some(Recipient { name: n.recipient.clone(), jid: n.jid.clone(), lang: None })
+            Some(Recipient { name: n.recipient.clone(), jid: n.jid.clone(), lang: None, room: false })
         })
     }
 }

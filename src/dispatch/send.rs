@@ -29,6 +29,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let now = Timestamp::now();
             let mut recipients = self.queue.recipients_due(now).await?;
             recipients.retain(|who| self.lane.presence(who) != Presence::Unknown);
+            self.set_rooms_aside(&mut recipients, epoch, now).await?;
             if recipients.is_empty() {
                 return Ok(());
             }
@@ -51,7 +52,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     }
 
     /// Decides on each and sends what may be sent. `false`: nothing changed, looking again is of no use.
-    async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) async fn send(&mut self, due: Vec<Outgoing>, epoch: Epoch, now: Timestamp) -> Result<bool, StoreError> {
         let mut deliver = Vec::new();
         let mut wait: HashMap<(Timestamp, &'static str), Vec<NotificationId>> = HashMap::new();
         let mut hold: HashMap<(Timestamp, String), Vec<NotificationId>> = HashMap::new();
@@ -117,16 +118,17 @@ fn cut_short(due: &[Outgoing], each: usize) -> bool {
 }
 
 /// Why somebody is held for, as people read it in the queue.
-fn absence(presence: Presence) -> String {
+pub(super) fn absence(presence: Presence) -> String {
     match presence {
         Presence::Online(show) => format!("the recipient shows {}", show.as_str()),
+        Presence::NotJoined => "mailbell is not in the room".to_owned(),
         Presence::NotShared => "the recipient has not granted the presence subscription".to_owned(),
         Presence::Offline | Presence::Unknown => "the recipient is offline".to_owned(),
     }
 }
 
 /// End of a hold that starts now: `hold_for` counts from when the notification was committed, or the alert took effect.
-fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
+pub(super) fn held_until(out: &Outgoing, now: Timestamp) -> Timestamp {
     let n = &out.notification;
     let effective = match &out.content {
         Content::Alert(record) => record.alert.effective,

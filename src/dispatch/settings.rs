@@ -1,8 +1,10 @@
 //! `[dispatch]` of the config, and how the operators are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::Limits;
+use crate::route::Router;
 
 /// How notifications are sent, and when the operators hear of trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,4 +27,15 @@ pub struct Settings {
     pub command: Vec<String>,
     /// XMPP has to be down for so long before it is run.
     pub command_after: Duration,
+}
+
+/// What the config says about sending; may be replaced by a reload.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Groups and their fallbacks, recipients and their languages.
+    pub router: Arc<Router>,
+    /// Settings.
+    pub settings: Settings,
+    /// At shutdown, longest wait for what is in flight.
+    pub grace: Duration,
 }

@@ -35,6 +35,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             name: waited.recipient.clone(),
             jid: waited.jid.clone(),
             lang: None,
+            room: false,
         });
         let text = |folded: &Folded| digest::storm(folded, recipient.lang.as_deref());
         let text: Option<DigestText<'_>> = if free.digest { Some(&text) } else { None };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::worker::Worker;
-use crate::model::{AlertId, Severity, Source};
+use crate::model::{AlertId, GroupName, Presence, Severity, Source};
 use crate::presence::watch::{Judgement, Member, judge};
 use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
 use crate::route::Brought;
@@ -70,18 +70,28 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn fallback(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
         let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
         let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
+        if !self.router.has_group(group) {
+            tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
+                "the fallback group is not in the config any more; there is none");
+            let critical = watch.severity == Severity::Critical;
+            return Ok(Some(if critical { WatchEnd::Forced } else { WatchEnd::Given }));
+        }
         let Ok(source) = record.source.parse::<Source>() else { return Ok(Some(WatchEnd::Given)) };
         let Brought { notifications, left_out, .. } = self.router.fallback(&record.alert, &source, group, now);
         let next = self.router.next(group, record.alert.severity);
         Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications, left_out }))
     }
 
+    /// Nothing can be sent to a room that we are not in.
+    fn but_not_to_rooms(&self, watches: &[Watch], alert: AlertId, group: &GroupName) -> String {
+        let members = watches.iter().filter(|w| w.alert == alert && w.group == *group).flat_map(|w| &w.members);
+        let out = members.filter(|m| self.lane.presence(&m.jid) == Presence::NotJoined);
+        let rooms: Vec<_> = out.map(|m| m.jid.to_string()).collect();
+        if rooms.is_empty() { String::new() } else { format!(", but not to {}: not in the room", rooms.join(", ")) }
+    }
+
     /// Says in the log who is added, and tells the operators of critical alerts that reached nobody.
-    async fn tell_of(
-        &self,
-        watches: &[Watch],
-        ends: &[(AlertId, crate::model::GroupName, WatchEnd)],
-    ) -> Result<(), StoreError> {
+    async fn tell_of(&self, watches: &[Watch], ends: &[(AlertId, GroupName, WatchEnd)]) -> Result<(), StoreError> {
         for (alert, group, end) in ends {
             let severity = watches.iter().find(|w| w.alert == *alert).map_or(Severity::Info, |w| w.severity);
             match end {
@@ -92,7 +102,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 }
                 WatchEnd::Forced => {
                     let text = format!(
-                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway"
+                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway{}",
+                        self.but_not_to_rooms(watches, *alert, group)
                     );
                     tracing::warn!(%alert, %group, "nobody of the group can be reached, and it has no fallback; sent anyway");
                     self.note(&format!("unreachable:{group}"), &text).await?;

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::drift::Drift;
 use super::notices::Bursts;
 use super::record::{Record, recorder};
-use super::{Event, Events, ExpressLane, Messenger, Settings};
+use super::{Event, Events, ExpressLane, Messenger, Rules, Settings};
+use crate::live::{Current, Live};
 use crate::model::{AlertId, BareJid, Epoch, GroupName};
 use crate::queue::{Outbox, StoreError, patiently};
 use crate::route::Router;
@@ -35,10 +36,8 @@ pub struct Parts<Q: Outbox + ?Sized> {
     pub events: Events,
     /// Presence, and the window.
     pub lane: Arc<ExpressLane>,
-    /// Groups and their fallbacks.
-    pub router: Arc<Router>,
-    /// Settings.
-    pub settings: Settings,
+    /// What the config says: one of them from one wake-up to the next.
+    pub rules: Live<Rules>,
     /// Our own bare JID: errors are believed from it.
     pub own: BareJid,
     /// Notified when there may be something to do: after D2, after an operator's retry.
@@ -52,6 +51,9 @@ pub struct Worker<Q: Outbox + ?Sized> {
     pub(super) queue: Arc<Q>,
     pub(super) messenger: Arc<dyn Messenger>,
     pub(super) lane: Arc<ExpressLane>,
+    live: Live<Rules>,
+    /// Whose router and settings the next two are.
+    rules: Current<Rules>,
     pub(super) router: Arc<Router>,
     pub(super) settings: Settings,
     pub(super) own: BareJid,
@@ -84,21 +86,24 @@ pub(super) struct Session {
     pub commanded: bool,
 }
 
-/// Runs a worker until `cancel`; then until everything in flight is acknowledged or `grace` is over.
-pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken, grace: Duration) -> Result<(), StoreError>
+/// Runs a worker until `cancel`; then until everything in flight is acknowledged or the grace of its rules is over.
+pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken) -> Result<(), StoreError>
 where
     Q: Outbox + ?Sized + 'static,
 {
-    let Parts { queue, messenger, mut events, lane, router, settings, own, poke, farewell } = parts;
+    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell } = parts;
     lane.remember(&queue.intents(lane.remembers_since()).await?);
     let (records, recorder) = recorder(queue.clone());
     let recorder = tokio::spawn(recorder);
+    let rules = live.get();
     let mut worker = Worker {
         queue,
         messenger,
         lane,
-        router,
-        settings,
+        router: rules.router.clone(),
+        settings: rules.settings.clone(),
+        rules,
+        live,
         own,
         records,
         session: Session {
@@ -119,7 +124,7 @@ where
     };
     let served = worker.serve(&mut events, &poke, &cancel).await;
     let served = match served {
-        Ok(()) => worker.drain(&mut events, grace, &farewell).await,
+        Ok(()) => worker.drain(&mut events, &farewell).await,
         broken => broken,
     };
     // Without the worker's sender the recorder writes what it has, and ends.
@@ -146,10 +151,23 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 () = tokio::time::sleep(sleep) => {}
                 n = events.recv_many(&mut told, EVENTS) => if n == 0 { return Ok(()) },
             }
+            self.refresh().await?;
             self.look_at_clock().await?;
             self.take(told.drain(..)).await?;
             self.round().await?;
         }
+    }
+
+    /// What the config says now. After a reload the worker is poked, so that nobody waits for it to let the old one go.
+    async fn refresh(&mut self) -> Result<(), StoreError> {
+        let rules = self.live.get();
+        if rules.is(&self.rules) {
+            return Ok(());
+        }
+        let old = std::mem::replace(&mut self.router, rules.router.clone());
+        self.settings = rules.settings.clone();
+        self.rules = rules;
+        self.forget_removed(&old).await
     }
 
     /// One round: what is over ends, what is due is sent or held, and then groups without anybody reachable fall back.
@@ -229,14 +247,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// At shutdown nothing new is sent: waits for what is in flight, at most `grace`, then ends the session and hears it out.
     /// Only the end of its events says that nothing it knows is left untold; what is not recorded is sent once more.
-    async fn drain(
-        &mut self,
-        events: &mut Events,
-        grace: Duration,
-        farewell: &CancellationToken,
-    ) -> Result<(), StoreError> {
+    async fn drain(&mut self, events: &mut Events, farewell: &CancellationToken) -> Result<(), StoreError> {
         self.lane.set_epoch(None);
-        let deadline = tokio::time::Instant::now() + grace;
+        let deadline = tokio::time::Instant::now() + self.live.get().grace;
         let mut told = Vec::new();
         while self.session.up && self.messenger.in_flight() > 0 {
             tokio::select! {

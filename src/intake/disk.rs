@@ -1,6 +1,7 @@
 //! Below the reserve no mail is fetched: what is still in the mailbox is safe there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -36,10 +37,10 @@ impl Disk {
     }
 }
 
-/// Watches the free space of the store: returns what tells of it, and the task to be run. The first look is done here.
+/// Watches the free space of the store, down to `reserve` bytes (a reload may change them): returns what tells of it, and the task to be run. The first look is done here.
 pub async fn watch_disk<Q>(
     queue: Arc<Q>,
-    reserve: u64,
+    reserve: Arc<AtomicU64>,
     cancel: CancellationToken,
 ) -> Result<(Disk, impl Future<Output = Result<(), StoreError>>), StoreError>
 where
@@ -47,11 +48,12 @@ where
 {
     let mut free = queue.room().await?.free;
     // Known before any mailbox is looked at: what starts below the reserve fetches nothing.
-    let (tx, rx) = watch::channel(free >= reserve);
+    let (tx, rx) = watch::channel(free >= reserve.load(Ordering::Relaxed));
     let task = async move {
         let mut told_room = true;
         let mut noted = true;
         loop {
+            let reserve = reserve.load(Ordering::Relaxed);
             let room = free >= reserve;
             tx.send_if_modified(|was| std::mem::replace(was, room) != room);
             if room != told_room {

@@ -4,22 +4,23 @@
 //! One [`parser`] task takes what is stored, in turn between the mailboxes, parses it and commits what follows (D2).
 
 mod backoff;
+mod clearing;
 mod disk;
 mod parser;
 mod verdict;
 mod watcher;
 
 pub use disk::{Disk, room_for_turn, watch_disk};
-pub use parser::{Parser, purge};
+pub use parser::{Parser, Rulebook, purge};
 pub use verdict::Rules;
 pub use watcher::{Shared, Watcher};
 
 use std::time::Duration;
 
-use crate::parse::Plain;
+use crate::parse::{self, Plain};
 
 /// The intake part of a `[[mailbox]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// From the end of one look to the next; `None`: only when told to (SIGUSR1).
     pub poll: Option<Duration>,
@@ -33,4 +34,6 @@ pub struct Settings {
     pub sender_may_choose_group: bool,
     /// What a mail without XML becomes.
     pub plain: Plain,
+    /// What mails without XML are alerts of what kind; tried before `plain`.
+    pub rules: parse::Rules,
 }

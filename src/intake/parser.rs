@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::verdict::Rules;
+use crate::live::{Current, Live};
 use crate::model::{MailboxName, MessageState};
 use crate::parse::{Limits, Mappings};
 use crate::queue::{
@@ -24,20 +25,27 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Raw mails purged in one commit, and the pause between two.
 const PURGE: usize = 200;
 
+/// What the config says about mails and their alerts.
+#[derive(Debug, Clone)]
+pub struct Rulebook {
+    /// The rules of D2.
+    pub router: Arc<Router>,
+    /// Rules by mailbox; also of those that were removed while mails of theirs wait.
+    pub mailboxes: HashMap<MailboxName, Rules>,
+    /// How much of a hostile mail is looked at.
+    pub limits: Limits,
+    /// How XML of other vocabularies is read.
+    pub mappings: Mappings,
+}
+
 /// What the parser is made of.
 pub struct Parser<Q: ?Sized> {
     /// The queue.
     pub queue: Arc<Q>,
-    /// The rules of D2.
-    pub router: Arc<Router>,
+    /// What the config says; one of them for a whole turn.
+    pub rules: Live<Rulebook>,
     /// Writes what is born `sending`.
     pub express: Arc<dyn Express>,
-    /// Rules by mailbox.
-    pub rules: Arc<HashMap<MailboxName, Rules>>,
-    /// How much of a hostile mail is looked at.
-    pub limits: Limits,
-    /// How XML of other vocabularies is read.
-    pub mappings: Arc<Mappings>,
     /// Notified after D1.
     pub stored: Arc<Notify>,
     /// Notified after D2: dispatch may have something to do.
@@ -70,12 +78,13 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         if ready.is_empty() {
             return Ok(false);
         }
-        let mut batch = self.parse(ready).await?;
+        let rules = self.rules.get();
+        let mut batch = parse(rules.clone(), ready).await?;
         while !batch.is_empty() && !cancel.is_cancelled() {
             let now = Timestamp::now();
             let epoch = self.express.epoch();
             let report =
-                patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*self.router, &*self.express, now))
+                patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*rules.router, &*self.express, now))
                     .await?;
             let done = report.messages.len().clamp(1, batch.len());
             log_ends(batch.get(..done).unwrap_or_default());
@@ -84,22 +93,6 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
             self.poke.notify_one();
         }
         Ok(true)
-    }
-
-    /// Parsing is CPU work: it runs beside the event loops.
-    async fn parse(&self, ready: Vec<StoredMessage>) -> Result<Vec<D2Message>, StoreError> {
-        let (rules, limits, mappings) = (self.rules.clone(), self.limits.clone(), self.mappings.clone());
-        let parsed = tokio::task::spawn_blocking(move || {
-            let strict = Rules::strict();
-            let now = Timestamp::now();
-            let judge = |m: &StoredMessage| rules.get(&m.mailbox).unwrap_or(&strict).judge(m, &limits, &mappings, now);
-            ready.iter().map(judge).collect::<Vec<_>>()
-        });
-        // The parser's own panics are caught one by one; this one is a fault of ours, and restarting is the way on.
-        parsed.await.map_err(|err| StoreError {
-            what: format!("the parser task failed: {err}"),
-            fault: crate::queue::StoreFault::Broken,
-        })
     }
 
     async fn hand_over(
@@ -120,6 +113,22 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         let back: Vec<_> = back.map(|stanza_id| Unwritten { stanza_id, attempts: 1, in_doubt: false }).collect();
         patiently("queue again", || self.queue.not_written(&back)).await
     }
+}
+
+/// Parsing is CPU work: it runs beside the event loops.
+async fn parse(rules: Current<Rulebook>, ready: Vec<StoredMessage>) -> Result<Vec<D2Message>, StoreError> {
+    let parsed = tokio::task::spawn_blocking(move || {
+        let strict = Rules::strict();
+        let now = Timestamp::now();
+        let of = |mailbox: &MailboxName| rules.mailboxes.get(mailbox).unwrap_or(&strict);
+        let judge = |m: &StoredMessage| of(&m.mailbox).judge(m, &rules.limits, &rules.mappings, now);
+        ready.iter().map(judge).collect::<Vec<_>>()
+    });
+    // The parser's own panics are caught one by one; this one is a fault of ours, and restarting is the way on.
+    parsed.await.map_err(|err| StoreError {
+        what: format!("the parser task failed: {err}"),
+        fault: crate::queue::StoreFault::Broken,
+    })
 }
 
 fn log_ends(batch: &[D2Message]) {

@@ -1,9 +1,10 @@
 //! What becomes of one stored mail. Pure but for the panic guard: time is an argument.
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
 use super::Settings;
-use crate::model::{MailDigest, MessageState, Size, Source};
+use crate::model::{Cursor, MailDigest, MessageState, Size, Source};
 use crate::parse::{self, Header, How, Limits, Mappings, Outcome, Plain};
 use crate::queue::{D2Message, StoredMessage, Verdict};
 use crate::route::Pattern;
@@ -13,6 +14,7 @@ use crate::route::Pattern;
 pub struct Rules {
     senders: Vec<Pattern>,
     plain: Plain,
+    by_rule: parse::Rules,
     may_choose_group: bool,
     max_age: SignedDuration,
     max_size: u64,
@@ -24,6 +26,7 @@ impl Rules {
         Self {
             senders: settings.senders.iter().filter_map(|p| Pattern::parse_caseless(p).ok()).collect(),
             plain: settings.plain,
+            by_rule: settings.rules.clone(),
             may_choose_group: settings.sender_may_choose_group,
             max_age: SignedDuration::try_from(settings.max_age).unwrap_or(SignedDuration::MAX),
             max_size,
@@ -35,6 +38,7 @@ impl Rules {
         Self {
             senders: Vec::new(),
             plain: Plain::Quarantine,
+            by_rule: parse::Rules::default(),
             may_choose_group: false,
             max_age: SignedDuration::from_hours(24),
             max_size: u64::MAX,
@@ -56,7 +60,8 @@ impl Rules {
 
     /// Parses and judges.
     pub fn judge(&self, stored: &StoredMessage, limits: &Limits, mappings: &Mappings, now: Timestamp) -> D2Message {
-        let mail = parse::mail_caught(&stored.raw, &How { plain: self.plain, limits, mappings });
+        let how = How { plain: self.plain, limits, mappings, rules: &self.by_rule };
+        let mail = parse::mail_caught(&stored.raw, &how);
         let received = stored.internal_date.or(mail.header.received).unwrap_or(stored.stored);
         let verdict = self.verdict(stored, &mail.header, mail.outcome, received, now);
         D2Message {
@@ -64,7 +69,7 @@ impl Rules {
             source: Source::Mailbox(stored.mailbox.clone()),
             may_choose_group: self.may_choose_group,
             received,
-            digest: digest(stored, mail.digest),
+            digest: digest(stored, mail.digest, mail.header.received.is_some()),
             verdict,
         }
     }
@@ -83,7 +88,7 @@ impl Rules {
         if let Outcome::Ignored(reason) = outcome {
             return Verdict::Ends(MessageState::Ignored, reason);
         }
-        if now.duration_since(received) > self.max_age {
+        if !stored.replayed && now.duration_since(received) > self.max_age {
             return Verdict::Ends(MessageState::Stale, format!("received {received}, older than max_age"));
         }
         if let Some(size) = stored.oversize {
@@ -104,6 +109,14 @@ impl Rules {
 }
 
 /// Of a mail whose body was not fetched the digest would be the same for every body: it is never a duplicate.
-fn digest(stored: &StoredMessage, digest: MailDigest) -> Option<MailDigest> {
-    stored.oversize.is_none().then_some(digest)
+///
+/// A mail that was handed in comes again where the answer got lost. Without a Message-ID its bytes stand for it if a mail server
+/// put a Received header (RFC 5321 §4.4) before it: two mails never have the same.
+fn digest(stored: &StoredMessage, digest: MailDigest, received: bool) -> Option<MailDigest> {
+    let handed = matches!(stored.cursor, Cursor::Lmtp { .. });
+    let message_id = match digest.message_id {
+        None if handed && received => Some(format!("sha256:{:x}", Sha256::digest(&stored.raw))),
+        given => given,
+    };
+    stored.oversize.is_none().then_some(MailDigest { message_id, ..digest })
 }

@@ -12,10 +12,11 @@ use super::Settings;
 use super::backoff::Backoff;
 use super::disk::Disk;
 use super::verdict::Rules;
+use crate::live::Live;
 use crate::mailbox::{self, After, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark};
 use crate::model::{Cursor, MailboxName, MessageId, NewMessage};
 use crate::parse;
-use crate::queue::{Inbox, Outbox, StoreError, Uncleared, patiently};
+use crate::queue::{Inbox, Outbox, StoreError, patiently};
 
 /// Most bytes of mail that one turn holds in memory.
 const TURN_BYTES: u64 = 8 << 20;
@@ -38,31 +39,33 @@ pub struct Shared<Q: ?Sized> {
 
 /// One mailbox's task.
 pub struct Watcher<Q: ?Sized> {
-    shared: Arc<Shared<Q>>,
-    name: MailboxName,
+    pub(super) shared: Arc<Shared<Q>>,
+    pub(super) name: MailboxName,
+    live: Live<Settings>,
+    /// As of the last look.
     settings: Settings,
-    connection: mailbox::Settings,
-    mailbox: Box<dyn Mailbox>,
+    pub(super) connection: mailbox::Settings,
+    pub(super) mailbox: Box<dyn Mailbox>,
     rules: Rules,
     disk: Disk,
     /// Notified: look now (SIGUSR1).
     poke: Arc<Notify>,
     mark: Option<Mark>,
     /// There may be stored mails that were not cleared.
-    uncleared: bool,
+    pub(super) uncleared: bool,
     /// Listed in the last look, and not given.
     withheld: HashSet<Cursor>,
     /// The operators know that some are listed and never given.
     withheld_told: bool,
     backoff: Backoff,
     /// For what a look left undone: clearing, and mails that were not given.
-    again_backoff: Backoff,
+    pub(super) again_backoff: Backoff,
     failing_since: Option<Instant>,
     told: bool,
     warned: HashSet<String>,
 }
 
-enum Fault {
+pub(super) enum Fault {
     Mailbox(MailboxError),
     Store(StoreError),
 }
@@ -83,16 +86,18 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     /// A watcher that has not looked yet.
     pub fn new(
         shared: Arc<Shared<Q>>,
-        settings: Settings,
+        live: Live<Settings>,
         connection: mailbox::Settings,
         mailbox: Box<dyn Mailbox>,
         disk: Disk,
         poke: Arc<Notify>,
     ) -> Self {
+        let settings = Settings::clone(&live.get());
         Self {
             shared,
             name: connection.name.clone(),
             rules: Rules::new(&settings, connection.max_size),
+            live,
             settings,
             connection,
             mailbox,
@@ -110,17 +115,23 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
     }
 
-    /// Runs until `cancel`. Only a broken store ends it otherwise.
+    /// Runs until `leave`: then the look that is under way goes on to its end, but begins no further turn; or until
+    /// `cancel`, which cuts it off (what is committed then is safe, what is not is still in the mailbox). Only a broken store
+    /// ends it otherwise.
     #[tracing::instrument(skip_all, fields(mailbox = %self.name))]
-    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(mut self, leave: CancellationToken, cancel: CancellationToken) -> Result<(), StoreError> {
         // With polling off and nothing to be told by, the first look waits for a poke as well.
         if self.settings.poll.is_none() && self.connection.watch == mailbox::Watch::Poll {
-            tokio::select! { () = cancel.cancelled() => return Ok(()), () = self.poke.notified() => {} }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = leave.cancelled() => return Ok(()),
+                () = self.poke.notified() => {}
+            }
         }
-        loop {
+        while !leave.is_cancelled() {
             let looked = tokio::select! {
                 () = cancel.cancelled() => break,
-                looked = self.look_and_wait() => looked,
+                looked = self.look_and_wait(&leave) => looked,
             };
             match looked {
                 Ok(()) => {}
@@ -130,6 +141,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
                     self.ill(&err, pause).await?;
                     tokio::select! {
                         () = cancel.cancelled() => break,
+                        () = leave.cancelled() => break,
                         () = self.poke.notified() => {}
                         () = tokio::time::sleep(pause) => {}
                     }
@@ -141,20 +153,33 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     }
 
     /// One look, then the wait for the next.
-    async fn look_and_wait(&mut self) -> Result<(), Fault> {
-        self.disk.room().await;
-        self.look().await?;
+    async fn look_and_wait(&mut self, leave: &CancellationToken) -> Result<(), Fault> {
+        tokio::select! { () = leave.cancelled() => return Ok(()), () = self.disk.room() => {} }
+        self.refresh();
+        self.look(leave).await?;
         self.well();
         self.mailbox.rest().await?;
         let undone = self.uncleared || !self.withheld.is_empty();
         let again = undone.then(|| self.again_backoff.next(Failure::Transient, rand::random()));
         let wait = [self.settings.poll, again].into_iter().flatten().min();
-        self.mailbox.wait(wait, &self.poke).await?;
+        tokio::select! {
+            () = leave.cancelled() => {}
+            woke = self.mailbox.wait(wait, &self.poke) => { woke?; }
+        }
         Ok(())
     }
 
+    /// A look is made by one set of settings.
+    fn refresh(&mut self) {
+        let live = self.live.get();
+        if self.settings != *live {
+            self.settings = Settings::clone(&live);
+            self.rules = Rules::new(&self.settings, self.connection.max_size);
+        }
+    }
+
     /// Lists, stores what is new, and clears what is stored.
-    async fn look(&mut self) -> Result<(), Fault> {
+    async fn look(&mut self, leave: &CancellationToken) -> Result<(), Fault> {
         let listing = self.mailbox.list(self.mark).await?;
         let cursors: Vec<Cursor> = listing.entries.iter().map(|e| e.cursor.clone()).collect();
         if listing.generation == Generation::None && listing.complete {
@@ -162,11 +187,11 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
         let unknown: HashSet<Cursor> = self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
         let new: Vec<Entry> = listing.entries.iter().filter(|e| unknown.contains(&e.cursor)).cloned().collect();
-        let withheld = self.store(&new, &listing).await?;
+        let withheld = self.store(&new, &listing, leave).await?;
         if self.uncleared {
             self.clear(&listing).await?;
         }
-        if withheld.is_empty() {
+        if withheld.is_empty() && !leave.is_cancelled() {
             self.mark = mark_of(&listing, self.mark);
         }
         self.tell_of_withheld(withheld).await?;
@@ -174,11 +199,16 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     }
 
     /// Fetches and stores in turns. Returns those of the listed that did not come.
-    async fn store(&mut self, new: &[Entry], listing: &Listing) -> Result<HashSet<Cursor>, Fault> {
+    async fn store(
+        &mut self,
+        new: &[Entry],
+        listing: &Listing,
+        leave: &CancellationToken,
+    ) -> Result<HashSet<Cursor>, Fault> {
         let mut rest = new;
         let mut withheld = HashSet::new();
         while !rest.is_empty() {
-            self.disk.room().await;
+            tokio::select! { () = leave.cancelled() => break, () = self.disk.room() => {} }
             let asked = rest.get(..self.settings.batch).unwrap_or(rest);
             let mails = self.mailbox.fetch(asked, TURN_BYTES).await?;
             // In order: what stands before the last one that came and did not come is gone from the mailbox.
@@ -199,7 +229,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
                 self.clear(listing).await?;
             }
             // Not before the commit: the first mails of a look need not wait for it.
-            self.let_parser_catch_up().await?;
+            tokio::select! { () = leave.cancelled() => {}, caught_up = self.let_parser_catch_up() => caught_up? }
         }
         Ok(withheld)
     }
@@ -281,63 +311,8 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         patiently("mark rejected mails", || self.shared.queue.mark_rejected(&ids)).await
     }
 
-    /// Clears what is stored. A mailbox that refuses to be cleared is still read: the failure is told, and tried again.
-    async fn clear(&mut self, listing: &Listing) -> Result<(), Fault> {
-        let stored = self.shared.queue.uncleared(&self.name).await?;
-        let (present, gone): (Vec<Uncleared>, Vec<Uncleared>) =
-            stored.into_iter().partition(|u| addressable(&u.cursor, listing));
-        let gone: Vec<MessageId> = gone.iter().map(|u| u.id).collect();
-        patiently("mark mails as cleared", || self.shared.queue.cleared(&gone)).await?;
-        let mut failed = None;
-        for rejected in [false, true] {
-            let some: Vec<&Uncleared> = present.iter().filter(|u| u.rejected == rejected).collect();
-            let how = match (&self.connection.rejected, rejected) {
-                (Some(folder), true) => After::Move(folder.clone()),
-                _ => self.connection.after.clone(),
-            };
-            match self.clear_some(&some, &how).await {
-                Ok(()) => {}
-                Err(Fault::Mailbox(err)) => failed = Some(err),
-                Err(store) => return Err(store),
-            }
-        }
-        let Some(err) = failed else {
-            self.uncleared = false;
-            self.again_backoff.reset();
-            return Ok(());
-        };
-        if self.first_time(&err.what) {
-            tracing::error!(%err, "stored mails cannot be cleared from the mailbox; tried again");
-            let text = format!("mailbox {}: stored mails cannot be cleared from it: {err}", self.name);
-            self.note(&format!("clear:{}", self.name), &text).await?;
-        }
-        // A lost connection is for the caller: it must list again before it waits.
-        if err.failure == Failure::Transient { Err(err.into()) } else { Ok(()) }
-    }
-
-    async fn clear_some(&mut self, some: &[&Uncleared], how: &After) -> Result<(), Fault> {
-        if some.is_empty() {
-            return Ok(());
-        }
-        let done: Vec<MessageId> = if *how == After::Keep {
-            some.iter().map(|u| u.id).collect()
-        } else {
-            let cursors: Vec<Cursor> = some.iter().map(|u| u.cursor.clone()).collect();
-            let clearing = self.mailbox.clear(&cursors, how).await?;
-            if let Some(warning) = clearing.warning
-                && self.first_time(&warning)
-            {
-                tracing::warn!("{warning}");
-            }
-            let done: HashSet<Cursor> = clearing.done.into_iter().collect();
-            some.iter().filter(|u| done.contains(&u.cursor)).map(|u| u.id).collect()
-        };
-        patiently("mark mails as cleared", || self.shared.queue.cleared(&done)).await?;
-        Ok(())
-    }
-
     /// Was this not said before?
-    fn first_time(&mut self, what: &str) -> bool {
+    pub(super) fn first_time(&mut self, what: &str) -> bool {
         self.warned.len() < WARNED && self.warned.insert(what.to_owned())
     }
 
@@ -361,20 +336,9 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         self.note(&format!("mailbox:{}", self.name), &text).await
     }
 
-    async fn note(&mut self, topic: &str, text: &str) -> Result<(), StoreError> {
+    pub(super) async fn note(&mut self, topic: &str, text: &str) -> Result<(), StoreError> {
         let now = Timestamp::now();
         patiently("note for the operators", || self.shared.queue.note(topic, text, now)).await
-    }
-}
-
-/// Can this mail still be addressed in the mailbox? Not under another UIDVALIDITY, and not if a complete listing lacks it.
-fn addressable(cursor: &Cursor, listing: &Listing) -> bool {
-    match (cursor, listing.generation) {
-        (Cursor::Imap { uidvalidity, .. }, Generation::UidValidity(now)) => *uidvalidity == now,
-        (Cursor::Pop3 { .. }, Generation::None) => {
-            !listing.complete || listing.entries.iter().any(|e| e.cursor == *cursor)
-        }
-        _ => false,
     }
 }
 
@@ -383,7 +347,7 @@ fn mark_of(listing: &Listing, old: Option<Mark>) -> Option<Mark> {
     let Generation::UidValidity(uidvalidity) = listing.generation else { return None };
     let greatest = listing.entries.iter().filter_map(|e| match e.cursor {
         Cursor::Imap { uid, .. } => Some(uid),
-        Cursor::Pop3 { .. } => None,
+        Cursor::Pop3 { .. } | Cursor::Lmtp { .. } => None,
     });
     let old = old.filter(|m| m.uidvalidity == uidvalidity).map(|m| m.uid);
     greatest.chain(old).max().map(|uid| Mark { uidvalidity, uid })

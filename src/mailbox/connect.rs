@@ -58,7 +58,7 @@ impl Dialer {
         }
     }
 
-    /// What to try in place of a login that was refused, if anything.
+    /// What to try in place of a login that was refused, if anything. Never twice in a row: what it gives was not kept.
     pub(super) async fn another_login(&self, refused: Login) -> Result<Option<Login>, MailboxError> {
         match (refused, &self.tokens) {
             (Login::Token(Token { kept: true, .. }), Some(tokens)) => Ok(Some(Login::Token(tokens.another().await?))),

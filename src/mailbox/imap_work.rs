@@ -66,7 +66,7 @@ impl Session {
         self.fetch_part(&plan.headers, &headers, max_bytes, max_size, &mut got).await?;
         let in_order = wanted.iter().filter_map(|entry| match entry.cursor {
             Cursor::Imap { uid, .. } => got.remove(&uid),
-            Cursor::Pop3 { .. } => None,
+            Cursor::Pop3 { .. } | Cursor::Lmtp { .. } => None,
         });
         Ok(in_order.collect())
     }

@@ -62,7 +62,7 @@ pub enum After {
 }
 
 /// The connection part of a `[[mailbox]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Its name.
     pub name: MailboxName,

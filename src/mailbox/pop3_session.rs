@@ -41,13 +41,15 @@ impl Session {
     /// Connects, logs in and lists. A token that was kept and is refused may have been revoked: then once more with a new
     /// one. One that was just issued is as good as it gets.
     pub(super) async fn open(dialer: &Dialer) -> Result<(Self, Vec<Entry>), MailboxError> {
-        let login = dialer.login().await?;
-        match Self::open_as(dialer, &login).await {
-            Err(err) if err.failure == Failure::Auth => match dialer.another_login(login).await? {
-                Some(login) => Self::open_as(dialer, &login).await,
-                None => Err(err),
-            },
-            opened => opened,
+        let mut login = dialer.login().await?;
+        loop {
+            match Self::open_as(dialer, &login).await {
+                Err(err) if err.failure == Failure::Auth => match dialer.another_login(login).await? {
+                    Some(another) => login = another,
+                    None => return Err(err),
+                },
+                opened => return opened,
+            }
         }
     }
 

@@ -56,6 +56,12 @@ impl Nature {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Actual, Self::Exercise, Self::System, Self::Test, Self::Draft];
 
+    /// The one by which fewer act: the contents of an exercise are no more real than it is.
+    pub fn stricter(self, other: Self) -> Self {
+        let place = |nature| Self::ALL.iter().position(|known| *known == nature);
+        if place(other) > place(self) { other } else { self }
+    }
+
     /// CAP's own word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -112,6 +118,8 @@ pub enum Format {
     Cap,
     /// A mail without XML.
     Plain,
+    /// Another vocabulary, read by a mapping.
+    Mapped,
 }
 
 /// Labels by name. A name may have several values (CAP repeats categories and parameters); in JSON one value is a

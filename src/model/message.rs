@@ -58,6 +58,11 @@ pub enum Cursor {
         /// Unique-id listing, 1 to 70 printable characters.
         uidl: String,
     },
+    /// Handed in (RFC 2033), not fetched: there is no place that it could be found in again.
+    Lmtp {
+        /// Made up at random for each mail; the rows that it was stored as for several mailboxes share it.
+        delivery: String,
+    },
 }
 
 impl std::fmt::Display for Cursor {
@@ -65,6 +70,7 @@ impl std::fmt::Display for Cursor {
         match self {
             Self::Imap { uidvalidity, uid } => write!(f, "{uidvalidity}/{uid}"),
             Self::Pop3 { uidl } => write!(f, "{}", uidl.escape_default()),
+            Self::Lmtp { delivery } => write!(f, "lmtp/{}", delivery.escape_default()),
         }
     }
 }

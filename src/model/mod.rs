@@ -31,7 +31,7 @@ pub use units::{BadUnit, Size, Span};
 pub use jid::{BareJid, Jid};
 pub use jiff::Timestamp;
 
-/// One person who receives alerts.
+/// One person who receives alerts, or one room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The name used in groups, logs and commands.
@@ -40,4 +40,6 @@ pub struct Recipient {
     pub jid: BareJid,
     /// Preferred language of alerts that come in several (RFC 5646), if the operator gave one.
     pub lang: Option<String>,
+    /// A room (XEP-0045), whose occupants are not known here: what is not public never goes there.
+    pub room: bool,
 }

@@ -103,7 +103,7 @@ impl std::fmt::Display for StanzaId {
 pub enum Kind {
     /// One alert.
     Alert,
-    /// Many held alerts in one message, on the recipient's return.
+    /// Many alerts in one message: on the recipient's return, or where they would have been too many.
     Digest,
     /// A word to the operators.
     Notice,

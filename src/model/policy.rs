@@ -46,6 +46,8 @@ pub enum Presence {
     Unknown,
     /// The recipient has not granted us the subscription: we cannot see them.
     NotShared,
+    /// A room that we are not in: nothing can be sent there, not even without regard to presence.
+    NotJoined,
     /// No resource with priority ≥ 0.
     Offline,
     /// The most available of the resources with priority ≥ 0.
@@ -58,6 +60,7 @@ impl Presence {
         match self {
             Self::Unknown => "unknown",
             Self::NotShared => "not shared",
+            Self::NotJoined => "not in the room",
             Self::Offline => "offline",
             Self::Online(show) => show.as_str(),
         }

@@ -1,11 +1,13 @@
 //! What all adapters share of the network: dialling with a time limit, TLS with the system's and the operator's trust
 //! anchors, one stream type for both, and a small HTTP client.
 
+mod anchors;
 mod dial;
 mod http;
 mod road;
 mod tls;
 
+pub use anchors::Anchors;
 pub use dial::{DialError, dial};
 pub use http::{HttpError, request};
 pub use road::{Road, Socket};

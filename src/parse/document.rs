@@ -1,6 +1,8 @@
 //! Where XML stands in a mail, and the alerts in it.
 
 use super::draft::{Context, Draft};
+use super::envelope::{self, Contents, What, edxl::Around};
+use super::mapping::{self, Mapping, Mappings};
 use super::mime::{Part, Tree};
 use super::tree::{Doc, El};
 use super::xml::{self, shown};
@@ -8,8 +10,10 @@ use super::{cap, decode, native};
 
 /// How much of a text is looked at to see whether it is XML, in bytes.
 const GLANCE: usize = 4096;
-/// Root elements of what carries alerts.
-const ROOTS: [&str; 3] = ["alert", "alerts", "EDXLDistribution"];
+/// Root elements of what carries alerts, beside those of mappings.
+const ROOTS: [&str; 5] = ["alert", "alerts", "EDXLDistribution", "edxlDistribution", "Envelope"];
+/// Documents inside documents, as text.
+const MAX_NESTED: usize = 2;
 
 /// A part that is XML, or claims to be.
 pub(crate) struct Candidate<'t> {
@@ -45,15 +49,15 @@ pub(crate) struct Found {
 }
 
 /// The parts to be read as XML, those first that say so most clearly. Forwarded bounces and reports are left out.
-pub(crate) fn candidates<'t>(tree: &'t Tree<'t>) -> Vec<Candidate<'t>> {
+pub(crate) fn candidates<'t>(tree: &'t Tree<'t>, mappings: &Mappings) -> Vec<Candidate<'t>> {
     let parts = tree.parts.iter().enumerate().filter(|(_, part)| !tree.is_ignored(part));
     let mut found: Vec<_> =
-        parts.filter_map(|(index, part)| Some(Candidate { index, part, rank: rank(part)? })).collect();
+        parts.filter_map(|(index, part)| Some(Candidate { index, part, rank: rank(part, mappings)? })).collect();
     found.sort_by_key(|candidate| candidate.rank);
     found
 }
 
-fn rank(part: &Part<'_>) -> Option<u8> {
+fn rank(part: &Part<'_>, mappings: &Mappings) -> Option<u8> {
     let media = part.media.as_str();
     let declared = matches!(media, "text/xml" | "application/xml")
         || (media.starts_with("application/") && media.ends_with("+xml") && media != "application/xhtml+xml");
@@ -64,12 +68,12 @@ fn rank(part: &Part<'_>) -> Option<u8> {
     } else if named {
         Some(2)
     } else {
-        (media == "text/plain" && starts_as_xml(&part.glance(GLANCE))).then_some(3)
+        (media == "text/plain" && starts_as_xml(&part.glance(GLANCE), mappings)).then_some(3)
     }
 }
 
 /// Does a text start with `<?xml`, or with a root element that carries alerts? HTML never does.
-fn starts_as_xml(text: &str) -> bool {
+fn starts_as_xml(text: &str, mappings: &Mappings) -> bool {
     let mut rest = text.trim_start_matches('\u{feff}').trim_start();
     let declared = rest.starts_with("<?xml");
     while rest.starts_with("<?") || rest.starts_with("<!") {
@@ -85,7 +89,9 @@ fn starts_as_xml(text: &str) -> bool {
     let Some(tag) = rest.strip_prefix('<') else { return declared };
     let name = tag.split(|c: char| c.is_whitespace() || matches!(c, '>' | '/')).next().unwrap_or_default();
     let local = name.rsplit(':').next().unwrap_or_default();
-    (declared && !local.eq_ignore_ascii_case("html")) || ROOTS.contains(&local)
+    (declared && !local.eq_ignore_ascii_case("html"))
+        || ROOTS.contains(&local)
+        || mappings.all().any(|mapping| mapping.root == local)
 }
 
 /// A DOCTYPE of anything but HTML: only attacks begin like that. It is XML, and refused there.
@@ -118,53 +124,149 @@ impl Found {
         };
         // Only the text and its document are kept from here on: a mail may be large.
         drop(bytes);
-        match xml::read(&text, context.limits) {
-            Ok(doc) => self.document(&doc, candidate.index, place, bent, context),
-            Err(broken) if is_foreign(&broken.doc) => self.unknown.push(broken.what + place),
-            Err(broken) => self.bad.push(broken.what + place),
+        let mut place = Place { part: candidate.index, next: 0, said: place, nested: 0, bent };
+        self.text(&text, &[], &mut place, context);
+    }
+
+    /// Reads a document: that of a part, or one that stands as text in another.
+    fn text(&mut self, text: &str, around: &[Around], place: &mut Place<'_>, context: &Context<'_>) {
+        match xml::read(text, context.limits) {
+            Ok(doc) => self.document(&doc, around, place, context),
+            Err(broken) if is_foreign(&broken.doc, context.mappings) => self.unknown.push(broken.what + place.said),
+            Err(broken) => self.bad.push(broken.what + place.said),
         }
     }
 
-    fn document(&mut self, doc: &Doc, part: usize, place: &str, bent: Option<String>, context: &Context<'_>) {
-        let alerts = alerts(doc);
-        if alerts.is_empty() {
-            match doc.root() {
-                Some(root) if is_envelope(&root) => {
-                    self.bad.push(format!("line {}: <{}> holds no alert{place}", root.line(), shown(root.name())));
+    fn document(&mut self, doc: &Doc, around: &[Around], place: &mut Place<'_>, context: &Context<'_>) {
+        let Some(root) = doc.root() else { return };
+        let Contents { found, left_out } = envelope::contents(root, around);
+        let (mut seen, mut unknown) = (0, Vec::new());
+        for content in found {
+            let element = match content.what {
+                What::Element(element) => element,
+                What::Text(text, el, bent) => {
+                    seen += 1;
+                    self.nested(&text, &el, bent, &content.around, place, context);
+                    continue;
                 }
-                root => self.unknown.extend(root.map(|root| unknown_root(&root) + place)),
+            };
+            match alerts(&element, context) {
+                Ok(alerts) if alerts.is_empty() => unknown.push(element),
+                Ok(alerts) => {
+                    seen += 1;
+                    self.alerts(&alerts, &content.around, place, context);
+                }
+                Err(why) => {
+                    seen += 1;
+                    self.bad.push(why + place.said);
+                }
             }
         }
-        for (n, el) in alerts.iter().enumerate() {
+        if seen > 0 {
+            return;
+        }
+        if is_envelope(&root) {
+            let also = if left_out.is_empty() { String::new() } else { format!("; {}", left_out.join("; ")) };
+            self.bad.push(format!("line {}: <{}> holds no alert{also}{}", root.line(), shown(root.name()), place.said));
+        } else {
+            self.unknown.push(unknown_root(unknown.first().unwrap_or(&root)) + place.said);
+        }
+    }
+
+    /// Reads a document that stands as text in an element.
+    fn nested(
+        &mut self,
+        text: &str,
+        el: &El<'_>,
+        bent: Option<String>,
+        around: &[Around],
+        place: &mut Place<'_>,
+        context: &Context<'_>,
+    ) {
+        let said = format!(" (in <{}> of line {}){}", shown(el.name()), el.line(), place.said);
+        if place.nested >= MAX_NESTED {
+            return self.bad.push(format!("documents stand in documents more than {MAX_NESTED} deep{said}"));
+        }
+        let (nested, bent) = (place.nested + 1, bent.or_else(|| place.bent.clone()));
+        let mut inner = Place { part: place.part, next: place.next, said: &said, nested, bent };
+        self.text(text, around, &mut inner, context);
+        place.next = inner.next;
+    }
+
+    fn alerts(
+        &mut self,
+        alerts: &[(El<'_>, Vocabulary<'_>)],
+        around: &[Around],
+        place: &mut Place<'_>,
+        context: &Context<'_>,
+    ) {
+        for (n, (el, what)) in alerts.iter().enumerate() {
             if self.alerts.len() >= context.limits.alerts {
                 let more = alerts.len() - n;
                 let most = context.limits.alerts;
                 self.bad.push(format!(
-                    "line {}: more than {most} alerts in a mail; {more} were not read{place}",
-                    el.line()
+                    "line {}: more than {most} alerts in a mail; {more} were not read{}",
+                    el.line(),
+                    place.said
                 ));
                 return;
             }
-            let read = if is_cap(el) { cap::read(el, context) } else { native::read(el, context) };
+            let read = match what {
+                Vocabulary::Cap => cap::read(el, context),
+                Vocabulary::Native => native::read(el, context),
+                Vocabulary::Mapped(mapping) => mapping::read(mapping, el, context),
+            };
+            let number = (place.part, place.next);
+            place.next += 1;
             match read {
                 Ok(mut draft) => {
-                    draft.alert.warnings.extend(bent.clone());
-                    self.alerts.push(Placed { place: (part, n), line: el.line(), draft });
+                    around.iter().for_each(|around| around.mark(&mut draft.alert, context));
+                    draft.alert.warnings.extend(place.bent.clone());
+                    self.alerts.push(Placed { place: number, line: el.line(), draft });
                 }
                 Err(why) => {
-                    self.bad.push(why + place);
-                    self.bad_places.push((part, n));
+                    self.bad.push(why + place.said);
+                    self.bad_places.push(number);
                 }
             }
         }
     }
 }
 
-/// The outermost alerts of a document: its root, or at any depth of an envelope. An alert without any namespace counts where
-/// the document is nothing else and the alert's children say what it is.
-fn alerts(doc: &Doc) -> Vec<El<'_>> {
-    let bare = doc.root().is_some_and(|root| root.space().is_empty() && matches!(root.name(), "alert" | "alerts"));
-    doc.outermost(|el| {
+/// Where in the mail it is being read.
+struct Place<'p> {
+    part: usize,
+    /// Number of the next alert in the part.
+    next: usize,
+    /// In words, for reasons.
+    said: &'p str,
+    /// Documents around this one.
+    nested: usize,
+    /// What was bent to decode it.
+    bent: Option<String>,
+}
+
+/// What reads an alert.
+enum Vocabulary<'m> {
+    Cap,
+    Native,
+    Mapped(&'m Mapping),
+}
+
+/// The alerts of an element that is no envelope: those of its mapping; else the outermost at any depth, it itself included.
+/// An alert without any namespace counts where the document is nothing else and the alert's children say what it is.
+fn alerts<'d, 'm>(root: &El<'d>, context: &Context<'m>) -> Result<Vec<(El<'d>, Vocabulary<'m>)>, String> {
+    if let Some(mapping) = context.mappings.of(root) {
+        let each = mapping::each(mapping, root, context)?;
+        return Ok(each.into_iter().map(|el| (el, Vocabulary::Mapped(mapping))).collect());
+    }
+    let vocabulary = |el: El<'d>| (el, if is_cap(&el) { Vocabulary::Cap } else { Vocabulary::Native });
+    Ok(known_alerts(root).into_iter().map(vocabulary).collect())
+}
+
+fn known_alerts<'d>(root: &El<'d>) -> Vec<El<'d>> {
+    let bare = root.space().is_empty() && matches!(root.name(), "alert" | "alerts");
+    root.outermost(|el| {
         let space = el.space();
         el.name() == "alert"
             && (space == native::SPACE
@@ -182,24 +284,29 @@ fn is_cap(el: &El<'_>) -> bool {
     cap::version(el.space()).is_some() || bare()
 }
 
-/// Is the root of a vocabulary that carries alerts?
+/// Is the root of a vocabulary that carries alerts? SOAP carries anything.
 fn is_envelope(root: &El<'_>) -> bool {
     let ours = root.space() == native::SPACE || cap::version(root.space()).is_some();
-    ours || (root.name() == "EDXLDistribution" && root.space().contains("EDXL"))
+    ours || envelope::edxl::is_root(root.name(), root.space())
 }
 
-/// A broken document is none of ours if its root says so, and no alert was in what could be read.
-fn is_foreign(doc: &Doc) -> bool {
-    let bare = |root: &El<'_>| root.space().is_empty() && ROOTS.contains(&root.name());
-    doc.root().is_some_and(|root| !is_envelope(&root) && !bare(&root)) && alerts(doc).is_empty()
+/// A broken document is none of ours if its root says so, and nothing of ours was in what could be read.
+fn is_foreign(doc: &Doc, mappings: &Mappings) -> bool {
+    let Some(root) = doc.root() else { return false };
+    let bare = root.space().is_empty() && ROOTS.contains(&root.name());
+    let ours = |el: &El<'_>| mappings.of(el).is_some() || !known_alerts(el).is_empty();
+    let inside = || envelope::contents(root, &[]).found;
+    !is_envelope(&root)
+        && !bare
+        && !inside().iter().any(|content| matches!(&content.what, What::Element(el) if ours(el)))
 }
 
 fn unknown_root(root: &El<'_>) -> String {
     let space =
         if root.space().is_empty() { "no namespace".to_owned() } else { format!("namespace {}", shown(root.space())) };
     format!(
-        "line {}: the root <{}> of {space} is unknown; known are <alert> and <alerts> of {}, and of \
-         urn:oasis:names:tc:emergency:cap:1.0 to 1.2 also inside an envelope",
+        "line {}: the root <{}> of {space} is unknown; known are <alert> and <alerts> of {}, of \
+         urn:oasis:names:tc:emergency:cap:1.0 to 1.2 also inside an envelope, and what a [[mapping]] names",
         root.line(),
         shown(root.name()),
         native::SPACE,

@@ -5,10 +5,14 @@ use crate::model::{Alert, Format};
 use super::fields::one_line;
 use super::tree::El;
 use super::xml::shown;
-use super::{Header, Limits};
+use super::xpath::Work;
+use super::{Header, How, Limits, Mappings};
 
 /// Most values of one label; CAP feeds list thousands of area codes.
 const MAX_VALUES: usize = 1000;
+
+/// Labels that say what the gateway itself knows of an alert, such as the rule that made it.
+const OWN_LABELS: &str = "mailbell.";
 
 /// Most warnings of one alert; what is bent more often is bent altogether.
 pub(crate) const MAX_WARNINGS: usize = 100;
@@ -19,9 +23,20 @@ pub(crate) struct Context<'a> {
     pub(crate) header: &'a Header,
     /// Caps.
     pub(crate) limits: &'a Limits,
+    /// How other vocabularies are read.
+    pub(crate) mappings: &'a Mappings,
+    /// What expressions may still cost.
+    pub(crate) work: Work,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// For one mail.
+    pub(crate) fn new(header: &'a Header, how: &How<'a>) -> Self {
+        // A character has at most four bytes; one more, so that what is too long shows.
+        let work = Work::new(how.limits.text.saturating_add(1).saturating_mul(4));
+        Self { header, limits: how.limits, mappings: how.mappings, work }
+    }
+
     /// The From address; `unknown` where there is none.
     pub(crate) fn sender(&self) -> String {
         self.header.from.first().cloned().unwrap_or_else(|| "unknown".to_owned())
@@ -99,8 +114,14 @@ pub(crate) fn label(alert: &mut Alert, name: &str, value: &str, limits: &Limits)
     if name.is_empty() || value.is_empty() {
         return;
     }
-    if alert.labels.get(&name).len() >= MAX_VALUES {
-        let warning = format!("label {} has more than {MAX_VALUES} values; the others were left out", shown(&name));
+    let refused = if name.starts_with(OWN_LABELS) {
+        Some(format!("label {}: names that start with {OWN_LABELS} are not for senders; left out", shown(&name)))
+    } else if alert.labels.get(&name).len() >= MAX_VALUES {
+        Some(format!("label {} has more than {MAX_VALUES} values; the others were left out", shown(&name)))
+    } else {
+        None
+    };
+    if let Some(warning) = refused {
         if alert.warnings.len() < MAX_WARNINGS && !alert.warnings.contains(&warning) {
             alert.warnings.push(warning);
         }

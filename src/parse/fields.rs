@@ -108,11 +108,16 @@ impl<'a> Fields<'a> {
 
     /// The topmost value of this name, with its encoded words (RFC 2047) decoded, on one line.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        let value = with_end(self.all(name).next()?);
-        match MessageStream::new(&value).parse_unstructured() {
+        self.texts(name, 1).pop()
+    }
+
+    /// The first `most` values of this name, topmost first, each as [`Self::text`] gives it.
+    pub(crate) fn texts(&self, name: &str, most: usize) -> Vec<String> {
+        let text = |value: &[u8]| match MessageStream::new(&with_end(value)).parse_unstructured() {
             HeaderValue::Text(text) => Some(one_line(&text)).filter(|t| !t.is_empty()),
             _ => None,
-        }
+        };
+        self.all(name).take(most).filter_map(text).collect()
     }
 
     /// Content-Type or Content-Disposition, RFC 2231 parameters decoded.

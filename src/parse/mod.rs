@@ -1,14 +1,15 @@
 //! Bytes of a mail → alerts. Pure: no clock, no I/O; the same bytes give the same alerts.
 //!
 //! `fields` splits headers, `mime` finds the parts, `ignore` knows bounces and auto-replies, `document` finds the XML among the
-//! parts, `decode` and `xml` read it strictly, `native` and `cap` make alerts of it, `unique` drops copies, `plain` reads a
-//! mail without XML. `read` is the order in which that happens. Nothing here recurses on input, looks at a byte more often
-//! than [`Limits`] allow, or panics by design; [`mail_caught`] turns the panic that should not be into a quarantined mail.
+//! parts, `decode` and `xml` read it strictly, `envelope` unpacks it, `native`, `cap` and `mapping` make alerts of it, `unique`
+//! drops copies, `rules` and `plain` read a mail without XML. `read` is the order in which that happens. Nothing here recurses
+//! on input, looks at a byte more often than [`Limits`] allow, or panics by design; [`mail_caught`] turns the panic that should not be into a quarantined mail.
 
 mod cap;
 mod decode;
 mod document;
 mod draft;
+mod envelope;
 mod fields;
 mod html;
 mod ignore;
@@ -17,10 +18,12 @@ mod mime;
 mod native;
 mod plain;
 mod read;
+pub mod rules;
 mod time;
 mod tree;
 mod unique;
 mod xml;
+mod xpath;
 
 pub mod native_write;
 
@@ -28,8 +31,10 @@ use jiff::Timestamp;
 
 use crate::model::{Alert, MailDigest, Severity};
 
-pub use mapping::Mappings;
+pub use mapping::{BadTimeFormat, Choice, Mapping, Mappings, PathText, State, Template, TimeFormat, known_root};
+pub use rules::Rules;
 pub use time::adjust_clock;
+pub use xpath::{BadExpr, Spaces};
 
 /// Reads a mail. The time that it takes grows with its size, times at most [`Limits::mime_depth`].
 pub fn mail(raw: &[u8], how: &How<'_>) -> Mail {
@@ -73,6 +78,8 @@ pub struct How<'a> {
     pub limits: &'a Limits,
     /// How XML of other vocabularies is read.
     pub mappings: &'a Mappings,
+    /// What mails without XML are alerts of what kind; tried before `plain` decides.
+    pub rules: &'a Rules,
 }
 
 /// What a mail without XML becomes.

@@ -8,6 +8,7 @@ use super::document::{self, Found, Placed};
 use super::draft::{Context, Draft, MAX_WARNINGS};
 use super::fields::{self, Fields};
 use super::mime::{self, Tree};
+use super::rules::{self, Seen, Verdict as Without};
 use super::{Header, How, Mail, Outcome, Plain, ignore, plain, unique};
 
 /// Reasons that are listed; a mail with more broken alerts than this is broken altogether.
@@ -57,57 +58,70 @@ fn outcome(raw: &[u8], fields: &Fields<'_>, header: &Header, how: &How<'_>) -> O
         return Outcome::Ignored(reason);
     }
     let tree = mime::tree(raw, how.limits);
-    let candidates = document::candidates(&tree);
+    let candidates = document::candidates(&tree, how.mappings);
     let has_xml = candidates.iter().any(|c| c.part.mail == 0);
     if let Some(reason) = ignore::by_content(fields, &tree, has_xml) {
         return Outcome::Ignored(reason);
     }
-    let context = Context { header, limits: how.limits };
+    let context = Context::new(header, how);
     let mut found = document::read_all(&candidates, &context);
     let xml: Vec<usize> = candidates.iter().map(|c| c.index).collect();
     let drafts = unique::once(std::mem::take(&mut found.alerts), &mut found.bad);
     let mut alerts = named(drafts, &found.bad_places, raw, header);
     if alerts.is_empty() && found.bad.is_empty() {
-        match without_alert_xml(fields, &tree, &xml, found, how.plain, &context) {
-            Ok(alert) => {
-                let draft = Draft { alert, has_id: false, has_key: false };
-                alerts.push(finished(draft, 1, raw, header));
-                return Outcome::Alerts { alerts, bad: tree.cut.into_iter().collect() };
+        return match without_alert_xml(fields, &tree, &xml, found, how, &context) {
+            Ok(Without::Alerts(drafts, bad)) => {
+                let numbered = drafts.into_iter().enumerate();
+                alerts.extend(numbered.map(|(n, draft)| finished(draft, n + 1, raw, header)));
+                Outcome::Alerts { alerts, bad: listed(bad.into_iter().chain(tree.cut)) }
             }
-            Err(reasons) => return Outcome::Quarantined(listed(reasons.into_iter().chain(tree.cut)).join("; ")),
-        }
+            Ok(Without::Ignored(reason)) => Outcome::Ignored(reason),
+            Err(reasons) => Outcome::Quarantined(listed(reasons.into_iter().chain(tree.cut)).join("; ")),
+        };
     }
     let bad = listed(found.bad.into_iter().chain(tree.cut));
     if alerts.is_empty() { Outcome::Quarantined(bad.join("; ")) } else { Outcome::Alerts { alerts, bad } }
 }
 
-/// A mail in which no XML was meant to be an alert: by the mailbox's setting its text is one.
+/// A mail in which no XML was meant to be an alert: by a rule, or else by the mailbox's setting, its text is one.
 fn without_alert_xml(
     fields: &Fields<'_>,
     tree: &Tree<'_>,
     xml: &[usize],
     found: Found,
-    plain: Plain,
+    how: &How<'_>,
     context: &Context<'_>,
-) -> Result<Alert, Vec<String>> {
+) -> Result<Without, Vec<String>> {
     let unknown = found.unknown;
     if fields.is_empty() && unknown.is_empty() {
         return Err(vec!["it is no mail: it has no header".to_owned()]);
     }
-    let Plain::Alert(severity) = plain else {
-        let fix = "no alert XML in it; set plain = \"alert\" on the mailbox to page it anyway";
-        return Err(if unknown.is_empty() { vec![fix.to_owned()] } else { unknown });
-    };
     let text = plain::text(tree, xml);
     // Where unknown XML is all there is, nobody would be told what it says.
     if text.is_empty() && !unknown.is_empty() {
         return Err(unknown);
     }
-    let mut alert = plain::read(severity, text, context);
-    alert
-        .warnings
-        .extend(listed(unknown).into_iter().map(|reason| format!("XML beside the text was not read: {reason}")));
-    Ok(alert)
+    let made = rules::apply(how.rules, &Seen { fields, text: &text }, context);
+    let mut made = match (made, how.plain) {
+        (Some(made), _) => made,
+        (None, Plain::Alert(severity)) => {
+            let alert = plain::read(severity, text, context);
+            Without::Alerts(vec![Draft { alert, has_id: false, has_key: false }], Vec::new())
+        }
+        (None, Plain::Quarantine) if !unknown.is_empty() => return Err(unknown),
+        (None, Plain::Quarantine) => {
+            let any = how.rules.iter().next().is_some();
+            let and = if any { " and no rule of the mailbox matches" } else { "" };
+            return Err(vec![format!(
+                "no alert XML in it{and}; set plain = \"alert\" on the mailbox to page it anyway"
+            )]);
+        }
+    };
+    if let Without::Alerts(drafts, _) = &mut made {
+        let beside = listed(unknown).into_iter().map(|reason| format!("XML beside the text was not read: {reason}"));
+        drafts.iter_mut().take(1).for_each(|draft| draft.alert.warnings.extend(beside.clone()));
+    }
+    Ok(made)
 }
 
 /// The alerts in the order of the mail, each with its identifier and key. Broken ones count too, so that the numbers stay

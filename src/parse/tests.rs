@@ -1,5 +1,7 @@
 //! Tests of whole mails.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::model::{Audience, Format, Key, Nature, Status};
 
@@ -31,8 +33,9 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn how(plain: Plain, limits: &Limits) -> How<'_> {
-    static NONE: Mappings = Mappings {};
-    How { plain, limits, mappings: &NONE }
+    static BUILT_IN: LazyLock<Mappings> = LazyLock::new(crate::config::built_in_mappings);
+    static NO_RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
+    How { plain, limits, mappings: &BUILT_IN, rules: &NO_RULES }
 }
 
 /// Reads a mail with the usual limits.
@@ -68,7 +71,7 @@ fn ignored(raw: impl AsRef<[u8]>) -> String {
 }
 
 /// A mail from `a@b.example` with this content type and body.
-fn of(media: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn of(media: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let header = format!(
         "From: A <A@b.example>\r\nSubject: s\r\nDate: Sat, 21 Nov 2026 18:42:05 +0000\r\nMessage-ID: <m@b>\r\nContent-Type: {media}\r\n\r\n"
     );
@@ -184,6 +187,14 @@ fn what_native_does_not_know_is_kept_and_flagged() {
         assert_eq!(alert.labels.get(name), [value], "{name}");
     }
     assert_eq!(alert.warnings.len(), 7, "{:#?}", alert.warnings);
+}
+
+#[test]
+fn no_sender_says_what_the_gateway_knows() {
+    let raw = native("><title>t</title><label name=\"mailbell.rule\">x</label><label name=\"mailbellows\">y</label>");
+    let alert = &alerts(raw, Plain::Quarantine).0[0];
+    assert_eq!(alert.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["mailbellows"]);
+    assert_eq!(alert.warnings, ["label mailbell.rule: names that start with mailbell. are not for senders; left out"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::Offset;
+use jiff::tz::{Offset, TimeZone};
 
 use crate::model::{Alert, Format};
 
@@ -12,6 +12,11 @@ const TOLERATED: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 /// Reads a time: `2026-11-21T18:42:00Z`, any offset, and what real senders bend it to where only one meaning is possible.
 /// The second value says what was bent. `None`: no time.
 pub(crate) fn read(text: &str) -> Option<(Timestamp, Option<String>)> {
+    read_in(text, &TimeZone::UTC)
+}
+
+/// As [`read`]; a time that names no zone is in this one.
+pub(crate) fn read_in(text: &str, zone: &TimeZone) -> Option<(Timestamp, Option<String>)> {
     let text = text.trim();
     if text.len() > 64 {
         return None;
@@ -21,7 +26,7 @@ pub(crate) fn read(text: &str) -> Option<(Timestamp, Option<String>)> {
     {
         return Some((time, None));
     }
-    if let Some((time, bent)) = bent(text) {
+    if let Some((time, bent)) = bent(text, zone) {
         return Some((time, Some(bent)));
     }
     let date = mail_parser::DateTime::parse_rfc822(text).filter(|d| d.year > 0)?;
@@ -36,7 +41,7 @@ fn is_rfc3339(text: &str) -> bool {
     !text.contains(',') && at(4, b'-') && at(7, b'-') && at(10, b'T') && at(13, b':') && at(16, b':') && zone
 }
 
-fn bent(text: &str) -> Option<(Timestamp, String)> {
+fn bent(text: &str, zone: &TimeZone) -> Option<(Timestamp, String)> {
     let mut cursor = Cursor { rest: text };
     let year = cursor.number(4, 4)?;
     let dash = cursor.one_of("-/.");
@@ -70,11 +75,16 @@ fn bent(text: &str) -> Option<(Timestamp, String)> {
     .ok()?
     .checked_add(jiff::Span::new().days(next_day))
     .ok()?;
-    let (offset, bent) = match offset {
-        Some(seconds) => (Offset::from_seconds(seconds).ok()?, "its form is not that of RFC 3339"),
-        None => (Offset::UTC, "it names no zone; read as UTC"),
-    };
-    Some((offset.to_timestamp(time).ok()?, bent.to_owned()))
+    match offset {
+        Some(seconds) => {
+            let offset = Offset::from_seconds(seconds).ok()?;
+            Some((offset.to_timestamp(time).ok()?, "its form is not that of RFC 3339".to_owned()))
+        }
+        None => {
+            let instant = zone.to_ambiguous_timestamp(time).compatible().ok()?;
+            Some((instant, "it names no zone; read as UTC".to_owned()))
+        }
+    }
 }
 
 struct Cursor<'a> {
@@ -140,7 +150,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Says how far the sender's clock seems to be off, and moves a native `expires` along, so that an alert of an appliance
+/// Says how far the sender's clock seems to be off, and moves a native or mapped `expires` along, so that an alert of an appliance
 /// whose clock is wrong does not count as expired (`Clocks` in the format's description). To be called once, before the
 /// alert is planned; `received` is when its mail was received.
 pub fn adjust_clock(alert: &mut Alert, received: Timestamp) {
@@ -155,7 +165,7 @@ pub fn adjust_clock(alert: &mut Alert, received: Timestamp) {
     let side = if skew.is_negative() { "after" } else { "before" };
     let mut warning =
         format!("its `sent` is {apart} {side} its receipt: the sender's clock is wrong, or it was under way so long");
-    if let (Format::Native, Some(expires)) = (alert.format, alert.expires)
+    if let (Format::Native | Format::Mapped, Some(expires)) = (alert.format, alert.expires)
         && let Ok(moved) = expires.checked_add(skew)
     {
         alert.expires = Some(moved);

@@ -10,6 +10,8 @@ pub(crate) struct Doc {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) line: usize,
+    /// Index of the element that it stands in; of the root, its own.
+    pub(super) parent: usize,
     /// Index behind the last node inside this one.
     pub(super) end: usize,
     pub(super) kind: Kind,
@@ -33,13 +35,26 @@ impl Doc {
     pub(crate) fn root(&self) -> Option<El<'_>> {
         (!self.nodes.is_empty()).then_some(El { doc: self, at: 0 })
     }
+}
 
-    /// The outermost elements for which `wanted` says yes, in order.
-    pub(crate) fn outermost(&self, wanted: impl Fn(&El<'_>) -> bool) -> Vec<El<'_>> {
+impl<'d> El<'d> {
+    /// The element with this index.
+    pub(crate) fn of(doc: &'d Doc, at: usize) -> Self {
+        Self { doc, at }
+    }
+
+    /// Its document, and its index in it.
+    pub(crate) fn place(&self) -> (&'d Doc, usize) {
+        (self.doc, self.at)
+    }
+
+    /// The outermost elements inside it, or it itself, for which `wanted` says yes, in order.
+    pub(crate) fn outermost(&self, wanted: impl Fn(&El<'_>) -> bool) -> Vec<El<'d>> {
         let mut found = Vec::new();
-        let mut at = 0;
-        while let Some(node) = self.nodes.get(at) {
-            let el = El { doc: self, at };
+        let mut at = self.at;
+        let end = self.node().map_or(0, |n| n.end);
+        while let Some(node) = self.doc.nodes.get(at).filter(|_| at < end) {
+            let el = El { doc: self.doc, at };
             if matches!(node.kind, Kind::Element { .. }) && wanted(&el) {
                 found.push(el);
                 at = node.end.max(at + 1);
@@ -49,9 +64,7 @@ impl Doc {
         }
         found
     }
-}
 
-impl<'d> El<'d> {
     fn node(&self) -> Option<&'d Node> {
         self.doc.nodes.get(self.at)
     }

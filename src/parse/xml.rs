@@ -205,7 +205,8 @@ impl<'l> Builder<'l> {
             return Err(format!("it has more than {MAX_NODES} elements and texts"));
         }
         let end = self.doc.nodes.len() + 1;
-        self.doc.nodes.push(Node { line: self.line, end, kind });
+        let parent = self.open.last().copied().unwrap_or(0);
+        self.doc.nodes.push(Node { line: self.line, parent, end, kind });
         Ok(())
     }
 
@@ -413,7 +414,7 @@ mod tests {
     #[test]
     fn outermost_elements_are_found_at_any_depth() {
         let doc = read("<r><x><a>1<a>2</a></a></x><a>3</a></r>").unwrap();
-        let texts: Vec<_> = doc.outermost(|e| e.name() == "a").iter().map(El::text).collect();
+        let texts: Vec<_> = doc.root().unwrap().outermost(|e| e.name() == "a").iter().map(El::text).collect();
         assert_eq!(texts, ["12", "3"]);
     }
 }

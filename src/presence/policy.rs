@@ -18,6 +18,10 @@ pub enum Decision {
 /// What to do with one notification. `forced`: nobody of a critical alert's group was reachable, or an operator asked: send
 /// it whatever the presence says.
 pub fn decide(delivery: &Delivery, severity: Severity, presence: Presence, forced: bool) -> Decision {
+    if presence == Presence::NotJoined {
+        // No server keeps a message for a room that we are not in.
+        return if delivery.offline == Offline::Skip && !forced { Decision::Skip } else { Decision::Hold };
+    }
     if forced {
         return Decision::Deliver;
     }
@@ -27,7 +31,7 @@ pub fn decide(delivery: &Delivery, severity: Severity, presence: Presence, force
         // We cannot see them, so a skip would be a guess. Who is to be sent to in any presence is sent to here as well.
         Presence::NotShared if severity == Severity::Critical || delivery.offline == Offline::Send => Decision::Deliver,
         Presence::NotShared => Decision::Hold,
-        Presence::Online(_) | Presence::Offline => match delivery.offline {
+        Presence::Online(_) | Presence::Offline | Presence::NotJoined => match delivery.offline {
             Offline::Send => Decision::Deliver,
             Offline::Hold => Decision::Hold,
             Offline::Skip => Decision::Skip,
@@ -40,7 +44,7 @@ pub fn decide(delivery: &Delivery, severity: Severity, presence: Presence, force
 pub fn reachable(delivery: &Delivery, presence: Presence) -> Option<bool> {
     match presence {
         Presence::Unknown => None,
-        Presence::NotShared | Presence::Offline => Some(false),
+        Presence::NotShared | Presence::NotJoined | Presence::Offline => Some(false),
         Presence::Online(show) => Some(delivery.shows.contains(show)),
     }
 }
@@ -54,9 +58,10 @@ mod tests {
         Delivery { shows: shows.iter().copied().collect(), offline, hold_for_ms: 1 }
     }
 
-    const ALL: [Presence; 8] = [
+    const ALL: [Presence; 9] = [
         Presence::Unknown,
         Presence::NotShared,
+        Presence::NotJoined,
         Presence::Offline,
         Presence::Online(Show::Dnd),
         Presence::Online(Show::Xa),
@@ -75,20 +80,24 @@ mod tests {
                 table.push_str(&format!("{offline:?} {severity}: {}\n", row.join(" ")));
             }
         }
-        // unknown, not shared, offline, dnd, xa, away, available, chat
+        // unknown, not shared, not joined, offline, dnd, xa, away, available, chat
         insta::assert_snapshot!(table, @r"
-        Hold critical: Wait Deliver Hold Hold Hold Hold Deliver Deliver
-        Hold major: Wait Hold Hold Hold Hold Hold Deliver Deliver
-        Send critical: Wait Deliver Deliver Deliver Deliver Deliver Deliver Deliver
-        Send major: Wait Deliver Deliver Deliver Deliver Deliver Deliver Deliver
-        Skip critical: Wait Deliver Skip Skip Skip Skip Deliver Deliver
-        Skip major: Wait Hold Skip Skip Skip Skip Deliver Deliver
+        Hold critical: Wait Deliver Hold Hold Hold Hold Hold Deliver Deliver
+        Hold major: Wait Hold Hold Hold Hold Hold Hold Deliver Deliver
+        Send critical: Wait Deliver Hold Deliver Deliver Deliver Deliver Deliver Deliver
+        Send major: Wait Deliver Hold Deliver Deliver Deliver Deliver Deliver Deliver
+        Skip critical: Wait Deliver Skip Skip Skip Skip Skip Deliver Deliver
+        Skip major: Wait Hold Skip Skip Skip Skip Skip Deliver Deliver
         ");
     }
 
     #[test]
-    fn forced_is_sent_whatever_the_presence() {
-        for presence in ALL {
+    fn forced_is_sent_whatever_the_presence_but_not_to_a_room_that_we_are_not_in() {
+        for offline in [Offline::Hold, Offline::Send, Offline::Skip] {
+            let forced = decide(&delivery(offline, &[]), Severity::Info, Presence::NotJoined, true);
+            assert_eq!(forced, Decision::Hold);
+        }
+        for presence in ALL.into_iter().filter(|p| *p != Presence::NotJoined) {
             for offline in [Offline::Hold, Offline::Send, Offline::Skip] {
                 assert_eq!(decide(&delivery(offline, &[]), Severity::Info, presence, true), Decision::Deliver);
             }
@@ -105,7 +114,10 @@ mod tests {
                     match reachable(&delivery, presence) {
                         None => assert_eq!(decision, Decision::Wait),
                         Some(true) => assert_eq!(decision, Decision::Deliver),
-                        Some(false) => assert_eq!(decision == Decision::Deliver, offline == Offline::Send),
+                        Some(false) => {
+                            let sent = offline == Offline::Send && presence != Presence::NotJoined;
+                            assert_eq!(decision == Decision::Deliver, sent);
+                        }
                     }
                 }
             }

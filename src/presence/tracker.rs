@@ -20,6 +20,8 @@ pub struct Tracker {
     /// Number of the session that presence is of: one that comes in between two sessions belongs to the next.
     generation: u64,
     contacts: HashMap<BareJid, Contact>,
+    /// Rooms: are we in? `None`: this session has not found out yet.
+    rooms: HashMap<BareJid, Option<bool>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,33 @@ impl Tracker {
     /// Nothing is known yet. Presence of anybody else than `contacts` is ignored.
     pub fn new(contacts: impl IntoIterator<Item = BareJid>, settle: Duration) -> Self {
         let contacts = contacts.into_iter().map(|jid| (jid, Contact::default())).collect();
-        Self { settle, session: Session::Down { settled: false }, generation: 0, contacts }
+        Self { settle, session: Session::Down { settled: false }, generation: 0, contacts, rooms: HashMap::new() }
+    }
+
+    /// With these rooms: reachable while we are in them. No time makes us believe that we are not: each join has an answer.
+    pub fn with_rooms(self, rooms: impl IntoIterator<Item = BareJid>) -> Self {
+        Self { rooms: rooms.into_iter().map(|jid| (jid, None)).collect(), ..self }
+    }
+
+    /// Other contacts, and another time to settle. Who stays is known as before; of who is new the server has yet to tell.
+    pub fn replace(&mut self, contacts: impl IntoIterator<Item = BareJid>, settle: Duration, now: Instant) {
+        self.settle = settle;
+        let mut old = std::mem::take(&mut self.contacts);
+        let up = matches!(self.session, Session::Up { .. });
+        let new = || Contact { settles: up.then(|| now + settle), ..Contact::default() };
+        self.contacts = contacts
+            .into_iter()
+            .map(|jid| {
+                let contact = old.remove(&jid).unwrap_or_else(new);
+                (jid, contact)
+            })
+            .collect();
+    }
+
+    /// Other rooms. Of those that stay is known what was.
+    pub fn replace_rooms(&mut self, rooms: impl IntoIterator<Item = BareJid>) {
+        let mut old = std::mem::take(&mut self.rooms);
+        self.rooms = rooms.into_iter().map(|jid| (jid.clone(), old.remove(&jid).flatten())).collect();
     }
 
     /// A session is up. Resumed: all is as before. Otherwise only what was told since the last one ended counts.
@@ -82,6 +110,13 @@ impl Tracker {
             contact.settles = None;
             contact.resources.clear();
         }
+        self.rooms.values_mut().for_each(|joined| *joined = None);
+    }
+
+    /// A room: are we in? `true`: that is news.
+    pub fn room(&mut self, room: &BareJid, joined: bool) -> bool {
+        let Some(known) = self.rooms.get_mut(room) else { return false };
+        known.replace(joined) != Some(joined)
     }
 
     /// A recipient's roster state: do we get their presence? `true`: that is news.
@@ -119,6 +154,13 @@ impl Tracker {
     /// Presence of a recipient. Of somebody who is no contact nothing is known once the rest is.
     pub fn get(&self, who: &BareJid, now: Instant) -> Presence {
         let Session::Up { settled_at } = self.session else { return Presence::Unknown };
+        if let Some(joined) = self.rooms.get(who) {
+            return match joined {
+                None => Presence::Unknown,
+                Some(true) => Presence::Online(Show::Available),
+                Some(false) => Presence::NotJoined,
+            };
+        }
         let contact = self.contacts.get(who);
         if let Some(show) = contact.and_then(Contact::best) {
             return Presence::Online(show);
@@ -145,6 +187,8 @@ impl Tracker {
         for contact in self.contacts.values_mut() {
             contact.resources.retain(|_, resource| resource.generation == self.generation);
         }
+        // They are joined only once a session is up: what is known is of the last one.
+        self.rooms.values_mut().for_each(|joined| *joined = None);
     }
 }
 
@@ -234,6 +278,30 @@ mod tests {
     }
 
     #[test]
+    fn a_room_is_reachable_while_we_are_in_it_and_unknown_until_that_is_clear() {
+        let now = Instant::now();
+        let room: BareJid = "ops@conference.example.org".parse().unwrap();
+        let mut tracker = Tracker::new([alice()], SETTLE).with_rooms([room.clone()]);
+        tracker.up(false, now);
+        let later = now + 10 * SETTLE;
+        assert_eq!(tracker.get(&room, later), Presence::Unknown);
+        assert!(tracker.room(&room, true) && !tracker.room(&room, true));
+        assert_eq!(tracker.get(&room, later), Presence::Online(Show::Available));
+        // Who is in a room says nothing of the room.
+        tracker.presence(&jid("ops@conference.example.org/bob"), Some((Show::Dnd, 0)));
+        assert_eq!(tracker.get(&room, later), Presence::Online(Show::Available));
+        assert!(tracker.room(&room, false));
+        assert_eq!(tracker.get(&room, now), Presence::NotJoined);
+        tracker.down(later);
+        assert_eq!(tracker.get(&room, later), Presence::Unknown);
+        tracker.up(true, later);
+        assert_eq!(tracker.get(&room, later), Presence::NotJoined, "as before");
+        tracker.up(false, later);
+        assert_eq!(tracker.get(&room, later + SETTLE), Presence::Unknown);
+        assert!(!tracker.room(&alice(), true), "a person is no room");
+    }
+
+    #[test]
     fn who_has_just_granted_the_subscription_is_not_offline_yet() {
         let now = Instant::now();
         let mut tracker = Tracker::new([alice()], SETTLE);
@@ -247,6 +315,22 @@ mod tests {
         assert_eq!(tracker.get(&alice(), granted + SETTLE), Presence::Offline);
         tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
         assert_eq!(tracker.get(&alice(), granted), Presence::Online(Show::Available));
+    }
+
+    #[test]
+    fn other_contacts_leave_those_who_stay_as_they_are() {
+        let (now, bob) = (Instant::now(), "bob@example.org".parse::<BareJid>().unwrap());
+        let mut tracker = up(now);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Away, 0)));
+        let later = now + 10 * SETTLE;
+        tracker.replace([alice(), bob.clone()], SETTLE / 2, later);
+        assert_eq!(tracker.get(&alice(), later), Presence::Online(Show::Away));
+        assert_eq!(tracker.get(&bob, later), Presence::Unknown, "nobody told of him yet");
+        assert_eq!(tracker.next_settle(later), Some(later + SETTLE / 2));
+        assert_eq!(tracker.get(&bob, later + SETTLE / 2), Presence::NotShared);
+        tracker.replace([bob], SETTLE, later);
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)));
+        assert_eq!(tracker.get(&alice(), later), Presence::NotShared, "she is a stranger now");
     }
 
     #[test]

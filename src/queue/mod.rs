@@ -2,7 +2,7 @@
 //!
 //! | commit | method | what is durable afterwards |
 //! | --- | --- | --- |
-//! | D1 | [`Inbox::d1_store`] | raw mails with their cursors; only now may the mailbox be touched |
+//! | D1 | [`Inbox::d1_store`] | raw mails with their cursors; only now may the mailbox be touched, or `250` be said |
 //! | D2 | [`Inbox::d2_commit`] | alerts, conditions and one notification for each recipient, with its stanza id |
 //! | D3 | [`Outbox::d3_intend`] | the intent to send; only now may the socket be written |
 //! | D4 | [`Outbox::d4_accepted`] | the XMPP server took it |
@@ -20,9 +20,9 @@ pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Outbox, Queue};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{
-    AlertRecord, Content, D2Message, D2Report, Ended, Held, ListFilter, MessageView, NoticeDue, NotificationView,
-    Outgoing, QuarantineView, Receipt, Returning, Room, StoredMessage, TimelineRow, Uncleared, Unwritten, Verdict,
-    Watch, WatchEnd, WatchMember,
+    AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue,
+    NotificationView, Outgoing, QuarantineView, Receipt, Removed, Returning, Room, StoredMessage, TimelineRow,
+    Uncleared, Unwritten, Verdict, Watch, WatchEnd, WatchMember,
 };
 
 use std::path::PathBuf;

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Held, Intent, ListFilter, MessageView, NoticeDue,
-    NotificationView, Outgoing, Place, QuarantineView, Receipt, Returning, Room, StoreError, StoredMessage, Uncleared,
-    Unwritten, Wait, Waited, Watch, WatchEnd, Way,
+    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Handed, Held, Intent, ListFilter, MessageView, NoticeDue,
+    NotificationView, Outgoing, Place, QuarantineView, Receipt, Removed, Returning, Room, StoreError, StoredMessage,
+    Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -56,6 +56,10 @@ pub trait Inbox: Send + Sync {
         batch: Vec<NewMessage>,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError>;
+
+    /// D1 of mails that were handed in and not fetched: each for all its mailboxes, all in one commit. They count as
+    /// cleared. Returns the numbers of each mail's messages, in the order of its mailboxes.
+    async fn d1_handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError>;
 
     /// Stored messages of the mailbox that were not cleared from it yet.
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError>;
@@ -184,6 +188,15 @@ pub trait Outbox: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// sending → in doubt: it may have arrived, and is sent again, not before then.
+    async fn doubt(
+        &self,
+        stanza: &StanzaId,
+        not_before: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
     /// sending, accepted or unconfirmed → dead.
     async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
@@ -229,6 +242,11 @@ pub trait Outbox: Send + Sync {
 
     /// Ends holds that are over, and what is of no use any more.
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError>;
+
+    /// Ends what is queued or held for whoever is not among `known` (by address), with that as the reason, in one commit. What
+    /// was sent already goes its way. Where something critical is among it, the same commit notes it for the operators.
+    /// Returns for whom something ended.
+    async fn end_removed(&self, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError>;
 
     /// The wall clock jumped by so much (positive: forward): what waits for a span of time waits as long as it would have.
     async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError>;
@@ -295,4 +313,9 @@ pub trait Desk: Send + Sync {
 
     /// One quarantined message with its raw mail; the mail is gone after `raw_for`.
     async fn quarantined(&self, id: MessageId) -> Result<Option<(QuarantineView, Option<Vec<u8>>)>, StoreError>;
+
+    /// Takes a message out of quarantine to be parsed anew, by the rules that are in force then, whatever its age; what it
+    /// still holds that cannot be read brings it back. What was read of it the first time is not told again. Refused where
+    /// it is not in quarantine, was purged, or never fetched whole.
+    async fn replay(&self, id: MessageId) -> Result<(), StoreError>;
 }

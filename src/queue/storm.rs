@@ -88,6 +88,8 @@ pub struct Folded {
     pub more: Vec<More>,
     /// How many alerts were resolved before the recipient was told of them.
     pub superseded: u64,
+    /// How many were of no use any more by then.
+    pub expired: u64,
 }
 
 /// Alerts of one origin that a digest only counts.

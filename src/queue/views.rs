@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Alert, AlertId, AlertState, BareJid, Cursor, Delivery, FallbackWhen, GroupName, MailDigest, MailboxName, MessageId,
-    MessageState, Notification, NotificationId, NotificationState, PlannedNotification, RecipientName, Severity,
-    Source, StanzaId,
+    MessageState, NewMessage, Notification, NotificationId, NotificationState, PlannedNotification, RecipientName,
+    Severity, Source, StanzaId,
 };
 
 /// A message that waits to be parsed.
@@ -29,6 +29,17 @@ pub struct StoredMessage {
     pub stored: Timestamp,
     /// Its size, where that was over `max_size`.
     pub oversize: Option<u64>,
+    /// An operator had it read again, from quarantine: its age does not matter.
+    pub replayed: bool,
+}
+
+/// A mail that was handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handed {
+    /// Whose it is; it becomes a message in each.
+    pub mailboxes: Vec<MailboxName>,
+    /// The mail; its cursor is [`Cursor::Lmtp`].
+    pub mail: NewMessage,
 }
 
 /// A message that is stored but not yet cleared from its mailbox.
@@ -182,6 +193,19 @@ pub struct Ended {
     pub severity: Severity,
     /// No recipient of the alert was told, or still can be.
     pub nobody_told: bool,
+}
+
+/// A recipient whom config does not have any more, and what ended with that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The name, as of the notifications.
+    pub recipient: RecipientName,
+    /// The address.
+    pub jid: BareJid,
+    /// Notifications that ended: alerts and notices.
+    pub ended: u64,
+    /// Critical ones among them.
+    pub critical: u64,
 }
 
 /// The watch over one group of one alert: is there anybody to tell?

@@ -10,7 +10,7 @@ use crate::model::{
 use super::clock::{Timing, apart, out_of_order};
 use super::router::Router;
 use super::select::{Choice, Selection, names, quoted};
-use super::{KeyScope, recipients::Brought};
+use super::{KeyScope, audience, recipients::Brought};
 
 /// Longest title or sender that a word to the operators repeats, in characters.
 const TITLE: usize = 120;
@@ -40,9 +40,12 @@ impl Planner for Router {
         if alert.tell_operators && seen.duplicate_of.is_none() && !plan.paged && plan.tell_operators.is_none() {
             plan.tell_operators = Some("it reports an error, and nobody is paged for it".into());
         }
-        plan.tell_operators = plan
-            .tell_operators
-            .map(|text| format!("`{}` from {}: {text}", quoted(&alert.title, TITLE), quoted(&alert.sender, TITLE)));
+        let title = match audience::allows_public(&alert.audience) || !self.operators_in_room() {
+            true => format!("`{}`", quoted(&alert.title, TITLE)),
+            false => "an alert that is not public".to_owned(),
+        };
+        plan.tell_operators =
+            plan.tell_operators.map(|text| format!("{title} from {}: {text}", quoted(&alert.sender, TITLE)));
         plan
     }
 }
@@ -59,7 +62,7 @@ impl Router {
             return recorded("out of order: sent before the last report of this condition".into());
         }
         if seen.alert.status == Status::Resolved {
-            return resolve(seen);
+            return self.resolve(seen);
         }
         if Timing::of(seen.alert, seen.now).expired {
             return recorded("expired before it was received".into());
@@ -99,6 +102,55 @@ impl Router {
             return Ok(format!("still open {} after the last page", rounded(since)));
         }
         Err("repeat of an open condition".into())
+    }
+
+    /// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
+    /// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not. Who was removed from the
+    /// config since then is no recipient any more, and a room never hears of what is not public.
+    fn resolve(&self, seen: &Seen<'_>) -> Plan {
+        let open = || seen.conditions.iter().filter(|c| c.open);
+        let mut notifications: Vec<PlannedNotification> = Vec::new();
+        let mut left_out: Vec<String> = Vec::new();
+        for Told { recipient, delivery } in open().flat_map(|c| &c.told) {
+            let why = match self.recipient(&recipient.jid) {
+                None => Some("removed from the config"),
+                Some(known) => audience::not_in_rooms(&seen.alert.audience, known),
+            };
+            if let Some(why) = why {
+                let text = format!("; left out {}: {why}", recipient.name);
+                left_out.extend((!left_out.contains(&text)).then_some(text));
+                continue;
+            }
+            match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
+                Some(known) => known.delivery = known.delivery.merge(*delivery),
+                None => notifications.push(PlannedNotification {
+                    recipient: recipient.clone(),
+                    groups: Vec::new(),
+                    delivery: *delivery,
+                    not_before: None,
+                    expires: None,
+                }),
+            }
+        }
+        if open().next().is_none() {
+            let known = !seen.conditions.is_empty();
+            let what = if known { "a condition that is closed already" } else { "a condition that is not known" };
+            return Plan { open: Some(false), supersede: true, ..recorded(format!("resolves {what}")) };
+        }
+        let resolves = opened(seen);
+        let mut reason = match resolves {
+            Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
+            None => "resolves an open condition".into(),
+        };
+        if notifications.is_empty() && left_out.is_empty() {
+            reason.push_str("; nobody was told of it");
+        }
+        reason.extend(left_out.iter().take(LISTED).map(String::as_str));
+        if left_out.len() > LISTED {
+            reason.push_str(&format!("; and {} more", left_out.len() - LISTED));
+        }
+        let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
+        Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
     }
 
     fn page(&self, seen: &Seen<'_>, news: &str) -> Plan {
@@ -152,40 +204,6 @@ impl Router {
 fn comes_too_late(seen: &Seen<'_>) -> bool {
     let late = |c: &ConditionView| out_of_order(seen.alert.sent, seen.received, c.last_sent, seen.now);
     !seen.conditions.is_empty() && seen.conditions.iter().all(late)
-}
-
-/// Exactly those who were told hear of the end, the way they heard of the beginning, whatever the routes say now. Its own
-/// `effective` and `expires` do not matter: whoever thinks that it burns must hear that it does not.
-fn resolve(seen: &Seen<'_>) -> Plan {
-    let open = || seen.conditions.iter().filter(|c| c.open);
-    let mut notifications: Vec<PlannedNotification> = Vec::new();
-    for Told { recipient, delivery } in open().flat_map(|c| &c.told) {
-        match notifications.iter_mut().find(|n| n.recipient.jid == recipient.jid) {
-            Some(known) => known.delivery = known.delivery.merge(*delivery),
-            None => notifications.push(PlannedNotification {
-                recipient: recipient.clone(),
-                groups: Vec::new(),
-                delivery: *delivery,
-                not_before: None,
-                expires: None,
-            }),
-        }
-    }
-    if open().next().is_none() {
-        let known = !seen.conditions.is_empty();
-        let what = if known { "a condition that is closed already" } else { "a condition that is not known" };
-        return Plan { open: Some(false), supersede: true, ..recorded(format!("resolves {what}")) };
-    }
-    let resolves = opened(seen);
-    let mut reason = match resolves {
-        Some((first, lasted)) => format!("resolves {first} after {}", rounded(lasted)),
-        None => "resolves an open condition".into(),
-    };
-    if notifications.is_empty() {
-        reason.push_str("; nobody was told of it");
-    }
-    let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
-    Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
 }
 
 /// The alert that opened the conditions first, and how long ago.

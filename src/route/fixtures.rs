@@ -32,7 +32,12 @@ pub fn alert(key: &str, severity: Severity) -> Alert {
 }
 
 pub fn recipient(name: &str) -> Recipient {
-    Recipient { name: name.parse().unwrap(), jid: format!("{name}@example.org").parse().unwrap(), lang: None }
+    Recipient {
+        name: name.parse().unwrap(),
+        jid: format!("{name}@example.org").parse().unwrap(),
+        lang: None,
+        room: false,
+    }
 }
 
 /// Members as config writes them: `@` names a group.

@@ -55,11 +55,11 @@ impl Router {
             for (index, recipient) in members.iter().filter_map(|index| Some((*index, self.recipients.get(*index)?))) {
                 if let Some(wall) = walls.iter().find(|wall| wall.hides(index)) {
                     brought.left_out.push(format!("{}: behind the wall `{}`", recipient.name, wall.name));
-                } else if audience::names(&alert.audience, recipient) {
+                } else if let Some(why) = audience::forbids(&alert.audience, recipient) {
+                    brought.left_out.push(format!("{}: {why}", recipient.name));
+                } else {
                     brought.add(recipient, name, delivery, timing);
                     told = true;
-                } else {
-                    brought.left_out.push(format!("{}: not among the alert's addresses", recipient.name));
                 }
             }
             if told || fallback.is_some() {

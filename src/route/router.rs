@@ -75,6 +75,16 @@ impl Router {
         self.by_jid.get(jid).and_then(|index| self.recipients.get(*index))
     }
 
+    /// Is it one of the rooms?
+    pub fn is_room(&self, jid: &BareJid) -> bool {
+        self.recipient(jid).is_some_and(|recipient| recipient.room)
+    }
+
+    /// Is there a group of that name?
+    pub fn has_group(&self, name: &GroupName) -> bool {
+        self.groups.contains_key(name)
+    }
+
     /// Groups that a recipient is in, also by way of nested ones, by name.
     pub fn groups_of(&self, name: &RecipientName) -> Vec<&GroupName> {
         let Some(index) = self.recipients.iter().position(|r| r.name == *name) else { return Vec::new() };
@@ -89,6 +99,11 @@ impl Router {
         let recipients = members.filter_map(|index| self.recipients.get(*index));
         let delivery = Delivery { hold_for_ms: NOTICE_HOLD_MS, ..built_in(Severity::Warning) };
         recipients.map(|r| (r.clone(), delivery)).collect()
+    }
+
+    /// Is what the operators hear read in a room?
+    pub(super) fn operators_in_room(&self) -> bool {
+        self.operators().iter().any(|(operator, _)| operator.room)
     }
 
     /// Whom a fallback group brings to an alert of another group. The audience and the walls are kept: it may be nobody.

@@ -1,5 +1,7 @@
 //! The task that keeps a session: connect, run, wait, again, until it is cancelled.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,6 @@ use crate::net::Road;
 /// The session keeper.
 pub struct Actor {
     core: Core,
-    road: Road,
     cancel: CancellationToken,
     backoff: Backoff,
     /// The last failure that was told: the same one is told once.
@@ -29,8 +30,8 @@ pub struct Actor {
 
 impl Actor {
     /// Ready to run.
-    pub fn new(core: Core, road: Road, cancel: CancellationToken) -> Self {
-        Self { core, road, cancel, backoff: Backoff::default(), told: None, sent_to: None }
+    pub fn new(core: Core, cancel: CancellationToken) -> Self {
+        Self { core, cancel, backoff: Backoff::default(), told: None, sent_to: None }
     }
 
     /// Until it is cancelled.
@@ -53,7 +54,7 @@ impl Actor {
             };
             let wait = self.backoff.next(failure.class, rand::random());
             self.tell(failure, wait);
-            if self.during(|_, _| sleep(wait)).await.is_none() {
+            if self.wait(wait).await.is_none() {
                 break;
             }
         }
@@ -63,12 +64,33 @@ impl Actor {
 
     /// Does something while events move on; `None`: cancelled meanwhile.
     async fn during<F: Future>(&mut self, work: impl FnOnce(Arc<super::Settings>, Road) -> F) -> Option<F::Output> {
-        let work = work(self.core.settings.clone(), self.road.clone());
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => None,
-            done = work => Some(done),
-            never = self.core.outbox.pump() => match never {},
+        let mut work = pin!(work(self.core.settings.clone(), self.core.road.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return None,
+                done = &mut work => return Some(done),
+                change = poll_fn(|cx| self.core.gate.poll_change(cx)) => drop(self.core.change(change, false)),
+                never = self.core.outbox.pump() => match never {},
+            }
+        }
+    }
+
+    /// Waits before the next try, unless there is another password or CA to try it with; `None`: cancelled meanwhile.
+    async fn wait(&mut self, wait: Duration) -> Option<()> {
+        let mut over = pin!(sleep(wait));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return None,
+                () = &mut over => return Some(()),
+                change = poll_fn(|cx| self.core.gate.poll_change(cx)) => if self.core.change(change, false).0 {
+                    // Should it be refused as well, that is news.
+                    self.told = None;
+                    return Some(());
+                },
+                never = self.core.outbox.pump() => match never {},
+            }
         }
     }
 

@@ -8,15 +8,17 @@ use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::minidom::Element;
 use xso::exports::rxml;
 
-use super::Settings;
 use super::connect::xml_error;
 use super::failure::Failure;
 use super::handle::Gate;
 use super::outbox::Outbox;
+use super::rooms::{Rooms, Todo};
 use super::roster::Roster;
 use super::sm::{Ledger, Sent};
 use super::stanza::weight;
+use super::{Change, Credentials, Settings};
 use crate::dispatch::Event;
+use crate::net::Road;
 
 /// At most one line in this time about what is passed over: anybody may send it.
 const QUIET: Duration = Duration::from_secs(60);
@@ -25,6 +27,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Core {
     /// The settings.
     pub settings: Arc<Settings>,
+    /// How servers are reached, trust anchors included.
+    pub road: Road,
     /// Our end of the window.
     pub gate: Gate,
     /// Events on their way.
@@ -33,6 +37,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// The configured recipients.
     pub roster: Roster,
+    /// The configured rooms.
+    pub rooms: Rooms,
     /// `Up` was told of the session in the ledger: only then it is worth resuming.
     pub reported_up: bool,
     passed_over: PassedOver,
@@ -40,10 +46,26 @@ pub struct Core {
 
 impl Core {
     /// Before the first session.
-    pub fn new(settings: Arc<Settings>, gate: Gate, outbox: Outbox) -> Self {
+    pub fn new(settings: Arc<Settings>, road: Road, gate: Gate, outbox: Outbox) -> Self {
         let roster = Roster::new(settings.jid.clone(), &settings.contacts);
+        let rooms = Rooms::new(&settings.rooms, settings.ping_after);
         let passed_over = PassedOver::default();
-        Self { settings, gate, outbox, ledger: Ledger::default(), roster, reported_up: false, passed_over }
+        Self { settings, road, gate, outbox, ledger: Ledger::default(), roster, rooms, reported_up: false, passed_over }
+    }
+
+    /// What a reload changed, and what the rooms do then. `true`: the next sign-in is another one.
+    pub fn change(&mut self, change: Change, up: bool) -> (bool, Todo) {
+        self.roster.replace(&change.contacts);
+        let todo = self.rooms.replace(&change.rooms, up, Instant::now());
+        (self.sign_in_by(change.credentials), todo)
+    }
+
+    fn sign_in_by(&mut self, credentials: Option<Credentials>) -> bool {
+        let Some(credentials) = credentials else { return false };
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.password = credentials.password;
+        self.road = Road::network(credentials.tls);
+        true
     }
 
     /// The server handled everything up to `h`.
@@ -82,7 +104,8 @@ impl Core {
             }
         }
         let mut stanzas = Vec::new();
-        for letter in self.ledger.reset().into_iter().filter_map(|s| s.letter) {
+        let unacked = self.ledger.reset().into_iter().filter_map(|s| s.letter);
+        for letter in unacked.chain(self.rooms.give_up()) {
             self.gate.release(letter.weight);
             stanzas.push(letter.stanza_id);
         }

@@ -1,9 +1,12 @@
-//! The sending side: a bounded window of letters on their way.
+//! The sending side: a bounded window of letters on their way, and what a reload changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use futures::task::AtomicWaker;
 use tokio::sync::mpsc;
 
+use super::Change;
 use super::stanza::weight;
 use crate::dispatch::{Full, Letter, Messenger};
 
@@ -33,6 +36,8 @@ impl Default for Window {
 struct Shared {
     limit: usize,
     window: Mutex<Window>,
+    change: Mutex<Option<Change>>,
+    changed: AtomicWaker,
 }
 
 impl Shared {
@@ -83,6 +88,20 @@ impl Messenger for Handle {
     }
 }
 
+impl Handle {
+    /// Other recipients, or another way to sign in. Takes effect without a new session: who is new is looked up and asked for
+    /// the subscription; other credentials are for the next time.
+    pub fn change(&self, mut change: Change) {
+        let mut slot = self.shared.change.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that the session has not seen yet.
+        let older = slot.take().and_then(|older| older.credentials);
+        change.credentials = change.credentials.or(older);
+        *slot = Some(change);
+        drop(slot);
+        self.shared.changed.wake();
+    }
+}
+
 /// The session's end of the window.
 #[derive(Debug)]
 pub struct Gate {
@@ -102,6 +121,13 @@ impl Gate {
         self.shared.window().open = false;
     }
 
+    /// What a reload changed, when it did.
+    pub fn poll_change(&self, cx: &mut Context<'_>) -> Poll<Change> {
+        self.shared.changed.register(cx.waker());
+        let change = self.shared.change.lock().unwrap_or_else(PoisonError::into_inner).take();
+        change.map_or(Poll::Pending, Poll::Ready)
+    }
+
     /// A letter of this weight is no longer in flight.
     pub fn release(&self, weight: usize) {
         let mut window = self.shared.window();
@@ -112,7 +138,12 @@ impl Gate {
 
 /// A window of `limit` letters, closed.
 pub fn window(limit: usize) -> (Handle, Gate) {
-    let shared = Arc::new(Shared { limit: limit.max(1), window: Mutex::default() });
+    let shared = Arc::new(Shared {
+        limit: limit.max(1),
+        window: Mutex::default(),
+        change: Mutex::default(),
+        changed: AtomicWaker::new(),
+    });
     let (sender, letters) = mpsc::unbounded_channel();
     (Handle { shared: shared.clone(), letters: sender }, Gate { shared, letters })
 }
@@ -185,6 +216,27 @@ mod tests {
                 (0..promised).for_each(|_| gate.release(size + 400));
             }
         }
+    }
+
+    #[test]
+    fn changes_that_nobody_saw_yet_become_one() {
+        use std::task::Waker;
+        let (handle, gate) = window(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(gate.poll_change(&mut cx).is_pending());
+        let password = crate::model::Secret::new("new".into());
+        let tls = crate::net::client_config(None).unwrap();
+        let credentials = Some(super::super::Credentials { password, tls });
+        handle.change(Change { contacts: vec!["a@example.test".parse().unwrap()], rooms: Vec::new(), credentials });
+        handle.clone().change(Change {
+            contacts: vec!["b@example.test".parse().unwrap()],
+            rooms: Vec::new(),
+            credentials: None,
+        });
+        let Poll::Ready(change) = gate.poll_change(&mut cx) else { panic!("nothing changed") };
+        assert_eq!(change.contacts, ["b@example.test".parse::<crate::model::BareJid>().unwrap()]);
+        assert!(change.credentials.is_some(), "the first one's");
+        assert!(gate.poll_change(&mut cx).is_pending());
     }
 
     #[test]

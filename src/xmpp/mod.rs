@@ -3,7 +3,7 @@
 //! ```text
 //! Handle ── letters ──► actor: establish ─► session ─► wait ─► again         (actor.rs)
 //!                         │        │           │
-//!                         │        │           └ wire, stanza, inbound, answers, roster
+//!                         │        │           └ wire, stanza, inbound, answers, roster, rooms (room)
 //!                         │        └ targets, connect, login, bind
 //!                         └ core: what outlives a stream: ledger (sm.rs), window (handle.rs), outbox
 //! ```
@@ -23,6 +23,8 @@ mod login;
 mod node;
 mod outbox;
 mod receive;
+mod room;
+mod rooms;
 mod roster;
 mod session;
 mod sm;
@@ -35,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -78,13 +81,41 @@ pub fn start(settings: Settings, cancel: CancellationToken) -> Result<(Handle, E
 pub fn start_over(settings: Settings, road: Road, cancel: CancellationToken) -> (Handle, Events, JoinHandle<()>) {
     let (handle, gate) = handle::window(settings.window);
     let (sender, events) = mpsc::channel(EVENTS);
-    let core = core::Core::new(Arc::new(settings), gate, outbox::Outbox::new(sender));
-    let task = tokio::spawn(actor::Actor::new(core, road, cancel).run());
+    let core = core::Core::new(Arc::new(settings), road, gate, outbox::Outbox::new(sender));
+    let task = tokio::spawn(actor::Actor::new(core, cancel).run());
     (handle, events, task)
 }
 
-/// `[xmpp]` of the config, and who the recipients are.
+/// What may change while the session lives.
 #[derive(Debug, Clone)]
+pub struct Change {
+    /// The recipients.
+    pub contacts: Vec<BareJid>,
+    /// Those that are rooms.
+    pub rooms: Vec<Room>,
+    /// Where these changed: password and trust anchors from the next sign-in on.
+    pub credentials: Option<Credentials>,
+}
+
+/// How the next session signs in.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    password: Secret,
+    tls: Arc<ClientConfig>,
+}
+
+impl Credentials {
+    /// Those of the settings.
+    ///
+    /// # Errors
+    /// The CA file cannot be used.
+    pub fn of(settings: &Settings) -> Result<Self, TlsError> {
+        Ok(Self { password: settings.password.clone(), tls: net::client_config(settings.ca_file.as_deref())? })
+    }
+}
+
+/// `[xmpp]` of the config, and who the recipients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Our account; its domain is what the certificate must be for.
     pub jid: BareJid,
@@ -116,4 +147,17 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Configured recipients: subscriptions are asked of them and accepted from nobody else.
     pub contacts: Vec<BareJid>,
+    /// Configured recipients that are rooms: they are joined, and stay joined.
+    pub rooms: Vec<Room>,
+}
+
+/// A room that is a recipient (XEP-0045).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Its address.
+    pub jid: BareJid,
+    /// Our name in it; where it is taken, a number is put behind it.
+    pub nick: String,
+    /// Its password, where it has one.
+    pub password: Option<Secret>,
 }

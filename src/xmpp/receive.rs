@@ -14,6 +14,7 @@ use super::stanza::{self, SM};
 use super::xml::CLIENT;
 use super::{answers, inbound};
 use crate::dispatch::Event;
+use crate::model::Jid;
 
 impl Session<'_> {
     /// One item of the stream; an error ends the session.
@@ -81,7 +82,19 @@ impl Session<'_> {
     }
 
     fn message(&mut self, element: &Element) {
-        let message = inbound::message(element, &self.core.roster);
+        let from = self.room(element);
+        let message = match &from {
+            // Nothing in a room is said to us: what is posted there by others is neither read nor answered.
+            Some(from) if element.attr("type") != Some("error") => {
+                let todo = self.core.rooms.message(from, element, Instant::now());
+                return self.take(todo);
+            }
+            _ => inbound::message(element, &self.core.roster),
+        };
+        if let (Some(_), [Event::Bounced(bounce)]) = (&from, message.events.as_slice()) {
+            let todo = self.core.rooms.bounced(bounce, Instant::now());
+            self.take(todo);
+        }
         for event in message.events {
             self.core.outbox.push(event);
         }
@@ -93,7 +106,17 @@ impl Session<'_> {
         }
     }
 
+    /// The sender, where it is one of the rooms or somebody in one.
+    fn room(&self, element: &Element) -> Option<Jid> {
+        let from = Jid::new(element.attr("from")?).ok()?;
+        self.core.rooms.has(&from.to_bare()).then_some(from)
+    }
+
     fn presence(&mut self, element: &Element) {
+        if let Some(from) = self.room(element) {
+            let todo = self.core.rooms.presence(&from, element, Instant::now(), rand::random());
+            return self.take(todo);
+        }
         match inbound::presence(element, &self.core.roster) {
             inbound::Presence::State(who, state) => self.core.outbox.push(Event::Presence { who, state }),
             inbound::Presence::Wants(who) if self.core.roster.is_contact(&who) => {
@@ -133,12 +156,21 @@ impl Session<'_> {
         }
     }
 
-    /// An answer to one of our two questions.
+    /// An answer to one of our questions.
     fn answered(&mut self, iq: &Element) -> Result<(), Failure> {
+        if let Some(todo) = self.core.rooms.answered(iq, Instant::now()) {
+            self.take(todo);
+            return Ok(());
+        }
         let own = self.core.roster.is_own_server(iq.attr("from"));
         match (&self.phase, &self.asked) {
             (Phase::Loading { id, .. }, _) if own && iq.attr("id") == Some(id) => {
                 self.loaded(iq);
+                Ok(())
+            }
+            _ if own && self.look_up.is_some() && iq.attr("id") == self.look_up.as_deref() => {
+                self.look_up = None;
+                self.looked_up(iq);
                 Ok(())
             }
             (_, Some(Asked { ping: Some((id, mark)), .. })) if own && iq.attr("id") == Some(id) => {
@@ -147,6 +179,14 @@ impl Session<'_> {
                 self.core.acknowledge(mark)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The roster is here for those whom a reload brought. Where they are is not told by itself: our presence went out before.
+    fn looked_up(&mut self, iq: &Element) {
+        for (who, granted) in self.core.roster.look_up(iq) {
+            self.send(stanza::subscription(if granted { "probe" } else { "subscribe" }, &who), None);
+            self.core.outbox.push(Event::Subscription { who, granted });
         }
     }
 
@@ -166,6 +206,8 @@ impl Session<'_> {
         self.core.outbox.push(Event::Up { resumed: false });
         self.core.reported_up = true;
         self.phase = Phase::Up { since: Instant::now() };
+        let todo = self.core.rooms.begin(Instant::now());
+        self.take(todo);
         self.core.gate.open();
     }
 }

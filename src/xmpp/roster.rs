@@ -13,6 +13,8 @@ struct Contact {
     granted: bool,
     /// Asked in this session. Once is enough, and a refusal is not answered with the next question.
     asked: bool,
+    /// A reload brought them: the roster was not read for them yet.
+    new: bool,
 }
 
 /// The configured recipients and their subscriptions.
@@ -26,6 +28,38 @@ impl Roster {
     /// Nothing is known of anybody yet.
     pub fn new(own: BareJid, contacts: &[BareJid]) -> Self {
         Self { own, contacts: contacts.iter().map(|c| (c.clone(), Contact::default())).collect() }
+    }
+
+    /// Other recipients. What is known of those who stay is kept. Nobody is taken off the server's roster: it may be shared.
+    pub fn replace(&mut self, contacts: &[BareJid]) {
+        let mut old = std::mem::take(&mut self.contacts);
+        let new = || Contact { new: true, ..Contact::default() };
+        self.contacts = contacts.iter().map(|c| (c.clone(), old.remove(c).unwrap_or_else(new))).collect();
+    }
+
+    /// Is there anybody for whom the roster was not read in this session?
+    pub fn has_new(&self) -> bool {
+        self.contacts.values().any(|contact| contact.new)
+    }
+
+    /// The roster, for the new ones: each of them, and whether they granted the subscription. Who did not is to be asked.
+    pub fn look_up(&mut self, iq: &Element) -> Vec<(BareJid, bool)> {
+        for (who, granted) in items(iq).flatten() {
+            if let Some(contact) = self.contacts.get_mut(&who).filter(|contact| contact.new) {
+                contact.granted |= granted;
+            }
+        }
+        let new = self.contacts.iter_mut().filter(|(_, contact)| contact.new);
+        let mut new: Vec<_> = new
+            .map(|(who, contact)| {
+                contact.new = false;
+                contact.granted |= *who == self.own;
+                contact.asked |= !contact.granted;
+                (who.clone(), contact.granted)
+            })
+            .collect();
+        new.sort();
+        new
     }
 
     /// Is it a configured recipient?
@@ -152,6 +186,24 @@ mod tests {
         assert_eq!(roster.refused(&jid("b")), None);
         assert!(roster.ask_back(&jid("a")) && !roster.ask_back(&jid("a")));
         assert!(!roster.ask_back(&jid("x")));
+    }
+
+    #[test]
+    fn a_reload_brings_new_contacts_and_leaves_the_others_as_they_are() {
+        let mut roster = Roster::new(jid("alerts"), &[jid("a"), jid("b")]);
+        roster.load(&iq(&item("a", "both")));
+        assert!(!roster.has_new());
+        roster.replace(&[jid("a"), jid("c"), jid("d")]);
+        assert!(roster.has_new() && !roster.is_contact(&jid("b")));
+        // What the answer says of a known one is old by now: pushes tell of them.
+        let answer = iq(&[item("c", "to"), item("b", "both")].concat());
+        assert_eq!(roster.look_up(&answer), [(jid("c"), true), (jid("d"), false)]);
+        assert!(!roster.has_new() && !roster.ask_back(&jid("d")), "asked already");
+        assert_eq!(roster.push(&iq(&item("a", "to"))), [], "still granted");
+        roster.replace(&[jid("a"), jid("c")]);
+        assert!(!roster.has_new());
+        let (events, ask) = roster.load(&iq(""));
+        assert_eq!((events, ask), (vec![event("a", false), event("c", false)], vec![jid("a"), jid("c")]));
     }
 
     #[test]

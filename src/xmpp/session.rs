@@ -20,9 +20,10 @@ use super::connect::is_stream_error;
 use super::core::Core;
 use super::failure::Failure;
 use super::node::Node;
+use super::rooms::{self, Todo};
 use super::sm::{Carried, Sent};
-use super::stanza;
 use super::wire::Wire;
+use super::{Change, stanza};
 use crate::dispatch::{Event, Letter};
 
 /// Stanzas that are gathered before they are written in one go.
@@ -48,6 +49,7 @@ pub struct Ended {
 /// What the session waits for.
 enum Step {
     Letter(Letter),
+    Change(Change),
     Read(Option<Result<Node, ReadError>>),
     WriteFailed(std::io::Error),
     Tick,
@@ -80,6 +82,8 @@ pub struct Session<'a> {
     managed: bool,
     pub(super) phase: Phase,
     pub(super) asked: Option<Asked>,
+    /// The roster was asked for once more, for who is new since a reload.
+    pub(super) look_up: Option<String>,
     /// Stanzas, and letters among them, since the server was last asked.
     unasked: usize,
     unasked_letters: usize,
@@ -106,18 +110,22 @@ impl<'a> Session<'a> {
             session.unasked_letters += usize::from(sent.letter.is_some());
         }
         session.core.outbox.push(Event::Up { resumed: true });
+        let todo = session.core.rooms.resume(Instant::now());
+        session.take(todo);
         session.core.gate.open();
+        session.look_up_new();
         session
     }
 
     fn on(core: &'a mut Core, wire: Wire, managed: bool, phase: Phase) -> Self {
         let held_back = Instant::now();
-        Self { core, wire, managed, phase, asked: None, unasked: 0, unasked_letters: 0, held_back }
+        Self { core, wire, managed, phase, asked: None, look_up: None, unasked: 0, unasked_letters: 0, held_back }
     }
 
     /// Until the stream ends, or `cancel`.
     pub async fn run(mut self, cancel: &CancellationToken) -> Ended {
-        let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), Duration::from_secs(5));
+        let longest = Duration::from_secs(if self.core.rooms.any() { 1 } else { 5 });
+        let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), longest);
         let mut tick = interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cancelled = pin!(cancel.cancelled());
@@ -127,6 +135,12 @@ impl<'a> Session<'a> {
                 Step::Cancelled => break None,
                 Step::Letter(letter) => {
                     self.letter(&letter);
+                    Ok(())
+                }
+                Step::Change(change) => {
+                    let (_, todo) = self.core.change(change, matches!(self.phase, Phase::Up { .. }));
+                    self.take(todo);
+                    self.look_up_new();
                     Ok(())
                 }
                 Step::Read(node) => self.read(node),
@@ -156,6 +170,9 @@ impl<'a> Session<'a> {
     ) -> Poll<Step> {
         if cancelled.poll(cx).is_ready() {
             return Poll::Ready(Step::Cancelled);
+        }
+        if let Poll::Ready(change) = self.core.gate.poll_change(cx) {
+            return Poll::Ready(Step::Change(change));
         }
         let up = matches!(self.phase, Phase::Up { .. });
         // Letters first: they gather into a burst, and only then something is written.
@@ -188,20 +205,59 @@ impl<'a> Session<'a> {
     // ---- Writing
 
     fn letter(&mut self, letter: &Letter) {
-        let element = stanza::letter(letter, &self.core.settings.jid);
         let carried = Carried { stanza_id: letter.stanza_id.clone(), weight: stanza::weight(letter) };
+        if self.core.rooms.has(&letter.to) {
+            return self.post(letter, carried);
+        }
+        let element = stanza::letter(letter, &self.core.settings.jid);
         self.send(element, Some(carried));
     }
 
-    pub(super) fn send(&mut self, element: Element, letter: Option<Carried>) {
+    /// Asks for the roster where a reload brought contacts of whom it has not been read.
+    fn look_up_new(&mut self) {
+        let up = matches!(self.phase, Phase::Up { .. });
+        if up && self.look_up.is_none() && self.core.roster.has_new() {
+            let id = format!("roster-{:08x}", rand::random::<u32>());
+            self.look_up = Some(id.clone());
+            self.send(stanza::roster_get(&id), None);
+        }
+    }
+
+    /// To a room: that our server took it is not yet that the room did.
+    fn post(&mut self, letter: &Letter, carried: Carried) {
+        if !self.core.rooms.open(&letter.to) {
+            self.core.gate.release(carried.weight);
+            self.core.outbox.push(rooms::not_in(letter));
+            return;
+        }
+        let stanza = self.send(stanza::post(letter), None);
+        self.unasked_letters += 1;
+        self.core.rooms.post(carried, letter.to.clone(), stanza, self.core.ledger.sent());
+    }
+
+    /// Does what the rooms ask for.
+    pub(super) fn take(&mut self, todo: Todo) {
+        for element in todo.send {
+            self.send(element, None);
+        }
+        for weight in todo.done {
+            self.core.gate.release(weight);
+        }
+        for event in todo.events {
+            self.core.outbox.push(event);
+        }
+    }
+
+    pub(super) fn send(&mut self, element: Element, letter: Option<Carried>) -> Arc<Element> {
         let stanza = Arc::new(element);
         self.unasked += 1;
         self.unasked_letters += usize::from(letter.is_some());
         self.wire.push(stanza.clone());
-        self.core.ledger.push(Sent { stanza, letter });
+        self.core.ledger.push(Sent { stanza: stanza.clone(), letter });
         if self.managed && self.unasked >= ASK_AFTER {
             self.ask();
         }
+        stanza
     }
 
     /// Asks for an acknowledgement when there is something to acknowledge. Not before the last one came, so that single
@@ -232,6 +288,10 @@ impl<'a> Session<'a> {
 
     fn check(&mut self, now: Instant) -> Result<(), Failure> {
         let patience = self.core.settings.ping_after;
+        if let Phase::Up { .. } = self.phase {
+            let todo = self.core.rooms.tick(&self.core.ledger, now, rand::random());
+            self.take(todo);
+        }
         if let Phase::Loading { until, .. } = self.phase
             && now >= until
         {

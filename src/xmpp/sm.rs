@@ -82,6 +82,12 @@ impl Ledger {
         self.acked.wrapping_add(u32::try_from(self.unacked.len()).unwrap_or(u32::MAX))
     }
 
+    /// Has the server handled the stanza of this number?
+    pub fn handled(&self, number: u32) -> bool {
+        // Modulo 2^32: what lies less than half of it behind was handled.
+        self.acked.wrapping_sub(number) <= u32::MAX / 2
+    }
+
     /// What is not acknowledged, oldest first.
     pub fn unacked(&self) -> impl ExactSizeIterator<Item = &Sent> {
         self.unacked.iter()
@@ -137,6 +143,7 @@ mod tests {
         assert!(ledger.ack(3).is_err());
         assert_eq!(ids(ledger.ack(0).unwrap()), [0, 1]);
         assert_eq!(ids(ledger.ack(2).unwrap()), [2, 3]);
+        assert!(ledger.handled(2) && ledger.handled(u32::MAX) && !ledger.handled(3));
         ledger.receive();
         assert_eq!(ledger.received(), 0);
     }

@@ -6,7 +6,7 @@ use xmpp_parsers::minidom::Element;
 use super::answers;
 use super::xml::{CLIENT, Xml, cut};
 use crate::dispatch::Letter;
-use crate::model::{BareJid, Jid, Show};
+use crate::model::{BareJid, Jid, Secret, Show};
 
 /// Stream management (XEP-0198).
 pub const SM: &str = "urn:xmpp:sm:3";
@@ -14,6 +14,8 @@ pub const SM: &str = "urn:xmpp:sm:3";
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
 /// Roster (RFC 6121 §2).
 pub const ROSTER: &str = "jabber:iq:roster";
+/// Rooms (XEP-0045).
+const MUC: &str = "http://jabber.org/protocol/muc";
 /// Ping (XEP-0199).
 pub const PING: &str = "urn:xmpp:ping";
 
@@ -25,13 +27,11 @@ const CUT: &str = "\n[…]";
 /// stored for who is offline; and never shown with text formatting (XEP-0393), since alerts hold asterisks and backticks.
 pub fn letter(letter: &Letter, from: &BareJid) -> Element {
     let id = &letter.stanza_id.0;
-    let (body, was_cut) = cut(&letter.body, MAX_BODY);
-    let body = if was_cut { format!("{body}{CUT}") } else { body.to_owned() };
     let mut message = Xml::new("message", CLIENT)
         .attr("type", "chat")
         .attr("to", letter.to.as_str())
         .attr("id", id)
-        .child(Xml::new("body", CLIENT).text(&body))
+        .child(Xml::new("body", CLIENT).text(&capped(&letter.body)))
         .child(Xml::new("origin-id", "urn:xmpp:sid:0").attr("id", id));
     if letter.tracked {
         message = message.child(Xml::new("request", RECEIPTS)).child(Xml::new("store", "urn:xmpp:hints"));
@@ -42,6 +42,40 @@ pub fn letter(letter: &Letter, from: &BareJid) -> Element {
             message.child(Xml::new("delay", "urn:xmpp:delay").attr("from", from.as_str()).attr("stamp", &stamp(first)));
     }
     message.build()
+}
+
+/// The message that carries a letter to a room. No receipt is asked for: each occupant would send one (XEP-0184 §5.3). No
+/// time of the first copy either: clients take what is delayed for history, and stay silent.
+pub fn post(letter: &Letter) -> Element {
+    let id = &letter.stanza_id.0;
+    Xml::new("message", CLIENT)
+        .attr("type", "groupchat")
+        .attr("to", letter.to.as_str())
+        .attr("id", id)
+        .child(Xml::new("body", CLIENT).text(&capped(&letter.body)))
+        .child(Xml::new("origin-id", "urn:xmpp:sid:0").attr("id", id))
+        .child(Xml::new("unstyled", "urn:xmpp:styling:0"))
+        .build()
+}
+
+/// At most [`MAX_BODY`].
+fn capped(body: &str) -> String {
+    let (body, was_cut) = cut(body, MAX_BODY);
+    if was_cut { format!("{body}{CUT}") } else { body.to_owned() }
+}
+
+/// Enters a room under this occupant JID (XEP-0045 §7.2), without what was said there before.
+pub fn join(occupant: &Jid, password: Option<&Secret>) -> Element {
+    let mut muc = Xml::new("x", MUC).child(Xml::new("history", MUC).attr("maxstanzas", "0"));
+    if let Some(password) = password {
+        muc = muc.child(Xml::new("password", MUC).text(password.expose()));
+    }
+    Xml::new("presence", CLIENT).attr("to", occupant.as_str()).child(muc).build()
+}
+
+/// Leaves a room.
+pub fn leave(occupant: &Jid) -> Element {
+    Xml::new("presence", CLIENT).attr("to", occupant.as_str()).attr("type", "unavailable").build()
 }
 
 /// XEP-0082: UTC, to the second.
@@ -94,9 +128,9 @@ pub fn roster_get(id: &str) -> Element {
     Xml::new("iq", CLIENT).attr("type", "get").attr("id", id).child(Xml::new("query", ROSTER)).build()
 }
 
-/// Asks our server for a sign of life, where it has no stream management.
-pub fn ping(id: &str, domain: &str) -> Element {
-    Xml::new("iq", CLIENT).attr("type", "get").attr("to", domain).attr("id", id).child(Xml::new("ping", PING)).build()
+/// Asks for a sign of life: our server, where it has no stream management, or a room (XEP-0410).
+pub fn ping(id: &str, to: &str) -> Element {
+    Xml::new("iq", CLIENT).attr("type", "get").attr("to", to).attr("id", id).child(Xml::new("ping", PING)).build()
 }
 
 /// `<r/>`: how many of ours have you handled?

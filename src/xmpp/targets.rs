@@ -200,6 +200,7 @@ mod tests {
             ping_after: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(30),
             contacts: Vec::new(),
+            rooms: Vec::new(),
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Lab {
 /// Mailboxes of the other measurements.
 pub const BACKLOG: &str = "backlog";
 pub const FANOUT: &str = "fanout";
+/// The mailbox that mails are handed to.
+pub const HANDED: &str = "handed";
 
 impl Lab {
     pub fn start(scale: &Scale) -> Self {
@@ -39,8 +41,21 @@ impl Lab {
         Self { dovecot, prosody, raw, own, people, _ca: ca }
     }
 
+    /// The gateway, not started: mails are handed in to it on this port, and it tells these people.
+    pub fn gateway_at_door(&self, door: u16, xmpp: u16, people: &[String]) -> Mailbell {
+        let door = format!(
+            "[[lmtp]]\nlisten = \"127.0.0.1:{door}\"\n[[mailbox]]\nname = \"{HANDED}\"\nprotocol = \"lmtp\"\n\
+             addresses = [\"{HANDED}@{DOMAIN}\"]\n"
+        );
+        Mailbell::new(&(self.config(0, xmpp, &[], people, "") + &door))
+    }
+
     /// The gateway, not started: it reads these mailboxes and tells these people.
     pub fn gateway(&self, imap: u16, xmpp: u16, mailboxes: &[String], people: &[String], watch: &str) -> Mailbell {
+        Mailbell::new(&self.config(imap, xmpp, mailboxes, people, watch))
+    }
+
+    fn config(&self, imap: u16, xmpp: u16, mailboxes: &[String], people: &[String], watch: &str) -> String {
         let mut config = format!(
             "[xmpp]\njid = \"{BOT}@{DOMAIN}\"\npassword = \"pw-{BOT}\"\nservers = [\"127.0.0.1:{xmpp}\"]\ntls = \"none\"\n\
              [dispatch]\nmax_per_minute = 0\ngroup_window = \"0s\"\n[operators]\ngroup = \"ops\"\ndefault_group = \"ops\"\n"
@@ -58,7 +73,7 @@ impl Lab {
         }
         let members: Vec<String> = people.iter().map(|person| format!("\"{person}\"")).collect();
         write!(config, "[[group]]\nname = \"ops\"\nmembers = [{}]\n", members.join(", ")).unwrap();
-        Mailbell::new(&config)
+        config
     }
 }
 

@@ -11,6 +11,7 @@
 mod backlog;
 mod commits;
 mod fanout;
+mod handed;
 mod imap;
 mod lab;
 mod latency;
@@ -63,6 +64,8 @@ async fn measure(scale: &Scale) -> ExitCode {
     latency::measure(&lab, scale, &mut table).await;
     eprintln!("noop: processor time of {} mailboxes for {} s", scale.mailboxes, scale.quiet.as_secs());
     noop::measure(&lab, scale, &mut table).await;
+    eprintln!("handed in: {} single alerts by LMTP", scale.singles);
+    handed::measure(&lab, scale, &mut table).await;
     eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
     backlog::measure(&lab, scale, &mut table).await;
     eprintln!("fan-out: {} alerts to {} recipients, {} times", scale.fanned, scale.crowd, scale.runs);

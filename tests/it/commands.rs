@@ -2,13 +2,19 @@
 
 use std::process::Output;
 
-use crate::support::lab::{Lab, in_state, severe, xml_mail};
+use crate::support::lab::{Lab, OPERATORS, in_state, severe, xml_mail};
 use crate::support::mailbell::Mailbell;
 
 fn out(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{:?}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     text
+}
+
+/// What is in quarantine.
+fn quarantine(mailbell: &Mailbell) -> Vec<serde_json::Value> {
+    let list = out(&mailbell.cli(&["quarantine", "list", "--json"], true));
+    list.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test]
@@ -115,4 +121,38 @@ async fn a_bad_config_is_refused_with_every_error_and_78() {
     mailbell.configure(&lab.config());
     let show = out(&mailbell.cli(&["config", "show", mailbell.path("mailbell.toml").to_str().unwrap()], false));
     assert!(!show.contains("pw-alerts") && !show.contains("pw-inbox"), "{show}");
+}
+
+#[tokio::test]
+async fn a_mail_in_quarantine_is_exported_and_read_again_once_the_config_allows() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let mut mailbell = Mailbell::run(&lab.config());
+    let mail = "From: a@example.test\nSubject: Plain words\nMessage-ID: <plain@example.test>\n\nsaid by hand\n";
+    lab.mail(mail);
+    alice.gets("is in quarantine").await;
+    let id = quarantine(&mailbell)[0]["id"].to_string();
+
+    let folder = mailbell.path("exported");
+    let to = folder.to_str().unwrap();
+    assert!(out(&mailbell.cli(&["quarantine", "export", "--to", to], true)).starts_with("1 mails in "));
+    let exported = std::fs::read_to_string(folder.join(format!("{id}.eml"))).unwrap();
+    assert!(exported.replace("\r\n", "\n").ends_with(mail), "{exported}");
+    let again = mailbell.cli(&["quarantine", "export", "--to", to, &id], true);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists"), "what is there is not written over: {again:?}");
+
+    // By the same rules it comes back.
+    out(&mailbell.cli(&["quarantine", "replay", &id], true));
+    mailbell.logged("quarantined 1 source", 2).await;
+    assert_eq!(quarantine(&mailbell).len(), 1);
+    // By others it is an alert, although it is read again after its time.
+    mailbell.stop();
+    let inbox = lab.imap("inbox", "plain = \"alert\"\nmax_age = \"1s\"");
+    mailbell.configure(&(lab.base() + &inbox + &lab.everybody("ops") + OPERATORS));
+    mailbell.start();
+    out(&mailbell.cli(&["quarantine", "replay", "--all"], true));
+    alice.gets("WARNING: Plain words\nsaid by hand\n").await;
+    assert_eq!(quarantine(&mailbell).len(), 0);
+    let gone = mailbell.cli(&["quarantine", "replay", &id], true);
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("is not in quarantine"), "{gone:?}");
 }

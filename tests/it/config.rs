@@ -63,6 +63,49 @@ fn every_rule_has_a_bad_file_and_its_message() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// What is wrong in a file of rules is told where the config names the file, with the file's own line and rule.
+#[test]
+fn errors_in_a_file_of_rules_name_that_file_and_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string(format!("{DIR}/good.toml")).unwrap();
+    let config = dir.path().join("a.toml");
+    let mailbox = "[[mailbox]]\nname = \"ops\"";
+    std::fs::write(&config, good.replace(mailbox, &format!("{mailbox}\nrules = [\"own/disks.toml\"]"))).unwrap();
+    std::fs::create_dir(dir.path().join("own")).unwrap();
+    let seen = |rules: &str| {
+        std::fs::write(dir.path().join("own/disks.toml"), rules).unwrap();
+        said(&config)
+    };
+    let at = "12: mailbox.ops.rules: DIR/own/disks.toml";
+    let rule = "[[rule]]\nname = \"full\"\nsubject = '^(?<disk>\\S+) full'\nkey = \"{disk}\"\n";
+    assert_eq!(seen(rule), [""; 0]);
+    assert_eq!(seen(""), [format!("{at}: holds no rule; write tables [[rule]]")]);
+    assert_eq!(seen("[[rule]"), [format!("{at}:1: column 8: no TOML: unclosed array table, expected `]`")]);
+    assert_eq!(
+        seen(&format!("{rule}{rule}\n[[rule]]\nname = \"x\"\nbody = '('\ntitel = 1\n[[rules]]\n")),
+        [
+            format!(
+                "{at}:12: rule.x.body: `(`: unclosed group; write an expression of the Rust regex syntax, in single quotes"
+            ),
+            format!("{at}:13: rule.x.titel: there is no such key; did you mean `title`?"),
+            format!("{at}:14: rules: there is no such key; did you mean `rule`?"),
+        ]
+    );
+    assert_eq!(
+        seen(&format!("{rule}{rule}")),
+        [
+            format!(
+                "{at}:5: rule.full.name: another rule is called `disks/full` already; give each rule a name of its own"
+            ),
+            format!(
+                "{at}:5: rule.full: can never match: the rule `disks/full` takes every mail that it wants; move it up, narrow the other, or leave it out"
+            ),
+        ]
+    );
+    std::fs::write(dir.path().join("own/disks.toml"), b"\xff").unwrap();
+    assert_eq!(said(&config), [format!("{at}: is not UTF-8; name a file of [[rule]] tables")]);
+}
+
 /// A good file, by name: whatever `config check` lets pass.
 fn good_files(dir: &Path) -> Vec<(String, Config)> {
     let mut texts: Vec<(String, String)> = std::fs::read_dir(DIR)

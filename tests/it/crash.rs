@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use crate::support::chat::Kind;
 use crate::support::client::Client;
 use crate::support::lab::{Lab, critical};
 use crate::support::mailbell::Mailbell;
@@ -18,11 +19,12 @@ async fn marker_comes(mailbell: &Mailbell, lab: &Lab, mailbox: &str, client: &Cl
     all_in_state(mailbell, &title, 1, "delivered").await;
 }
 
-#[tokio::test]
-async fn killed_at_random_moments_under_load_it_loses_nothing() {
+on_each_server!(killed_at_random_moments_under_load_it_loses_nothing);
+
+async fn killed_at_random_moments_under_load_it_loses_nothing(kind: Kind) {
     const MAILS: usize = 20;
     const KILLS: usize = 4;
-    let lab = Lab::new(&["alice"]);
+    let lab = Lab::on(kind, &["alice"]);
     let alice = lab.online("alice").await;
     let mut mailbell = Mailbell::run(&lab.config());
     for n in 0..MAILS {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -25,12 +25,17 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("mailbox", &["model", "net"]),
     ("queue", &["model"]),
     // Fallback groups are routed while the alert waits.
-    ("dispatch", &["model", "presence", "route", "queue", "dispatch::*"]),
-    ("intake", &["model", "parse", "route", "mailbox", "queue"]),
+    ("dispatch", &["model", "presence", "route", "queue", "live", "dispatch::*"]),
+    ("intake", &["model", "parse", "route", "mailbox", "queue", "live"]),
+    // The conversation with a mail server, and the loops around it: like a watcher it fills the queue, and minds the disk.
+    ("lmtp::protocol", &["model"]),
+    ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
     ("probe", &["model", "queue"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
+    // What a reload replaces, for the loops that use it.
+    ("live", &[]),
     // Shared by adapters.
     ("net", &[]),
     // Adapters: their port and the model.
@@ -44,8 +49,22 @@ const LAYERS: [(&str, &[&str]); 25] = [
     (
         "config",
         &[
-            "model", "parse", "route", "presence", "mailbox", "queue", "dispatch", "intake", "probe", "control",
-            "http", "bot",
+            "model",
+            "parse",
+            "route",
+            "presence",
+            "mailbox",
+            "queue",
+            "dispatch",
+            "intake",
+            "probe",
+            "control",
+            "http",
+            "bot",
+            // The limits are a part of the Settings of dispatch.
+            "dispatch::budget",
+            "lmtp",
+            "lmtp::protocol",
         ],
     ),
 ];
@@ -57,6 +76,11 @@ const SINGLE: [(&str, &[&str]); 2] = [
         "config",
         &[
             "xmpp::Settings",
+            "xmpp::Room",
+            // The bounds of `max_per_minute` and `group_window` are the budget's.
+            "dispatch::budget::Limits",
+            "dispatch::budget::LEAST",
+            "dispatch::budget::LONGEST_PAUSE",
             "telemetry::Settings",
             "telemetry::Format",
             "telemetry::check",
@@ -76,12 +100,13 @@ const TOP: [(&str, &[&str]); 3] = [
 ];
 
 /// Parts of a module that are a layer of their own: the files of it that start so.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
     "dispatch::render",
     "dispatch::digest",
+    "lmtp::protocol",
     "mailbox::imap",
     "mailbox::pop3",
     "queue::sqlite",
@@ -89,7 +114,7 @@ const PARTS: [&str; 9] = [
 ];
 
 /// No clock, no I/O, no tasks: time and chance are arguments.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "parse",
     "route",
@@ -99,6 +124,7 @@ const PURE: [&str; 9] = [
     "dispatch::text",
     "dispatch::render",
     "dispatch::digest",
+    "lmtp::protocol",
 ];
 const IMPURE: [&str; 12] = [
     "tokio",

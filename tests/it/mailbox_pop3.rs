@@ -133,7 +133,7 @@ async fn logins_refused_and_logins_with_odd_passwords() {
     let wrong = Settings { user: "quotes".into(), auth: password("wr0ng"), ..pop3(&dovecot) };
     let start = Instant::now();
     let err = mailbox::open(wrong).unwrap().list(None).await.unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(err.failure, Failure::Auth);
     assert!(err.to_string().contains("check user and password") && !err.to_string().contains("wr0ng"), "{err}");
     let told = async || dovecot.log().contains("auth failed").then_some(());

@@ -4,6 +4,24 @@
 // Tests say what must hold by failing: the lints that forbid that are for the product's own code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+/// Makes of each function named, which takes a [`Kind`], a test on each server.
+macro_rules! on_each_server {
+    ($($test:ident),+ $(,)?) => {
+        mod prosody {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::support::chat::Kind::Prosody).await;
+            })+
+        }
+        mod ejabberd {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::support::chat::Kind::Ejabberd).await;
+            })+
+        }
+    };
+}
+
 mod commands;
 mod conditions;
 mod config;
@@ -14,6 +32,9 @@ mod hostile;
 mod intake_flow;
 mod intake_trouble;
 mod layering;
+mod lmtp_door;
+mod lmtp_servers;
+mod lmtp_trouble;
 mod mailbox_hostile;
 mod mailbox_imap;
 mod mailbox_noop;
@@ -22,12 +43,19 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod rehearsal;
+mod reload;
+mod reload_people;
+mod rooms;
 mod routing;
+mod rules;
+mod rules_ready;
 mod service;
 mod storage;
 mod store;
 mod storms;
 mod support;
+mod vocabularies;
 mod walls;
 mod watcher;
 mod xmpp_session;

@@ -1,5 +1,6 @@
 //! What the operators hear and how often; receipts; and the bot's one line back.
 
+use crate::support::chat::Kind;
 use crate::support::client::Client;
 use crate::support::lab::{Lab, asks, critical, group};
 use crate::support::mailbell::Mailbell;
@@ -47,7 +48,7 @@ async fn our_own_notice_mailed_back_is_no_alert() {
 #[tokio::test]
 async fn a_recipient_who_writes_gets_one_line_and_a_stranger_none() {
     let lab = Lab::new(&["alice"]);
-    lab.prosody.add_user("mallory");
+    lab.chat.add_user("mallory");
     let (alice, mallory) = (lab.online("alice").await, lab.online("mallory").await);
     let mailbell = Mailbell::run(&lab.config());
     lab.mail(&critical("a", "Hello"));
@@ -67,9 +68,10 @@ async fn a_recipient_who_writes_gets_one_line_and_a_stranger_none() {
     drop(mailbell);
 }
 
-#[tokio::test]
-async fn delivered_is_what_the_recipient_says_and_nobody_else() {
-    let lab = Lab::new(&["alice", "bob"]);
+on_each_server!(delivered_is_what_the_recipient_says_and_nobody_else);
+
+async fn delivered_is_what_the_recipient_says_and_nobody_else(kind: Kind) {
+    let lab = Lab::on(kind, &["alice", "bob"]);
     let alice = lab.login("alice").without_receipts().connect().await;
     let bob = lab.online("bob").await;
     let config = lab.operated_by("bob").replace("[dispatch]", "[dispatch]\nreceipt_timeout = \"2s\"");
@@ -93,7 +95,7 @@ async fn delivered_is_what_the_recipient_says_and_nobody_else() {
 #[tokio::test]
 async fn a_missing_subscription_is_told_once_until_it_is_granted() {
     let lab = Lab::new(&["olga"]);
-    lab.prosody.add_user("shy");
+    lab.chat.add_user("shy");
     let (olga, shy) = (lab.online("olga").await, lab.login("shy").without_accepting().connect().await);
     let config = lab.operated_by("olga").replace("[operators]", "[operators]\nnotice_every = \"1s\"")
         + "[[recipient]]\nname = \"shy\"\njid = \"shy@example.test\"\n";

@@ -3,23 +3,31 @@
 use std::time::Duration;
 
 use crate::support::ca::Ca;
+use crate::support::chat::{Kind, Options};
 use crate::support::client::Client;
 use crate::support::lab::{Lab, critical, in_state};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::outcome::{SENT, all_in_state, came_with_one_id, copies_of, notifications};
-use crate::support::prosody::Options;
 use crate::support::proxy::{Proxy, Trouble, Way};
 use crate::support::wait_for;
 
+on_each_server!(
+    a_clean_restart_of_the_chat_server_loses_nothing,
+    a_killed_chat_server_loses_nothing,
+    a_connection_that_is_cut_is_resumed_without_a_second_copy,
+    a_refused_password_is_readable_and_not_hurried_and_the_command_runs,
+    what_comes_back_when_a_dead_session_ends_is_sent_again,
+);
+
 /// The lab's config with the chat server behind a proxy.
 fn through(proxy: &Proxy, lab: &Lab) -> String {
-    lab.config().replace(&format!(":{}\"", lab.prosody.c2s), &format!(":{}\"", proxy.port))
+    lab.config().replace(&format!(":{}\"", lab.chat.c2s), &format!(":{}\"", proxy.port))
 }
 
 /// Mails flow while the server goes and comes back; `end` ends it. The person comes back too.
-async fn restarted(end: impl Fn(&mut Lab)) {
+async fn restarted(kind: Kind, end: impl Fn(&mut Lab)) {
     const MAILS: usize = 12;
-    let mut lab = Lab::new(&["alice"]);
+    let mut lab = Lab::on(kind, &["alice"]);
     let before = lab.online("alice").await;
     let mailbell = Mailbell::run(&lab.config());
     let mail = |lab: &Lab, n: usize| lab.mail(&critical(&format!("flow/{n}"), &format!("Flow {n:02}")));
@@ -31,7 +39,7 @@ async fn restarted(end: impl Fn(&mut Lab)) {
     for n in MAILS / 3..MAILS * 2 / 3 {
         mail(&lab, n);
     }
-    lab.prosody.run();
+    lab.chat.run();
     let after = lab.online("alice").await;
     for n in MAILS * 2 / 3..MAILS {
         mail(&lab, n);
@@ -49,21 +57,18 @@ async fn restarted(end: impl Fn(&mut Lab)) {
     }
 }
 
-#[tokio::test]
-async fn a_clean_restart_of_the_chat_server_loses_nothing() {
-    restarted(|lab| lab.prosody.stop()).await;
+async fn a_clean_restart_of_the_chat_server_loses_nothing(kind: Kind) {
+    restarted(kind, |lab| lab.chat.stop()).await;
 }
 
-#[tokio::test]
-async fn a_killed_chat_server_loses_nothing() {
-    restarted(|lab| lab.prosody.kill()).await;
+async fn a_killed_chat_server_loses_nothing(kind: Kind) {
+    restarted(kind, |lab| lab.chat.kill()).await;
 }
 
-#[tokio::test]
-async fn a_connection_that_is_cut_is_resumed_without_a_second_copy() {
-    let lab = Lab::new(&["alice"]);
+async fn a_connection_that_is_cut_is_resumed_without_a_second_copy(kind: Kind) {
+    let lab = Lab::on(kind, &["alice"]);
     let alice = lab.online("alice").await;
-    let proxy = Proxy::start(lab.prosody.c2s).await;
+    let proxy = Proxy::start(lab.chat.c2s).await;
     let mailbell = Mailbell::run(&through(&proxy, &lab));
     lab.mail(&critical("w", "Warm-up"));
     alice.gets("Warm-up").await;
@@ -98,7 +103,7 @@ async fn a_connection_that_is_cut_is_resumed_without_a_second_copy() {
 #[tokio::test]
 async fn a_chat_server_that_is_down_at_the_start_is_waited_for() {
     let lab = Lab::new(&["alice"]);
-    let proxy = Proxy::start(lab.prosody.c2s).await;
+    let proxy = Proxy::start(lab.chat.c2s).await;
     proxy.refuse(true);
     let mailbell = Mailbell::run(&through(&proxy, &lab));
     lab.mail(&critical("a", "Before there was a session"));
@@ -124,10 +129,9 @@ async fn refused(lab: &Lab, proxy: &Proxy, config: &str) -> (serde_json::Value, 
     (serde_json::from_str(&told).unwrap(), mailbell.log())
 }
 
-#[tokio::test]
-async fn a_refused_password_is_readable_and_not_hurried_and_the_command_runs() {
-    let lab = Lab::new(&["alice"]);
-    let proxy = Proxy::start(lab.prosody.c2s).await;
+async fn a_refused_password_is_readable_and_not_hurried_and_the_command_runs(kind: Kind) {
+    let lab = Lab::on(kind, &["alice"]);
+    let proxy = Proxy::start(lab.chat.c2s).await;
     let config = through(&proxy, &lab).replace("pw-alerts", "s3cret-and-wrong");
     let (told, log) = refused(&lab, &proxy, &config).await;
     assert_eq!(told["event"], "xmpp-down");
@@ -139,7 +143,7 @@ async fn a_refused_password_is_readable_and_not_hurried_and_the_command_runs() {
 #[tokio::test]
 async fn an_unknown_certificate_is_readable_and_not_hurried_and_the_command_runs() {
     let lab = Lab::new(&["alice"]);
-    let proxy = Proxy::start(lab.prosody.c2s).await;
+    let proxy = Proxy::start(lab.chat.c2s).await;
     let other = Ca::new();
     let config = through(&proxy, &lab).replacen(lab.ca.ca().to_str().unwrap(), other.ca().to_str().unwrap(), 1);
     let (told, log) = refused(&lab, &proxy, &config).await;
@@ -176,9 +180,8 @@ async fn an_account_that_does_not_exist_is_tried_again_then_dead_and_told() {
     in_state(&mailbell, "dead", 1).await;
 }
 
-#[tokio::test]
-async fn what_comes_back_when_a_dead_session_ends_is_sent_again() {
-    let options = Options { offline: false, hibernation: 4, ..Options::default() };
+async fn what_comes_back_when_a_dead_session_ends_is_sent_again(kind: Kind) {
+    let options = Options { offline: false, hibernation: 4, ..Options::on(kind) };
     let lab = Lab::with(&["alice", "bob"], &["inbox"], options);
     let alice: Client = lab.online("alice").await;
     // Bob's phone is out of range. The server does not know that yet: he looks online, and his message is taken.

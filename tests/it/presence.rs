@@ -2,14 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::chat::{Kind, Options, Roster};
 use crate::support::lab::{Lab, OPERATORS, asks, critical, group, severe};
 use crate::support::mailbell::{Mailbell, SOON};
-use crate::support::prosody::{Options, Roster};
 
-#[tokio::test]
-async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may() {
-    let lab = Lab::new(&["anna", "away", "xaver", "dora", "otto", "lowe"]);
-    lab.prosody.add_user("shy");
+on_each_server!(
+    an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may,
+    who_comes_back_to_much_gets_one_digest,
+    the_bot_asks_for_presence_and_strangers_get_none,
+    a_shared_roster_needs_no_asking,
+);
+
+async fn an_alert_goes_at_once_to_whom_it_may_and_to_the_others_when_it_may(kind: Kind) {
+    let lab = Lab::on(kind, &["anna", "away", "xaver", "dora", "otto", "lowe"]);
+    lab.chat.add_user("shy");
     let anna = lab.online("anna").await;
     let away = lab.login("away").show("away").connect().await;
     let xaver = lab.login("xaver").show("xa").connect().await;
@@ -104,9 +110,8 @@ async fn a_policy_says_what_happens_to_who_is_not_reachable() {
     assert_eq!(olga.copies("nobody was told"), 1, "a skip is meant, and no trouble");
 }
 
-#[tokio::test]
-async fn who_comes_back_to_much_gets_one_digest() {
-    let lab = Lab::new(&["olga", "alice"]);
+async fn who_comes_back_to_much_gets_one_digest(kind: Kind) {
+    let lab = Lab::on(kind, &["olga", "alice"]);
     let _olga = lab.online("olga").await;
     let mailbell = Mailbell::run(&(lab.operated_by("olga") + &group("both", &["olga", "alice"], "")));
     lab.mail(&asks("both", "critical", "First fire"));
@@ -289,11 +294,11 @@ async fn what_came_while_the_chat_server_was_down_is_decided_on_when_it_is_back(
     );
     lab.mail(&asks("front", "major", "Before"));
     alice.gets("Before").await;
-    lab.prosody.kill();
+    lab.chat.kill();
     lab.mail(&asks("front", "major", "Meanwhile"));
     mailbell.notified("Meanwhile", "alice", "queued").await;
     // Only one of them comes back.
-    lab.prosody.run();
+    lab.chat.run();
     let bob = lab.online("bob").await;
     let text = bob.gets("Meanwhile").await;
     assert!(text.contains("\nmanagers · "), "{text}");
@@ -302,11 +307,10 @@ async fn what_came_while_the_chat_server_was_down_is_decided_on_when_it_is_back(
     assert_eq!(bob.count(), 1);
 }
 
-#[tokio::test]
-async fn the_bot_asks_for_presence_and_strangers_get_none() {
-    let options = Options { roster: Roster::Empty, ..Options::default() };
+async fn the_bot_asks_for_presence_and_strangers_get_none(kind: Kind) {
+    let options = Options { roster: Roster::Empty, ..Options::on(kind) };
     let lab = Lab::with(&["alice"], &["inbox"], options);
-    lab.prosody.add_user("mallory");
+    lab.chat.add_user("mallory");
     let (alice, mallory) = (lab.online("alice").await, lab.online("mallory").await);
     let mailbell = Mailbell::run(&lab.config());
     // Accepted by her client; her presence is known then, and the bot's to her.
@@ -320,9 +324,8 @@ async fn the_bot_asks_for_presence_and_strangers_get_none() {
     assert_eq!(alice.copies("no presence subscription"), 0, "she answered in time");
 }
 
-#[tokio::test]
-async fn a_shared_roster_needs_no_asking() {
-    let options = Options { roster: Roster::Groups, ..Options::default() };
+async fn a_shared_roster_needs_no_asking(kind: Kind) {
+    let options = Options { roster: Roster::Groups, ..Options::on(kind) };
     let lab = Lab::with(&["alice", "bob"], &["inbox"], options);
     let alice = lab.login("alice").without_accepting().connect().await;
     let mailbell = Mailbell::run(&lab.config());

@@ -197,7 +197,7 @@ async fn cap_updates_and_cancels_by_reference() {
 #[tokio::test]
 async fn everybody_reads_their_language() {
     let lab = Lab::new(&["alice"]);
-    lab.prosody.add_user("hans");
+    lab.chat.add_user("hans");
     let (alice, hans) = (lab.online("alice").await, lab.online("hans").await);
     let _mailbell = Mailbell::run(
         &(lab.base()

@@ -57,8 +57,8 @@ async fn a_full_disk_at_d4_sends_nothing_twice() {
     let Some(disk) = Tmpfs::mount(8) else { return };
     let lab = Lab::new(&["alice"]);
     let alice = lab.online("alice").await;
-    let proxy = Proxy::start(lab.prosody.c2s).await;
-    let config = config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.prosody.c2s), &format!(":{}\"", proxy.port));
+    let proxy = Proxy::start(lab.chat.c2s).await;
+    let config = config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.chat.c2s), &format!(":{}\"", proxy.port));
     let mut mailbell = Mailbell::run(&config);
     lab.mail(&critical("w", "Warm-up"));
     alice.gets("Warm-up").await;
@@ -84,8 +84,8 @@ async fn a_full_disk_does_not_keep_it_from_stopping() {
     let Some(disk) = Tmpfs::mount(8) else { return };
     let lab = Lab::new(&["alice"]);
     let alice = lab.online("alice").await;
-    let proxy = Proxy::start(lab.prosody.c2s).await;
-    let config = config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.prosody.c2s), &format!(":{}\"", proxy.port))
+    let proxy = Proxy::start(lab.chat.c2s).await;
+    let config = config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.chat.c2s), &format!(":{}\"", proxy.port))
         + "[serve]\nshutdown_grace = \"1s\"\n";
     let mut mailbell = Mailbell::run(&config);
     lab.mail(&critical("w", "Warm-up"));

@@ -62,6 +62,7 @@ impl Planner for Both {
                 name: name.parse().unwrap(),
                 jid: format!("{name}@example.test").parse().unwrap(),
                 lang: None,
+                room: false,
             },
             groups: vec!["ops".parse().unwrap()],
             delivery: Delivery { shows: ShowSet::all(), offline: Offline::Hold, hold_for_ms: 1000 },
@@ -291,6 +292,16 @@ async fn a_read_only_disk_is_named() {
     assert!(err.what.contains("must be able to write"), "{err}");
 }
 
+/// A service whose config is bad.
+struct NoReload;
+
+#[async_trait::async_trait]
+impl control::Reload for NoReload {
+    async fn reload(&self) -> Result<control::Reloaded, control::Kept> {
+        Err(control::Kept { file: "m.toml".into(), errors: vec!["m.toml:1: a".into(), "m.toml:2: b".into()] })
+    }
+}
+
 /// A running service's door, and a desk at the other end.
 struct Served {
     _dir: TempDir,
@@ -317,7 +328,9 @@ impl Served {
         assert!(Remote::connect(&socket).await.unwrap().is_none());
         let (poke, cancel) = (Arc::new(Notify::new()), CancellationToken::new());
         let bound = Socket::bind(&socket).unwrap();
-        let task = tokio::spawn(control::serve(bound, store.clone(), poke.clone(), cancel.clone()));
+        let stored = Arc::new(Notify::new());
+        let door = control::Door { desk: store.clone(), reload: Arc::new(NoReload), poke: poke.clone(), stored };
+        let task = tokio::spawn(control::serve(bound, door, cancel.clone()));
         let desk = Remote::connect(&socket).await.unwrap().unwrap();
         Self { _dir: dir, store, socket, desk, poke, cancel, task }
     }
@@ -496,4 +509,12 @@ async fn the_quarantine_commands_show_the_mail_and_why() {
     assert_eq!(out, mail(2, 20).raw);
     let (done, _) = served.quarantine(&["show", "1"]).await;
     assert_eq!(done.unwrap_err().to_string(), "message 1 is not in quarantine");
+}
+
+#[tokio::test]
+async fn a_refused_reload_comes_back_with_every_error() {
+    let served = Served::new().await;
+    let remote = Remote::connect(&served.socket).await.unwrap().unwrap();
+    let kept = remote.reload().await.unwrap().unwrap_err();
+    assert_eq!((kept.file.as_str(), kept.errors), ("m.toml", vec!["m.toml:1: a".to_owned(), "m.toml:2: b".to_owned()]));
 }

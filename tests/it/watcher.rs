@@ -85,7 +85,7 @@ impl Bed {
             Settings { path: dir.path().join("mailbell.db"), raw_for: Duration::from_secs(86_400), reserve: 0 };
         let store = Sqlite::open(&settings).await.unwrap();
         let cancel = CancellationToken::new();
-        let (disk, _) = watch_disk(store.clone(), 0, cancel.clone()).await.unwrap();
+        let (disk, _) = watch_disk(store.clone(), Arc::default(), cancel.clone()).await.unwrap();
         let shared = Shared { queue: store.clone(), turn: Semaphore::new(1), stored: Arc::default() };
         let rules = intake::Settings {
             poll: None,
@@ -94,6 +94,7 @@ impl Bed {
             senders: Vec::new(),
             sender_may_choose_group: false,
             plain: Plain::Quarantine,
+            rules: Default::default(),
         };
         let connection = mailbox::Settings {
             name: "ops".parse().unwrap(),
@@ -115,9 +116,15 @@ impl Bed {
             timeout: Duration::from_secs(30),
         };
         let gives = Mutex::new(gives.iter().map(|uids| uids.to_vec()).collect());
-        let watcher =
-            Watcher::new(Arc::new(shared), rules, connection, Box::new(Picky { gives }), disk, Arc::default());
-        tokio::spawn(watcher.run(cancel.clone()));
+        let watcher = Watcher::new(
+            Arc::new(shared),
+            mailbell::live::live(rules).1,
+            connection,
+            Box::new(Picky { gives }),
+            disk,
+            Arc::default(),
+        );
+        tokio::spawn(watcher.run(CancellationToken::new(), cancel.clone()));
         Self { store, cancel, _dir: dir }
     }
 

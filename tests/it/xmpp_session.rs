@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mailbell::dispatch::{Bounce, ErrorType, Event, Events, Letter, Messenger};
 use mailbell::model::{BareJid, Jid, Secret, Show, StanzaId};
 use mailbell::net::TlsMode;
-use mailbell::xmpp::{self, Handle, Settings, StartError};
+use mailbell::xmpp::{self, Change, Handle, Settings, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::DOMAIN;
 use crate::support::ca::Ca;
+use crate::support::chat::{Auth, BOT, Chat, Kind, Options, Roster};
 use crate::support::client::{Client, Login};
-use crate::support::prosody::{Auth, BOT, Options, Prosody, Roster};
+use crate::support::prosody::Prosody;
+use crate::support::proxy::Proxy;
 
 /// For what takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -39,6 +41,7 @@ fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
         ping_after: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(20),
         contacts: contacts.iter().map(|c| jid(c)).collect(),
+        rooms: Vec::new(),
     }
 }
 
@@ -144,15 +147,20 @@ impl Drop for Bot {
 
 // ---- Signing in
 
-#[tokio::test]
-async fn signs_in_by_starttls_and_by_direct_tls() {
+on_each_server!(
+    signs_in_by_starttls_and_by_direct_tls,
+    a_letter_is_accepted_and_received,
+    a_second_session_with_our_resource_is_reported,
+);
+
+async fn signs_in_by_starttls_and_by_direct_tls(kind: Kind) {
     let ca = Ca::new();
-    for (hash, tls) in [("SHA-256", TlsMode::StartTls), ("SHA-1", TlsMode::StartTls), ("SHA-256", TlsMode::Direct)] {
-        let options = Options { auth: Auth::Hashed(hash), ..Options::default() };
-        let prosody = Prosody::start(&ca, &["alice"], options);
-        let port = if tls == TlsMode::Direct { prosody.c2s_tls } else { prosody.c2s };
+    for (hash, tls) in [("SHA-256", TlsMode::StartTls), ("SHA-1", TlsMode::Direct)] {
+        let options = Options { auth: Auth::Hashed(hash), ..Options::on(kind) };
+        let chat = Chat::start(&ca, &["alice"], options);
+        let port = if tls == TlsMode::Direct { chat.c2s_tls } else { chat.c2s };
         let mut bot = Bot::up(Settings { tls, ..settings(port, &ca, &["alice"]) }).await;
-        let alice = Client::login(prosody.c2s, "alice").await;
+        let alice = Client::login(chat.c2s, "alice").await;
         bot.wait_presence(full("alice", "pc"), Some((Show::Available, 0))).await;
         let seen =
             alice.wait("the bot's presence", SOON, |s| s.element.name() == "presence" && s.from().starts_with(BOT));
@@ -304,12 +312,45 @@ async fn a_shared_roster_group_counts_as_granted() {
 // ---- Messages
 
 #[tokio::test]
-async fn a_letter_is_accepted_and_received() {
+async fn new_contacts_are_looked_up_in_the_session_that_is_up_and_in_one_that_is_resumed() {
+    let ca = Ca::new();
+    let users = ["alice", "bob", "carol"];
+    let prosody = Prosody::start(&ca, &users, Options { roster: Roster::Empty, ..Options::default() });
+    let proxy = Proxy::start(prosody.c2s).await;
+    let _bob = Client::login(prosody.c2s, "bob").await;
+    let _carol = Client::login(prosody.c2s, "carol").await;
+    let mut settings = settings(prosody.c2s, &ca, &["alice"]);
+    settings.servers = vec![("127.0.0.1".into(), proxy.port)];
+    let mut bot = Bot::up(settings).await;
+    let change =
+        |who: &[&str]| Change { contacts: who.iter().map(|c| jid(c)).collect(), rooms: Vec::new(), credentials: None };
+    bot.handle.change(change(&["alice", "bob"]));
+    bot.wait("what the roster says of bob", |e| *e == Event::Subscription { who: jid("bob"), granted: false }).await;
+    bot.wait("bob's consent", |e| *e == Event::Subscription { who: jid("bob"), granted: true }).await;
+    bot.wait_presence(full("bob", "pc"), Some((Show::Available, 0))).await;
+
+    // While the connection is cut; bob is a stranger from then on.
+    proxy.refuse(true);
+    proxy.sever();
+    bot.wait("the cut", |e| matches!(e, Event::Down { .. })).await;
+    bot.handle.change(change(&["carol"]));
+    proxy.refuse(false);
+    bot.wait("a resumption", |e| *e == Event::Up { resumed: true }).await;
+    bot.wait("carol's consent", |e| *e == Event::Subscription { who: jid("carol"), granted: true }).await;
+    bot.wait_presence(full("carol", "pc"), Some((Show::Available, 0))).await;
+    bot.handle.change(change(&["bob"]));
+    // He was on the roster all along: no question, just a look where he is.
+    bot.wait("bob again", |e| *e == Event::Subscription { who: jid("bob"), granted: true }).await;
+    bot.wait_presence(full("bob", "pc"), Some((Show::Available, 0))).await;
+    bot.stop().await;
+}
+
+async fn a_letter_is_accepted_and_received(kind: Kind) {
     let ca = Ca::new();
     for smacks in [true, false] {
-        let prosody = Prosody::start(&ca, &["alice"], Options { smacks, ..Options::default() });
-        let mut bot = Bot::up(settings(prosody.c2s, &ca, &["alice"])).await;
-        let alice = Client::login(prosody.c2s, "alice").await;
+        let chat = Chat::start(&ca, &["alice"], Options { smacks, ..Options::on(kind) });
+        let mut bot = Bot::up(settings(chat.c2s, &ca, &["alice"])).await;
+        let alice = Client::login(chat.c2s, "alice").await;
         let body = "disk < 5 % & falling\u{0}\u{FFFF} </body><body>";
         let id = bot.send(letter("alice", body));
         let receipt = Event::Receipt { from: full("alice", "pc"), stanza_id: id.clone() };
@@ -603,12 +644,11 @@ async fn a_slow_dispatch_does_not_stop_the_stream() {
     }
 }
 
-#[tokio::test]
-async fn a_second_session_with_our_resource_is_reported() {
+async fn a_second_session_with_our_resource_is_reported(kind: Kind) {
     let ca = Ca::new();
-    let prosody = Prosody::start(&ca, &["alice"], Options::default());
-    let mut bot = Bot::up(settings(prosody.c2s, &ca, &["alice"])).await;
-    let _other = Login::new(prosody.c2s, BOT).resource("mailbell").connect().await;
+    let chat = Chat::start(&ca, &["alice"], Options::on(kind));
+    let mut bot = Bot::up(settings(chat.c2s, &ca, &["alice"])).await;
+    let _other = Login::new(chat.c2s, BOT).resource("mailbell").connect().await;
     let event = bot.wait("the loss of our place", |e| matches!(e, Event::Down { .. })).await;
     assert!(format!("{event:?}").contains("is a second mailbell running"), "{event:?}");
     let again =

@@ -14,7 +14,7 @@ fn budget(max_per_minute: u32) -> Budget {
 }
 
 fn alert(sender: &str, severity: Severity) -> Ask<'_> {
-    Ask { kind: Kind::Alert, sender, severity, condition: None, forced: false }
+    Ask { kind: Kind::Alert, sender, severity, condition: None, forced: false, again: false }
 }
 
 fn about(condition: i64, severity: Severity) -> Ask<'static> {
@@ -22,7 +22,7 @@ fn about(condition: i64, severity: Severity) -> Ask<'static> {
 }
 
 fn digest() -> Ask<'static> {
-    Ask { kind: Kind::Digest, sender: "", severity: Severity::Warning, condition: None, forced: false }
+    Ask { kind: Kind::Digest, sender: "", severity: Severity::Warning, condition: None, forced: false, again: false }
 }
 
 /// Sends it if it may be sent.
@@ -68,11 +68,14 @@ fn the_least_cap_has_a_place_for_each() {
 }
 
 #[test]
-fn what_an_operator_asks_for_goes_as_if_it_were_new() {
+fn what_must_be_sent_and_what_is_sent_again_know_no_pause() {
     let (mut b, now) = (budget(CAP), Instant::now());
-    how_many(&mut b, &about(1, Severity::Critical), 100, now);
-    let asked = Ask { forced: true, ..about(1, Severity::Critical) };
-    assert!(sent(&mut b, &asked, now), "neither the pause nor the flood is in its way");
+    assert!(sent(&mut b, &about(1, Severity::Critical), now));
+    assert!(!sent(&mut b, &about(1, Severity::Critical), now));
+    assert!(sent(&mut b, &Ask { forced: true, ..about(1, Severity::Critical) }, now));
+    let again = Ask { again: true, ..about(1, Severity::Critical) };
+    assert_eq!(how_many(&mut b, &again, 100, now), 10, "and keep to the cap");
+    assert_eq!(b.judge(&who("alice"), &again, now), Answer::Full(now + WINDOW), "for its own place");
 }
 
 #[test]
@@ -86,10 +89,13 @@ fn digests_are_spread_and_the_first_gathers() {
     how_many(&mut b, &alert("flood", Severity::Info), 8, start);
     assert_eq!(full(&mut b, after(1)), after(11));
     assert_eq!(full(&mut b, after(9)), after(11), "the same one");
-    assert!(!b.free(&who("alice"), after(9)).digest);
+    // Whatever came a moment before.
+    assert_eq!(full(&mut b, after(11)), after(21));
     assert!(b.free(&who("alice"), after(11)).digest);
     assert!(sent(&mut b, &digest(), after(11)));
     assert_eq!(full(&mut b, after(12)), after(11) + WINDOW / 4);
+    assert!(!b.free(&who("alice"), after(21)).digest);
+    assert!(b.free(&who("alice"), after(11) + WINDOW / 4).digest);
     assert_eq!(full(&mut b, after(50)), after(60), "nothing waited: it gathers again");
 }
 
@@ -204,6 +210,8 @@ proptest! {
                 prop_assert!(at > now && at <= now + WINDOW);
                 if step.digest {
                     now = at;
+                    // More of the flood, before the worker looks.
+                    b.judge(&who("alice"), &alert(&name, severity), now);
                     prop_assert!(b.free(&who("alice"), now).digest && sent(&mut b, &digest(), now));
                 }
             } else {

@@ -214,4 +214,25 @@ mod tests {
         }
         keep(&Secret::new("t".into()), asked, Duration::MAX);
     }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_renewed_serves_to_its_end() {
+        let tls = crate::net::client_config(None).unwrap();
+        let limit = Duration::from_secs(30);
+        let tokens = Tokens::new(TokenSource::Command(vec!["/nowhere/token".into()]), tls, limit);
+        let keep = async |renew, end| {
+            tokens.state.lock().await.kept = Some(Kept { token: Secret::new("t".into()), renew, end });
+        };
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        keep(now + hour, now + hour).await;
+        assert!(tokens.token().await.unwrap().kept, "good for long");
+        keep(now, now + hour).await;
+        let token = tokens.token().await.unwrap();
+        assert!(token.kept && token.secret.expose() == "t", "good for a moment yet");
+        keep(now, now).await;
+        assert!(tokens.token().await.is_err(), "its time is over");
+        keep(now + hour, now + hour).await;
+        assert!(tokens.another().await.is_err(), "one that was refused is not used again");
+        assert!(tokens.token().await.is_err());
+    }
 }

@@ -13,6 +13,8 @@ CREATE TABLE message (
     uidvalidity   INTEGER,
     uid           INTEGER,
     uidl          TEXT,
+    -- Handed in by LMTP, not fetched: what its rows for several mailboxes have in common.
+    delivery      TEXT,
     -- A UIDL that a later listing did not hold any more; the same UIDL is then another mail.
     retired       INTEGER NOT NULL DEFAULT 0,
     state         TEXT    NOT NULL DEFAULT 'ready',
@@ -25,11 +27,13 @@ CREATE TABLE message (
     parsed        INTEGER,
     cleared       INTEGER NOT NULL DEFAULT 0,
     rejected      INTEGER NOT NULL DEFAULT 0,
+    -- An operator had it read again: its age does not matter any more.
+    replayed      INTEGER NOT NULL DEFAULT 0,
     digest_id     TEXT,
     digest_date   INTEGER,
     digest_body   BLOB,
     CHECK ((uidvalidity IS NULL) = (uid IS NULL)),
-    CHECK ((uid IS NULL) <> (uidl IS NULL))
+    CHECK ((uid IS NOT NULL) + (uidl IS NOT NULL) + (delivery IS NOT NULL) = 1)
 ) STRICT;
 
 CREATE UNIQUE INDEX message_imap ON message (mailbox, uidvalidity, uid) WHERE uid IS NOT NULL;

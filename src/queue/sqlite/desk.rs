@@ -26,7 +26,7 @@ macro_rules! view {
 
 macro_rules! quarantined {
     () => {
-        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.stored, m.size, (SELECT bytes FROM raw WHERE message = m.id) \
+        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.delivery, m.stored, m.size, (SELECT bytes FROM raw WHERE message = m.id) \
          AS bytes, (SELECT json_group_array(reason) FROM (SELECT reason FROM quarantine_reason WHERE message = m.id \
          ORDER BY n)) AS reasons FROM message m WHERE "
     };
@@ -185,6 +185,10 @@ impl Desk for Sqlite {
         let raw = row.try_get::<Option<Vec<u8>>, _>("bytes").doing("reading a raw mail")?;
         Ok(Some((quarantined(&row)?, raw)))
     }
+
+    async fn replay(&self, id: MessageId) -> Result<(), StoreError> {
+        self.written(self.ready_again(id).await)
+    }
 }
 
 fn quarantined(row: &SqliteRow) -> Result<QuarantineView, StoreError> {
@@ -199,6 +203,39 @@ fn quarantined(row: &SqliteRow) -> Result<QuarantineView, StoreError> {
 }
 
 impl Sqlite {
+    async fn ready_again(&self, id: MessageId) -> Result<(), StoreError> {
+        let mut lease = self.begin().await?;
+        let found = sqlx::query(
+            "SELECT m.oversize, EXISTS (SELECT 1 FROM raw r WHERE r.message = m.id) AS there FROM message m \
+             WHERE m.id = $1 AND m.id IN (SELECT q.message FROM quarantine_reason q)",
+        )
+        .bind(id.0)
+        .fetch_optional(&mut lease.conn)
+        .await
+        .doing("reading the quarantine")?;
+        let fault = match found {
+            None => Some(format!("message {id} is not in quarantine")),
+            Some(row) if row.maybe_int("oversize")?.is_some() => {
+                Some(format!("message {id} was over max_size: only its headers were fetched"))
+            }
+            Some(row) if row.int("there")? == 0 => Some(format!("the mail of message {id} was purged (store.raw_for)")),
+            Some(_) => None,
+        };
+        if let Some(fault) = fault {
+            lease.commit().await?;
+            return Err(refused(fault));
+        }
+        sqlx::query(
+            "UPDATE message SET state = 'ready', reason = '', parsed = NULL, replayed = 1 WHERE id = $1; \
+             DELETE FROM quarantine_reason WHERE message = $1",
+        )
+        .bind(id.0)
+        .execute(&mut lease.conn)
+        .await
+        .doing("taking a message out of quarantine")?;
+        lease.commit().await
+    }
+
     /// Changes one notification, where it is in one of the states.
     async fn act(
         &self,

@@ -84,7 +84,7 @@ pub(super) async fn digest(
 ) -> Result<Option<NotificationId>, StoreError> {
     let mut lease = store.begin().await?;
     let held = sqlx::query(
-        "SELECT id, severity, delivery FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND jid = $2 \
+        "SELECT id, severity, delivery, forced FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND jid = $2 \
          AND +state = 'held' AND severity <> 'critical'",
     )
     .bind(json(covers)?)
@@ -108,18 +108,22 @@ pub(super) struct Cover {
     /// The worst severity, and the most generous delivery.
     severity: Severity,
     delivery: Delivery,
+    /// One of them must be sent whatever the presence says.
+    forced: bool,
 }
 
 impl Cover {
-    /// From rows with id, severity and delivery; `None`: there is none.
+    /// From rows with id, severity, delivery and forced; `None`: there is none.
     pub(super) fn of(rows: &[SqliteRow]) -> Result<Option<Self>, StoreError> {
         let mut all: Option<(Severity, Delivery)> = None;
+        let mut forced = false;
         for row in rows {
+            forced |= row.flag("forced")?;
             let one: (Severity, Delivery) = (row.word("severity")?, row.json("delivery")?);
             all = Some(all.map_or(one, |(severity, delivery)| (severity.max(one.0), delivery.merge(one.1))));
         }
         let ids = json(&rows::notification_ids(rows)?)?;
-        Ok(all.map(|(severity, delivery)| Self { ids, severity, delivery }))
+        Ok(all.map(|(severity, delivery)| Self { ids, severity, delivery, forced }))
     }
 }
 
@@ -134,7 +138,7 @@ pub(super) async fn cover(
     let id = next_id(conn, "notification").await?;
     sqlx::query(
         "INSERT INTO notification (id, kind, recipient, jid, lang, groups, delivery, stanza_id, state, severity, rank, \
-           text, created) VALUES ($1, 'digest', $2, $3, $4, '[]', $5, $6, 'queued', $7, $8, $9, $10); \
+           text, created, forced) VALUES ($1, 'digest', $2, $3, $4, '[]', $5, $6, 'queued', $7, $8, $9, $10, $12); \
          UPDATE notification SET state = 'queued', carrier = $1, held_until = NULL, waits = NULL, reason = '' \
            WHERE id IN (SELECT value FROM json_each($11)); \
          UPDATE notification SET unsaid = 0 WHERE jid = $3 AND unsaid = 1",
@@ -150,6 +154,7 @@ pub(super) async fn cover(
     .bind(text)
     .bind(us(now))
     .bind(&covers.ids)
+    .bind(i64::from(covers.forced))
     .execute(&mut *conn)
     .await
     .doing("writing a digest")?;

@@ -116,7 +116,8 @@ pub(super) async fn expire(store: &Sqlite, now: Timestamp) -> Result<Vec<Ended>,
          UPDATE notification SET state = 'expired', ended = $1, unsaid = 1, \
            reason = 'the hold ended' || CASE reason WHEN '' THEN '' ELSE ': ' || reason END \
            WHERE state = 'held' AND held_until <= $1 RETURNING id, recipient, alert, severity; \
-         UPDATE notification SET state = 'expired', ended = $1, unsaid = (state = 'held'), reason = 'of no use any more' \
+         UPDATE notification SET state = 'expired', ended = $1, unsaid = (state = 'held' OR waits IS NOT NULL), \
+           waits = NULL, reason = 'of no use any more' \
            WHERE (state = 'queued' OR state = 'held') AND expires IS NOT NULL AND expires <= $1 \
            AND severity <> 'critical' AND carrier IS NULL RETURNING id, recipient, alert, severity",
     )

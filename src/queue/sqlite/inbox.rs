@@ -1,19 +1,15 @@
 //! From the mailbox to the queue: everything but D2.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
 use super::conn::{Columns, Doing, broken, json, us};
 use super::{Sqlite, d2, rows};
 use crate::model::{Cursor, MailboxName, MessageId, NewMessage, Planner};
-use crate::queue::{D2Message, D2Report, Express, Inbox, Room, StoreError, StoreFault, StoredMessage, Uncleared};
-
-/// Raw mails are handed to the database in one piece up to so many bytes.
-const PIECE: usize = 1 << 20;
+use crate::queue::{
+    D2Message, D2Report, Express, Handed, Inbox, Room, StoreError, StoreFault, StoredMessage, Uncleared,
+};
 
 #[async_trait]
 impl Inbox for Sqlite {
@@ -45,10 +41,13 @@ impl Inbox for Sqlite {
         self.written(self.d1(mailbox, &batch, true, now).await)
     }
 
+    async fn d1_handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError> {
+        self.written(self.handed(batch, now).await)
+    }
+
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError> {
         let mut lease = self.reader().await?;
-        let sql =
-            "SELECT id, uidvalidity, uid, uidl, rejected FROM message WHERE mailbox = $1 AND cleared = 0 ORDER BY id";
+        let sql = "SELECT id, uidvalidity, uid, uidl, delivery, rejected FROM message WHERE mailbox = $1 AND cleared = 0 ORDER BY id";
         let found =
             sqlx::query(sql).bind(mailbox.as_str()).fetch_all(&mut lease.conn).await.doing("reading uncleared")?;
         lease.keep();
@@ -119,39 +118,6 @@ impl Inbox for Sqlite {
 }
 
 impl Sqlite {
-    async fn d1(
-        &self,
-        mailbox: &MailboxName,
-        batch: &[NewMessage],
-        cleared: bool,
-        now: Timestamp,
-    ) -> Result<Vec<MessageId>, StoreError> {
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut lease = self.writer().await?;
-        let first = begin_numbered(&mut lease.conn).await?;
-        let cursors: Vec<_> = batch.iter().map(|m| m.cursor.clone()).collect();
-        let mut taken = HashSet::new();
-        let new: Vec<&NewMessage> = unknown(&mut lease.conn, mailbox, &cursors)
-            .await?
-            .into_iter()
-            .filter_map(|i| batch.get(i))
-            .filter(|m| taken.insert(&m.cursor))
-            .collect();
-        if new.is_empty() {
-            lease.commit().await?;
-            return Ok(Vec::new());
-        }
-        let ids: Vec<i64> = (first..).take(new.len()).collect();
-        insert(&mut lease.conn, mailbox, &ids, &new, cleared, now).await?;
-        insert_raw(&mut lease.conn, &ids, &new).await?;
-        fail::fail_point!("before_d1");
-        lease.commit().await?;
-        fail::fail_point!("after_d1");
-        Ok(ids.into_iter().map(MessageId).collect())
-    }
-
     async fn mark(&self, sql: &'static str, ids: &[MessageId]) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
@@ -167,7 +133,7 @@ impl Sqlite {
             .iter()
             .filter_map(|cursor| match cursor {
                 Cursor::Pop3 { uidl } => Some(uidl.as_str()),
-                Cursor::Imap { .. } => None,
+                Cursor::Imap { .. } | Cursor::Lmtp { .. } => None,
             })
             .collect();
         let mut lease = self.writer().await?;
@@ -200,14 +166,6 @@ impl Sqlite {
     }
 }
 
-/// Begins a transaction, and gives the next number of a message.
-async fn begin_numbered(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let sql = "BEGIN IMMEDIATE; \
-               SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'message'), 0) + 1 AS id";
-    let found = sqlx::query(sql).fetch_all(conn).await.doing("beginning (D1)")?;
-    found.first().ok_or_else(|| broken("beginning (D1): no number"))?.int("id")
-}
-
 /// The next number of a table: one writer, so that it stays the next one until the commit.
 pub(super) async fn next_id(conn: &mut SqliteConnection, table: &'static str) -> Result<i64, StoreError> {
     let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = $1), 0) + 1 AS id";
@@ -215,16 +173,19 @@ pub(super) async fn next_id(conn: &mut SqliteConnection, table: &'static str) ->
 }
 
 /// Places in `listed` of those that the store does not hold, in order.
-async fn unknown(
+pub(super) async fn unknown(
     conn: &mut SqliteConnection,
     mailbox: &MailboxName,
     listed: &[Cursor],
 ) -> Result<Vec<usize>, StoreError> {
     let (mut imap, mut pop3) = (Vec::new(), Vec::new());
+    let mut handed = Vec::new();
     for (i, cursor) in listed.iter().enumerate() {
         match cursor {
             Cursor::Imap { uidvalidity, uid } => imap.push((i, *uidvalidity, *uid)),
             Cursor::Pop3 { uidl } => pop3.push((i, uidl.as_str())),
+            // Made up for each mail: whether it came before is seen by what is in it (D2).
+            Cursor::Lmtp { .. } => handed.push(i),
         }
     }
     let mut places = Vec::new();
@@ -258,67 +219,9 @@ async fn unknown(
             usize::try_from(row.int("place")?).map_err(|_| broken("looking for new mail: a place is out of range"))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    places.extend(handed);
     places.sort_unstable();
     Ok(places)
-}
-
-async fn insert(
-    conn: &mut SqliteConnection,
-    mailbox: &MailboxName,
-    ids: &[i64],
-    new: &[&NewMessage],
-    cleared: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let lines: Vec<_> = ids
-        .iter()
-        .zip(new)
-        .map(|(id, m)| {
-            let (uidvalidity, uid, uidl) = match &m.cursor {
-                Cursor::Imap { uidvalidity, uid } => (Some(uidvalidity), Some(uid), None),
-                Cursor::Pop3 { uidl } => (None, None, Some(uidl)),
-            };
-            let sha256 = format!("{:x}", Sha256::digest(&m.raw));
-            (id, uidvalidity, uid, uidl, m.raw.len(), sha256, m.oversize, m.internal_date.map(us))
-        })
-        .collect();
-    sqlx::query(
-        "INSERT INTO message (id, mailbox, uidvalidity, uid, uidl, size, raw_sha256, oversize, internal_date, stored, \
-         cleared) SELECT value ->> 0, $1, value ->> 1, value ->> 2, value ->> 3, value ->> 4, unhex(value ->> 5), value ->> 6, \
-         value ->> 7, $3, $4 FROM json_each($2)",
-    )
-    .bind(mailbox.as_str())
-    .bind(json(&lines)?)
-    .bind(us(now))
-    .bind(i64::from(cleared))
-    .execute(conn)
-    .await
-    .map(drop)
-    .doing("storing messages (D1)")
-}
-
-/// Small mails go in together: the pieces of one blob, cut where each begins.
-async fn insert_raw(conn: &mut SqliteConnection, ids: &[i64], new: &[&NewMessage]) -> Result<(), StoreError> {
-    let mut blob = Vec::new();
-    let mut cuts: Vec<(i64, usize, usize)> = Vec::new();
-    let mut left = ids.iter().zip(new).peekable();
-    while let Some((id, message)) = left.next() {
-        cuts.push((*id, blob.len() + 1, message.raw.len()));
-        blob.extend_from_slice(&message.raw);
-        let more = left.peek().is_some_and(|(_, next)| blob.len() + next.raw.len() <= PIECE);
-        if !more {
-            sqlx::query(
-                "INSERT INTO raw (message, bytes) SELECT value ->> 0, substr($1, value ->> 1, value ->> 2) \
-                 FROM json_each($2)",
-            )
-            .bind(std::mem::take(&mut blob))
-            .bind(json(&std::mem::take(&mut cuts))?)
-            .execute(&mut *conn)
-            .await
-            .doing("storing raw mails (D1)")?;
-        }
-    }
-    Ok(())
 }
 
 async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Result<Vec<StoredMessage>, StoreError> {
@@ -348,7 +251,8 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
         ids.push(line.int("id")?);
     }
     let found = sqlx::query(
-        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.internal_date, m.stored, m.oversize, r.bytes \
+        "SELECT m.id, m.mailbox, m.uidvalidity, m.uid, m.uidl, m.delivery, m.internal_date, m.stored, m.oversize, m.replayed, \
+           r.bytes \
          FROM json_each($1) j JOIN message m ON m.id = j.value JOIN raw r ON r.message = m.id ORDER BY j.key",
     )
     .bind(json(&ids)?)
@@ -366,6 +270,7 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
                 internal_date: row.maybe_time("internal_date")?,
                 stored: row.time("stored")?,
                 oversize: row.maybe_int("oversize")?.and_then(|n| u64::try_from(n).ok()),
+                replayed: row.int("replayed")? != 0,
             })
         })
         .collect()

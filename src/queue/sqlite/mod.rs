@@ -11,6 +11,7 @@
 
 mod clock;
 mod conn;
+mod d1;
 mod d2;
 mod desk;
 mod digest;
@@ -19,6 +20,7 @@ mod inbox;
 mod notices;
 mod open;
 mod outbox;
+mod removed;
 mod rows;
 mod steps;
 mod storm;

@@ -7,10 +7,10 @@ use sqlx::sqlite::SqliteRow;
 use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
 use super::storm::{self, gives_way};
-use super::{Sqlite, clock, digest, ends, notices, steps, watch};
+use super::{Sqlite, clock, digest, ends, notices, removed, steps, watch};
 use crate::model::{AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, Recipient, StanzaId};
 use crate::queue::{
-    AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Returning, StoreError,
+    AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError,
     Unwritten, Wait, Waited, Watch, WatchEnd,
 };
 
@@ -214,6 +214,16 @@ impl Outbox for Sqlite {
         self.written(steps::retry(self, stanza, not_before, reason, now).await)
     }
 
+    async fn doubt(
+        &self,
+        stanza: &StanzaId,
+        not_before: Timestamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.written(steps::doubt(self, stanza, not_before, reason, now).await)
+    }
+
     async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         self.written(steps::dead(self, stanza, reason, now).await)
     }
@@ -277,6 +287,10 @@ impl Outbox for Sqlite {
 
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
         self.written(ends::expire(self, now).await)
+    }
+
+    async fn end_removed(&self, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError> {
+        self.written(removed::end(self, known, now).await)
     }
 
     async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError> {

@@ -103,10 +103,11 @@ pub(super) async fn outgoing(conn: &mut SqliteConnection, rows: &[SqliteRow]) ->
 
 pub(super) fn cursor(row: &SqliteRow) -> Result<Cursor, StoreError> {
     let part = |name| row.maybe_int(name).map(|n| n.and_then(|n| u32::try_from(n).ok()));
-    match (part("uidvalidity")?, part("uid")?, row.maybe_text("uidl")?) {
-        (Some(uidvalidity), Some(uid), None) => Ok(Cursor::Imap { uidvalidity, uid }),
-        (None, None, Some(uidl)) => Ok(Cursor::Pop3 { uidl }),
-        _ => Err(broken("reading a cursor: it is neither IMAP nor POP3")),
+    match (part("uidvalidity")?, part("uid")?, row.maybe_text("uidl")?, row.maybe_text("delivery")?) {
+        (Some(uidvalidity), Some(uid), None, None) => Ok(Cursor::Imap { uidvalidity, uid }),
+        (None, None, Some(uidl), None) => Ok(Cursor::Pop3 { uidl }),
+        (None, None, None, Some(delivery)) => Ok(Cursor::Lmtp { delivery }),
+        _ => Err(broken("reading a cursor: it is neither IMAP nor POP3 nor LMTP")),
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) async fn d4_accepted(store: &Sqlite, stanzas: &[StanzaId], now: Times
     fail::fail_point!("before_d4");
     sqlx::query(concat!(
         "BEGIN IMMEDIATE; \
-         UPDATE notification SET state = 'accepted', accepted = $2, in_doubt = 0 \
+         UPDATE notification SET state = 'accepted', accepted = $2, in_doubt = 0, not_before = NULL, reason = '' \
            WHERE stanza_id IN (SELECT value FROM json_each($1)) AND +state = 'sending'; ",
         mirror!("d.state = 'accepted' AND d.stanza_id IN (SELECT value FROM json_each($1))"),
         "; COMMIT"
@@ -211,6 +211,21 @@ pub(super) async fn retry(
         mirror!("d.state = 'queued' AND d.stanza_id = $1")
     );
     back(store, sql, stanza, not_before, reason, (now, "refused for now")).await
+}
+
+pub(super) async fn doubt(
+    store: &Sqlite,
+    stanza: &StanzaId,
+    not_before: Timestamp,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = concat!(
+        "UPDATE notification SET in_doubt = 1, not_before = $2, reason = $3 \
+           WHERE stanza_id = $1 AND +state = 'sending' AND in_doubt = 0 AND carrier IS NULL RETURNING id; ",
+        mirror!("d.in_doubt = 1 AND d.stanza_id = $1")
+    );
+    back(store, sql, stanza, not_before, reason, (now, "in doubt")).await
 }
 
 pub(super) async fn dead(store: &Sqlite, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {

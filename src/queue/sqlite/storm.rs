@@ -17,8 +17,11 @@ use crate::queue::{DigestText, Folded, Intent, More, StoreError, Wait, Waited};
 /// Most alerts that one digest carries: its commits must stay short.
 const MOST: i64 = 4000;
 
-/// Intents are kept for so long: for what dispatch asks after a restart, and a clock that goes a little wrong.
-const KEPT: SignedDuration = SignedDuration::from_mins(12);
+/// Intents are kept for so long: for what dispatch asks after a restart.
+const KEPT: SignedDuration = SignedDuration::from_secs(65);
+
+/// Most of them that are forgotten at a time.
+const FORGET: i64 = 4000;
 
 /// `o` had to wait, and gives way to a newer one of its condition. What may have been sent before does not, nor what an
 /// operator asked for, nor what is about several conditions.
@@ -52,7 +55,7 @@ macro_rules! has_waited {
 /// A digest may carry `q`.
 macro_rules! foldable {
     () => {
-        "q.state = 'queued' AND q.kind = 'alert' AND q.carrier IS NULL AND q.attempts = 0 AND q.forced = 0"
+        "q.state = 'queued' AND q.kind = 'alert' AND q.carrier IS NULL AND q.attempts = 0"
     };
 }
 
@@ -102,7 +105,7 @@ const NEXT_WAIT: &str = "WITH RECURSIVE who (jid) AS ( \
 
 /// Those that one digest carries. Behind what has to go first they stay.
 const FOLDABLE: &str = concat!(
-    "SELECT q.id, q.severity, q.delivery FROM notification q WHERE q.jid = $1 AND ",
+    "SELECT q.id, q.severity, q.delivery, q.forced FROM notification q WHERE q.jid = $1 AND ",
     has_waited!(),
     " AND ",
     foldable!(),
@@ -280,7 +283,8 @@ async fn folded(conn: &mut SqliteConnection, jid: &str, ids: &str, listed: usize
         (origin.counts.first().map_or(u8::MAX, |(severity, _)| severity.rank()), std::cmp::Reverse(total))
     });
     let ended = sqlx::query(
-        "SELECT count(*) AS n FROM notification WHERE jid = $1 AND unsaid = 1 AND state = 'superseded' AND ended >= \
+        "SELECT coalesce(sum(state = 'superseded'), 0) AS superseded, coalesce(sum(state = 'expired'), 0) AS expired \
+           FROM notification WHERE jid = $1 AND unsaid = 1 AND ended >= \
            (SELECT min(created) FROM notification WHERE id IN (SELECT value FROM json_each($2)))",
     )
     .bind(jid)
@@ -288,7 +292,7 @@ async fn folded(conn: &mut SqliteConnection, jid: &str, ids: &str, listed: usize
     .fetch_one(conn)
     .await
     .doing("counting what is over")?;
-    Ok(Folded { listed, more, superseded: ended.count("n")? })
+    Ok(Folded { listed, more, superseded: ended.count("superseded")?, expired: ended.count("expired")? })
 }
 
 pub(super) async fn intents(store: &Sqlite, since: Timestamp) -> Result<Vec<Intent>, StoreError> {
@@ -320,6 +324,6 @@ pub(super) async fn intents(store: &Sqlite, since: Timestamp) -> Result<Vec<Inte
 /// Forgets intents that nobody asks for any more.
 pub(super) async fn forget(conn: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
     let before = now.saturating_sub(KEPT).unwrap_or(Timestamp::MIN);
-    let done = sqlx::query("DELETE FROM intent WHERE at < $1").bind(us(before)).execute(conn).await;
-    done.map(drop).doing("forgetting what was sent")
+    let sql = "DELETE FROM intent WHERE at <= (SELECT max(at) FROM (SELECT at FROM intent WHERE at < $1 ORDER BY at LIMIT $2 + 0))";
+    sqlx::query(sql).bind(us(before)).bind(FORGET).execute(conn).await.map(drop).doing("forgetting what was sent")
 }

@@ -6,7 +6,7 @@ use crate::route::fixtures::{
 use crate::route::recipients::built_in;
 
 fn ops() -> Router {
-    let mut s = settings(&["alice", "bob"], &[group("ops", &["alice", "bob"])]);
+    let mut s = settings(&["alice", "bob", "carol"], &[group("ops", &["alice", "bob"])]);
     s.default_group = Some("ops".parse().unwrap());
     router(&s)
 }
@@ -131,6 +131,21 @@ fn a_resolved_goes_to_exactly_who_was_told_the_way_they_were() {
         assert_eq!(n.delivery, built_in(Severity::Minor));
         assert_eq!((n.not_before, n.expires, n.groups.len()), (None, None, 0));
     }
+}
+
+#[test]
+fn a_resolved_does_not_go_to_who_was_removed_from_the_config() {
+    let mut a = alert("k", Severity::Critical);
+    a.status = Status::Resolved;
+    let mut condition = open_condition(Severity::Critical);
+    condition.told = vec![told("dave"), told("bob"), told("dave")];
+    let some = plan(&a, &[condition.clone()], "2026-11-21T12:10:00Z");
+    assert_eq!((who(&some), some.state), (vec!["bob"], AlertState::Routed));
+    assert_eq!(some.reason, "resolves #1 after 10m; left out dave: removed from the config");
+    condition.told = vec![told("dave")];
+    let none = plan(&a, &[condition], "2026-11-21T12:10:00Z");
+    assert_eq!((who(&none).len(), none.state, none.open), (0, AlertState::Recorded, Some(false)));
+    assert_eq!(none.reason, "resolves #1 after 10m; left out dave: removed from the config");
 }
 
 #[test]

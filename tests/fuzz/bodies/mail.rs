@@ -6,7 +6,7 @@ use mailbell::model::{
     ShowSet, StanzaId, Status,
 };
 use mailbell::parse::native_write::{self, NativeAlert};
-use mailbell::parse::{self, How, Limits, Mail, Mappings, Outcome, Plain};
+use mailbell::parse::{self, How, Limits, Mail, Mappings, Outcome, Plain, Rules};
 use mailbell::queue::AlertRecord;
 
 use super::assert_told_well;
@@ -21,7 +21,8 @@ pub fn run(data: &[u8]) {
 pub fn check(flags: u8, raw: &[u8]) {
     let plain = if flags & 1 == 0 { Plain::Quarantine } else { Plain::Alert(Severity::Minor) };
     let limits = if flags & 2 == 0 { Limits::default() } else { tight() };
-    let mail = parse::mail(raw, &How { plain, limits: &limits, mappings: &Mappings::default() });
+    let mail =
+        parse::mail(raw, &How { plain, limits: &limits, mappings: &Mappings::default(), rules: &Rules::default() });
     assert_eq!(parse::header(raw), mail.header, "the header alone reads as with the mail");
     told_well(&mail, &limits);
     if let Outcome::Alerts { alerts, .. } = &mail.outcome {
@@ -166,7 +167,8 @@ fn written(alerts: &[Alert], limits: &Limits) {
         native_write::write(&written)
     );
     let limits = Limits { text: limits.text, ..Limits::default() };
-    let how = How { plain: Plain::Quarantine, limits: &limits, mappings: &Mappings::default() };
+    let how =
+        How { plain: Plain::Quarantine, limits: &limits, mappings: &Mappings::default(), rules: &Rules::default() };
     let again = parse::mail(mail.as_bytes(), &how);
     let Outcome::Alerts { alerts: again, bad } = again.outcome else { panic!("{:?} of {mail}", again.outcome) };
     assert_eq!(bad, [""; 0], "of {mail}");

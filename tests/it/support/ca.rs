@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use tempfile::TempDir;
 
 use super::DOMAIN;
@@ -33,6 +33,10 @@ impl Ca {
         let mut server =
             CertificateParams::new(vec![DOMAIN.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         server.distinguished_name.push(DnType::CommonName, DOMAIN);
+        // Ten years: ejabberd cannot count the time until year 4096, where certificates made like this end.
+        let year = i32::from(jiff::Zoned::now().year());
+        server.not_before = date_time_ymd(year - 1, 1, 1);
+        server.not_after = date_time_ymd(year + 10, 1, 1);
         change(&mut server);
         let cert = server.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
         std::fs::write(dir.path().join("ca.pem"), ca_cert.pem()).unwrap();

@@ -2,17 +2,18 @@
 
 use super::DOMAIN;
 use super::ca::Ca;
+use super::chat::{Chat, Kind, Options};
 use super::client::{Client, Login};
 use super::dovecot::Dovecot;
 use super::mailbell::{Mailbell, SOON};
-use super::prosody::{Options, Prosody};
 
 /// Mail server, chat server, and a certificate for both. The monitored mailbox is `inbox`; more with [`Lab::with`].
 pub struct Lab {
     pub ca: Ca,
     pub dovecot: Dovecot,
-    pub prosody: Prosody,
+    pub chat: Chat,
     people: Vec<String>,
+    settle: &'static str,
 }
 
 impl Lab {
@@ -21,12 +22,19 @@ impl Lab {
         Self::with(people, &["inbox"], Options::default())
     }
 
+    /// With these people, on this chat server.
+    pub fn on(kind: Kind, people: &[&str]) -> Self {
+        Self::with(people, &["inbox"], Options::on(kind))
+    }
+
     /// With these mailboxes, and a chat server of another kind.
     pub fn with(people: &[&str], mailboxes: &[&str], options: Options) -> Self {
         let ca = Ca::new();
         let dovecot = Dovecot::start(&ca, mailboxes);
-        let prosody = Prosody::start(&ca, people, options);
-        Self { ca, dovecot, prosody, people: people.iter().map(|p| (*p).to_owned()).collect() }
+        // On a busy machine ejabberd takes its time to tell who is there.
+        let settle = if options.kind == Kind::Ejabberd { "1500ms" } else { "300ms" };
+        let chat = Chat::start(&ca, people, options);
+        Self { ca, dovecot, chat, people: people.iter().map(|p| (*p).to_owned()).collect(), settle }
     }
 
     /// `[store]`, `[xmpp]`, and every person as a recipient. Presence settles fast, and nothing waits because it would be
@@ -46,10 +54,11 @@ ca_file = "{}"
 [dispatch]
 max_per_minute = 0
 group_window = "0s"
-settle = "300ms"
+settle = "{}"
 "#,
-            self.prosody.c2s,
-            self.ca.ca().display()
+            self.chat.c2s,
+            self.ca.ca().display(),
+            self.settle
         );
         for person in &self.people {
             config += &format!("[[recipient]]\nname = \"{person}\"\njid = \"{person}@{DOMAIN}\"\n");
@@ -116,12 +125,12 @@ settle = "300ms"
 
     /// A person who is online, at a PC that sends receipts.
     pub async fn online(&self, person: &str) -> Client {
-        Client::login(self.prosody.c2s, person).await
+        Client::login(self.chat.c2s, person).await
     }
 
     /// A sign-in to be adjusted first.
     pub fn login(&self, person: &str) -> Login {
-        Login::new(self.prosody.c2s, person)
+        Login::new(self.chat.c2s, person)
     }
 }
 

@@ -33,7 +33,7 @@ impl Mailbell {
         mailbell
     }
 
-    /// Another config, from the next start on.
+    /// Another config, from the next start or reload on.
     pub fn configure(&self, config: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.server.write("mailbell.toml", &config.replace("{dir}", self.server.dir().to_str().unwrap()));
@@ -79,6 +79,15 @@ impl Mailbell {
         let mut command = self.command();
         command.args(["serve", "--config"]).arg(self.path("mailbell.toml")).envs(self.env.clone());
         self.server.start(&mut command, &[]);
+    }
+
+    /// Another config, in force when this returns; returns what `mailbell reload` said.
+    pub fn reload(&self, config: &str) -> String {
+        self.configure(config);
+        let output = self.cli(&["reload"], true);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{:?}\n{said}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        said
     }
 
     /// SIGTERM; it must end with exit code 0.

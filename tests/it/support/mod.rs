@@ -2,16 +2,20 @@
 
 pub mod ca;
 pub mod cap;
+pub mod chat;
 pub mod child;
 pub mod client;
 pub mod dovecot;
+pub mod ejabberd;
 pub mod lab;
 pub mod lmtp;
 pub mod mailbell;
 pub mod oauth;
 pub mod outcome;
+pub mod postfix;
 pub mod prosody;
 pub mod proxy;
+pub mod room;
 pub mod script;
 pub mod store;
 pub mod tmpfs;

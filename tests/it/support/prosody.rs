@@ -7,56 +7,23 @@ use super::ca::Ca;
 use super::child::Server;
 use super::{DOMAIN, free_port};
 
-/// The gateway's account.
-pub const BOT: &str = "alerts";
+pub use super::chat::{Auth, BOT, Options, Roster};
 
-/// What the accounts know of each other at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Roster {
-    /// The bot and every user have each other, subscribed both ways.
-    Hub,
-    /// A shared group of all accounts (mod_groups).
-    Groups,
-    /// Nothing: subscriptions are asked for and granted.
-    Empty,
-}
-
-/// How passwords are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Auth {
-    /// In the clear: the server offers every SCRAM, and PLAIN.
-    Plain,
-    /// Hashed with SHA-1 or SHA-256: the server offers only that SCRAM, and PLAIN.
-    Hashed(&'static str),
-}
-
-/// What differs from test to test.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub roster: Roster,
-    pub auth: Auth,
-    /// XEP-0198.
-    pub smacks: bool,
-    /// Messages to users who are offline are stored.
-    pub offline: bool,
-    /// Seconds for which a session whose connection died is kept.
-    pub hibernation: u32,
-    /// More configuration, before the virtual host.
-    pub extra: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            roster: Roster::Hub,
-            auth: Auth::Plain,
-            smacks: true,
-            offline: true,
-            hibernation: 60,
-            extra: String::new(),
-        }
-    }
-}
+/// A module for rooms that forgets an occupant without a word, as services do that lose their state.
+const GHOSTS: &str = r#"
+local rooms = module:depends "muc";
+module:hook("iq-set/bare/urn:test:ghosts:forget", function(event)
+    local stanza = event.stanza;
+    local room = rooms.get_room_from_jid(stanza.attr.to);
+    local nick = stanza.attr.to.."/"..stanza:get_child_text("forget", "urn:test:ghosts");
+    for jid in room:get_occupant_by_nick(nick):each_session() do
+        room._jid_nick[jid] = nil;
+    end
+    room._occupants[nick] = nil;
+    event.origin.send(require "util.stanza".reply(stanza));
+    return true;
+end, 100);
+"#;
 
 /// A running Prosody. The password of USER is `pw-USER`.
 pub struct Prosody {
@@ -82,6 +49,7 @@ impl Prosody {
         }
         let config = prosody.config(ca, &options);
         prosody.server.write("prosody.cfg.lua", &config);
+        prosody.server.write("plugins/mod_ghosts.lua", GHOSTS);
         prosody.run();
         prosody
     }
@@ -151,6 +119,7 @@ network_settings = {{ nagle = false }}
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s} }}
 c2s_direct_tls_ports = {{ {c2s_tls} }}
+plugin_paths = {{ "{plugins}" }}
 modules_enabled = {{ "{modules}" }}
 modules_disabled = {{ "s2s"{without} }}
 groups_file = "{groups}"
@@ -167,11 +136,14 @@ log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}
 ssl = {{ key = "{key}", certificate = "{cert}" }}
 {extra}
 VirtualHost "{DOMAIN}"
+Component "conference.{DOMAIN}" "muc"
+modules_enabled = {{ "ghosts" }}
 "#,
             root = is_root(),
             // Loaded by default.
             without = if options.offline { "" } else { ", \"offline\"" },
             data = path("data"),
+            plugins = path("plugins"),
             pid = path("prosody.pid"),
             c2s = self.c2s,
             c2s_tls = self.c2s_tls,

@@ -93,7 +93,8 @@ fn known(row: &SqliteRow) -> Result<Known, StoreError> {
         .into_iter()
         .map(|(name, jid, lang, delivery)| {
             let delivery: Delivery = serde_json::from_str(&delivery).doing("reading a delivery")?;
-            Ok(Told { recipient: Recipient { name, jid: bare(&jid)?, lang }, delivery })
+            // Whether it is a room is for the config to say.
+            Ok(Told { recipient: Recipient { name, jid: bare(&jid)?, lang, room: false }, delivery })
         })
         .collect::<Result<_, StoreError>>()?;
     Ok(Known {

@@ -15,7 +15,7 @@ pub fn at(seconds: i64) -> Timestamp {
 }
 
 pub fn recipient(name: &str) -> Recipient {
-    Recipient { name: name.parse().unwrap(), jid: jid(name), lang: None }
+    Recipient { name: name.parse().unwrap(), jid: jid(name), lang: None, room: false }
 }
 
 pub fn jid(name: &str) -> BareJid {

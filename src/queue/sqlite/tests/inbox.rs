@@ -101,3 +101,33 @@ async fn there_is_room() {
     let bed = Bed::new().await;
     assert!(bed.store.room().await.unwrap().free > 0);
 }
+
+#[tokio::test]
+async fn mails_that_are_handed_in_are_stored_whole_in_each_mailbox() {
+    let bed = Bed::new().await;
+    bed.store.d1_store(&mailbox(), vec![mail(1)], at(0)).await.unwrap();
+    let handed = |delivery: &str, raw: &str, mailboxes: &[&str]| Handed {
+        mailboxes: mailboxes.iter().map(|name| name.parse().unwrap()).collect(),
+        mail: NewMessage {
+            cursor: Cursor::Lmtp { delivery: delivery.into() },
+            raw: raw.into(),
+            internal_date: None,
+            oversize: None,
+        },
+    };
+    // The same delivery twice cannot be told from two: what is in them tells.
+    let batch = [handed("a", "first", &["x", "y"]), handed("b", "second", &["y"]), handed("b", "second", &["y"])];
+    let ids = bed.store.d1_handed(&batch, at(1)).await.unwrap();
+    let numbers: Vec<Vec<i64>> = ids.iter().map(|of_mail| of_mail.iter().map(|id| id.0).collect()).collect();
+    assert_eq!(numbers, [vec![2, 3], vec![4], vec![5]]);
+    assert_eq!(bed.store.d1_handed(&[], at(1)).await.unwrap(), [[]; 0]);
+    let bed = bed.reopen().await;
+    let ready = bed.store.ready(10, u64::MAX).await.unwrap();
+    let found: Vec<_> = ready.iter().map(|m| format!("{} {} {}", m.mailbox, m.cursor, m.raw.escape_ascii())).collect();
+    assert_eq!(found[1..], ["x lmtp/a first", "y lmtp/a first", "y lmtp/b second", "y lmtp/b second"]);
+    for name in ["x", "y"] {
+        assert!(bed.store.uncleared(&name.parse().unwrap()).await.unwrap().is_empty(), "there is nothing to clear");
+    }
+    let cursor = Cursor::Lmtp { delivery: "a".into() };
+    assert_eq!(bed.store.unknown(&"x".parse().unwrap(), std::slice::from_ref(&cursor)).await.unwrap(), [cursor]);
+}

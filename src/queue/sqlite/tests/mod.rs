@@ -8,5 +8,6 @@ mod inbox;
 mod model;
 mod opening;
 mod outbox;
+mod removed;
 mod storm;
 mod together;

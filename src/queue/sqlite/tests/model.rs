@@ -14,10 +14,14 @@ enum Op {
     Send { who: u8, accept: bool },
     Receipt { nth: u8 },
     Retry { nth: u8 },
+    Unreflected { nth: u8 },
     Dead { nth: u8 },
     Hold { who: u8 },
     Release { who: u8 },
     Digest { who: u8 },
+    Wait { who: u8, first: u8 },
+    WaitNoMore { who: u8 },
+    Fold { who: u8, spared: u8, digest: bool },
     Doubt,
     Expire,
     Unconfirm,
@@ -33,10 +37,14 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..2u8, any::<bool>()).prop_map(|(who, accept)| Op::Send { who, accept }),
         3 => any::<u8>().prop_map(|nth| Op::Receipt { nth }),
         2 => any::<u8>().prop_map(|nth| Op::Retry { nth }),
+        1 => any::<u8>().prop_map(|nth| Op::Unreflected { nth }),
         1 => any::<u8>().prop_map(|nth| Op::Dead { nth }),
         2 => (0..2u8).prop_map(|who| Op::Hold { who }),
         2 => (0..2u8).prop_map(|who| Op::Release { who }),
         2 => (0..2u8).prop_map(|who| Op::Digest { who }),
+        4 => (0..2u8, 1..4u8).prop_map(|(who, first)| Op::Wait { who, first }),
+        2 => (0..2u8).prop_map(|who| Op::WaitNoMore { who }),
+        2 => (0..2u8, 0..2u8, any::<bool>()).prop_map(|(who, spared, digest)| Op::Fold { who, spared, digest }),
         1 => Just(Op::Doubt),
         1 => Just(Op::Expire),
         1 => Just(Op::Unconfirm),
@@ -83,6 +91,11 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
                 store.retry(&n.stanza_id, at(now + 5), "busy", at(now)).await.unwrap();
             }
         }
+        Op::Unreflected { nth: n } => {
+            if let Some(n) = nth(n) {
+                store.doubt(&n.stanza_id, at(now + 5), "silence", at(now)).await.unwrap();
+            }
+        }
         Op::Dead { nth: n } => {
             if let Some(n) = nth(n) {
                 store.dead(&n.stanza_id, "gone", at(now)).await.unwrap();
@@ -99,6 +112,18 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
         Op::Digest { who: w } => {
             let back = store.returning(&jid(who(w)), 50).await.unwrap();
             store.digest(&recipient(who(w)), &ids(&back.held), "digest", at(now)).await.unwrap();
+        }
+        Op::Wait { who: w, first } => {
+            let due = bed.due(&[who(w)], now).await;
+            let first = &due[..due.len().min(first.into())];
+            store.wait(&ids(first), &Wait { until: at(now + 2), why: "too much" }).await.unwrap();
+        }
+        Op::WaitNoMore { who: w } => store.wait_no_more(&jid(who(w)), at(now)).await.unwrap(),
+        Op::Fold { who: w, spared, digest } => {
+            let text: DigestText<'_> = &|folded| format!("{folded:?}");
+            let rest = Wait { until: at(now + 4), why: "still too much" };
+            let text = digest.then_some(text);
+            store.fold(&recipient(who(w)), spared.into(), 2, text, &rest, at(now)).await.unwrap();
         }
         Op::Doubt => drop(store.in_doubt(at(now)).await.unwrap()),
         Op::Expire => drop(store.expire(at(now)).await.unwrap()),
@@ -129,8 +154,9 @@ fn may(from: NotificationState, to: NotificationState, op: &Op) -> bool {
         (S::Queued | S::Held, _) => to != S::Dead && to != S::Unconfirmed,
         (S::Sending, S::Accepted | S::Delivered | S::Dead | S::Queued) => true,
         (S::Accepted, S::Delivered | S::Dead | S::Queued | S::Unconfirmed) => true,
-        (S::Unconfirmed, S::Delivered) => true,
-        (S::Expired | S::Dead | S::Unconfirmed, S::Queued) => matches!(op, Op::Ask { .. }),
+        // A late receipt, or a late error.
+        (S::Unconfirmed, S::Delivered | S::Dead | S::Queued) => true,
+        (S::Expired | S::Dead, S::Queued) => matches!(op, Op::Ask { .. }),
         _ => false,
     }
 }
@@ -159,11 +185,15 @@ async fn run(ops: Vec<Op>) {
             let back = bed.store.returning(&who, 50).await.unwrap();
             bed.store.release_held(&ids(&back.held), at(now)).await.unwrap();
         }
+        for waited in bed.store.waited(at(now)).await.unwrap() {
+            bed.store.wait_no_more(&waited.jid, at(now)).await.unwrap();
+        }
         if bed.sent(&WHO, now).await.is_empty() {
             break;
         }
     }
     assert!(bed.store.recipients_due(at(1100)).await.unwrap().is_empty());
+    assert_eq!(bed.store.next_wait().await.unwrap(), None);
     for n in bed.all().await {
         assert!(n.state.ended() || n.state == NotificationState::Accepted, "stuck: {n:?}");
     }

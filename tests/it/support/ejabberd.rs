@@ -1,0 +1,198 @@
+//! ejabberd in the foreground: a node of its own without distribution (no epmd, no cookie), so that any number run side by
+//! side. Accounts, rosters and groups are made over its HTTP API.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::ca::Ca;
+use super::chat::{Auth, BOT, Options, Roster};
+use super::child::Server;
+use super::{DOMAIN, free_port};
+
+/// A running ejabberd. The password of USER is `pw-USER`.
+pub struct Ejabberd {
+    server: Server,
+    /// STARTTLS, and plain text for the test clients.
+    pub c2s: u16,
+    /// Direct TLS.
+    pub c2s_tls: u16,
+    http: u16,
+}
+
+impl Ejabberd {
+    /// With the bot's account and these users'.
+    pub fn start(ca: &Ca, users: &[&str], options: Options) -> Self {
+        let [c2s, c2s_tls, http] = std::array::from_fn(|_| free_port());
+        let mut ejabberd = Self { server: Server::new("ejabberd"), c2s, c2s_tls, http };
+        let config = ejabberd.config(ca, &options);
+        ejabberd.server.write("ejabberd.yml", &config);
+        ejabberd.run();
+        for user in users.iter().chain([&BOT]) {
+            ejabberd.add_user(user);
+        }
+        match options.roster {
+            Roster::Hub => ejabberd.make_hub(users),
+            Roster::Groups => ejabberd.make_groups(users),
+            Roster::Empty => {}
+        }
+        ejabberd
+    }
+
+    /// Starts it again after `stop` or `kill`, with its data and on its ports.
+    pub fn run(&mut self) {
+        let path = |name: &str| self.server.path(name);
+        let mut command = Command::new("erl");
+        // One scheduler that does not spin: many servers share the machine.
+        command
+            .args(["+S", "1:1", "+sbwt", "none", "-noinput", "-mnesia", "dir"])
+            .arg(format!("{:?}", path("mnesia").to_str().unwrap()))
+            .args(["-s", "ejabberd"])
+            .env("ERL_LIBS", libraries())
+            .env("EJABBERD_CONFIG_PATH", path("ejabberd.yml"))
+            .env("EJABBERD_LOG_PATH", path("ejabberd.log"))
+            .env("ERL_CRASH_DUMP_BYTES", "0")
+            .env("HOME", self.server.dir());
+        let ports = [self.c2s, self.c2s_tls, self.http];
+        self.server.start(&mut command, &ports);
+    }
+
+    /// A clean end.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// One more account, while it runs; it has nobody in its roster.
+    pub fn add_user(&self, user: &str) {
+        self.api("register", &json!({ "user": user, "host": DOMAIN, "password": format!("pw-{user}") }));
+    }
+
+    fn make_hub(&self, users: &[&str]) {
+        for user in users {
+            for (owner, contact) in [(*user, BOT), (BOT, *user)] {
+                let item = json!({ "localuser": owner, "localhost": DOMAIN, "user": contact, "host": DOMAIN,
+                    "nick": contact, "group": "", "subs": "both" });
+                self.api("add_rosteritem", &item);
+            }
+        }
+    }
+
+    /// Two groups that are shown to each other: the bot sees everyone, they see the bot.
+    fn make_groups(&self, users: &[&str]) {
+        for (group, shown) in [("bots", "people"), ("people", "bots")] {
+            let settings =
+                json!({ "group": group, "host": DOMAIN, "name": group, "description": group, "display": shown });
+            self.api("srg_create", &settings);
+        }
+        let members = users.iter().map(|user| (*user, "people")).chain([(BOT, "bots")]);
+        for (user, group) in members {
+            self.api("srg_user_add", &json!({ "user": user, "host": DOMAIN, "group": group, "grouphost": DOMAIN }));
+        }
+    }
+
+    /// Runs one of its commands.
+    pub fn api(&self, command: &str, arguments: &Value) -> String {
+        let body = arguments.to_string();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        write!(
+            stream,
+            "POST /api/{command} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{command} {body}: {answer}\n{}", self.log());
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.server.path("ejabberd.log")).unwrap_or_default()
+    }
+
+    fn config(&self, ca: &Ca, options: &Options) -> String {
+        let (password, hash) = match options.auth {
+            Auth::Plain => ("plain", "sha"),
+            Auth::Hashed("SHA-256") => ("scram", "sha256"),
+            Auth::Hashed(_) => ("scram", "sha"),
+        };
+        let management =
+            format!("mod_stream_mgmt: {{ resume_timeout: {}, max_ack_queue: infinity }}", options.hibernation);
+        let modules = [(options.smacks, management.as_str()), (options.offline, "mod_offline: {}")];
+        let modules = modules.iter().filter(|(on, _)| *on).map(|(_, module)| format!("  {module}\n"));
+        format!(
+            r#"loglevel: info
+hosts: ["{DOMAIN}"]
+certfiles: ["{cert}", "{key}"]
+listen:
+  - port: {c2s}
+    ip: "127.0.0.1"
+    module: ejabberd_c2s
+    max_stanza_size: 262144
+    shaper: none_shaper
+    starttls: true
+  - port: {c2s_tls}
+    ip: "127.0.0.1"
+    module: ejabberd_c2s
+    max_stanza_size: 262144
+    shaper: none_shaper
+    tls: true
+  - port: {http}
+    ip: "127.0.0.1"
+    module: ejabberd_http
+    request_handlers: {{ "/api": mod_http_api }}
+auth_method: internal
+auth_password_format: {password}
+auth_scram_hash: {hash}
+shaper_rules:
+  none_shaper: none
+  max_user_sessions: 100
+api_permissions:
+  "the tests":
+    who: {{ ip: ["127.0.0.0/8"] }}
+    what: "*"
+modules:
+  mod_admin_extra: {{}}
+  mod_muc_admin: {{}}
+  mod_http_api: {{}}
+  mod_roster: {{}}
+  mod_shared_roster: {{}}
+  mod_disco: {{}}
+  mod_ping: {{}}
+  mod_carboncopy: {{}}
+  mod_caps: {{}}
+  mod_version: {{}}
+  mod_muc:
+    host: "conference.@HOST@"
+{modules}"#,
+            cert = ca.cert().display(),
+            key = ca.key().display(),
+            c2s = self.c2s,
+            c2s_tls = self.c2s_tls,
+            http = self.http,
+            modules = modules.collect::<String>(),
+        )
+    }
+}
+
+/// Where Debian keeps the server's code: below the directory of the machine's architecture.
+fn libraries() -> PathBuf {
+    let subdirectories =
+        |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let holds_it = |dir: &PathBuf| {
+        subdirectories(dir.clone())
+            .any(|inner| inner.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ejabberd-")))
+    };
+    subdirectories("/usr/lib".into()).find(holds_it).expect("no ejabberd here; tests/run installs what is missing")
+}
