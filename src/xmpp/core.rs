@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Core {
     /// The settings.
     pub settings: Arc<Settings>,
-    /// How servers are reached, and whose certificates are believed.
+    /// How servers are reached, trust anchors included.
     pub road: Road,
     /// Our end of the window.
     pub gate: Gate,

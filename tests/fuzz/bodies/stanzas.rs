@@ -6,7 +6,7 @@ use std::time::Duration;
 use mailbell::dispatch::{Event, Events, Letter, Messenger};
 use mailbell::model::{Secret, Show, StanzaId};
 use mailbell::net::TlsMode;
-use mailbell::xmpp::{self, Handle, Settings};
+use mailbell::xmpp::{self, Handle, Room, Settings};
 use tokio_util::sync::CancellationToken;
 
 use super::assert_told_well;
@@ -45,7 +45,11 @@ fn settings(tls: TlsMode) -> Settings {
         ping_after: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(30),
         contacts: ["alice@example.org", "bob@example.org"].map(|jid| jid.parse().expect("a JID")).into(),
-        rooms: Vec::new(),
+        rooms: vec![Room {
+            jid: "room@rooms.example.org".parse().expect("a JID"),
+            nick: "mailbell".to_owned(),
+            password: None,
+        }],
     }
 }
 
@@ -117,7 +121,8 @@ impl Watch {
                 assert!(settings(TlsMode::None).contacts.contains(&from.to_bare()), "{from}");
                 assert!(!body.trim().is_empty() && body.len() <= 64 * 1024, "{} bytes", body.len());
             }
-            Event::Room { .. } | Event::Unreflected { .. } => panic!("there are no rooms"),
+            Event::Room { room, .. } => assert_eq!(room, settings(TlsMode::None).rooms[0].jid),
+            Event::Unreflected { stanzas } => panic!("{stanzas:?}: nothing was posted to a room"),
             Event::Receipt { stanza_id: StanzaId(id), .. } => assert!(!id.is_empty() && id.len() <= 2000),
             Event::Bounced(bounce) => {
                 assert!(bounce.condition.len() <= 64 && bounce.text.is_none_or(|text| text.len() <= 1000));
