@@ -13,9 +13,12 @@ use super::support::prosody::{BOT, Options, Prosody};
 pub struct Lab {
     pub dovecot: Dovecot,
     pub prosody: Prosody,
-    /// Mailboxes for single alerts: the raw relay's, and mailbell's.
-    pub raw: Vec<String>,
-    pub own: Vec<String>,
+    /// Mailboxes for single alerts: the raw relay's, and mailbell's; those with IDLE, and those with NOOP. None is used twice:
+    /// its mails would be news to another gateway.
+    pub raw: [Vec<String>; 2],
+    pub own: [Vec<String>; 2],
+    /// Mailboxes that stay empty.
+    pub quiet: Vec<String>,
     /// Everybody who may get a message.
     pub people: Vec<String>,
     _ca: Ca,
@@ -31,14 +34,16 @@ impl Lab {
     pub fn start(scale: &Scale) -> Self {
         let ca = Ca::new();
         let mailboxes = |name: &str| (0..scale.mailboxes).map(|n| format!("{name}{n}")).collect::<Vec<String>>();
-        let (raw, own) = (mailboxes("raw"), mailboxes("own"));
+        let raw = [mailboxes("raw-idle"), mailboxes("raw-noop")];
+        let own = [mailboxes("own-idle"), mailboxes("own-noop")];
+        let quiet = mailboxes("quiet");
         let people: Vec<String> = (0..scale.crowd).map(|n| format!("person{n:03}")).collect();
-        let mut users: Vec<&str> = raw.iter().chain(&own).map(String::as_str).collect();
+        let mut users: Vec<&str> = raw.iter().chain(&own).flatten().chain(&quiet).map(String::as_str).collect();
         users.extend([BACKLOG, FANOUT]);
         let dovecot = Dovecot::start(&ca, &users);
         let names: Vec<&str> = people.iter().map(String::as_str).collect();
         let prosody = Prosody::start(&ca, &names, Options::default());
-        Self { dovecot, prosody, raw, own, people, _ca: ca }
+        Self { dovecot, prosody, raw, own, quiet, people, _ca: ca }
     }
 
     /// The gateway, not started: mails are handed in to it on this port, and it tells these people.

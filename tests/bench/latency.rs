@@ -45,6 +45,11 @@ impl Ear {
         }
     }
 
+    /// Its mailboxes.
+    fn of(self, mailboxes: &[Vec<String>; 2]) -> &[String] {
+        &mailboxes[self as usize]
+    }
+
     /// The first ticket of the raw relay and of mailbell.
     fn tickets(self) -> (Ticket, Ticket) {
         match self {
@@ -110,7 +115,7 @@ async fn idle(lab: &Lab, scale: &Scale, table: &mut Table) {
         "Single alerts: {} of ~2 KB, to {} mailboxes in turn. The floor is a raw relay, by IDLE or by NOOP every 50 ms: on EXISTS it\n\
          fetches the mail and writes the message at once; it stores nothing. The wires are plain text on loopback, so that proxies can see what passes when.",
         own.whole.len(),
-        lab.own.len(),
+        lab.own[0].len(),
     ));
 }
 
@@ -157,9 +162,9 @@ async fn own(lab: &Lab, scale: &Scale, person: &[String], ear: Ear, table: &mut 
     let imap = Tap::imap(lab.dovecot.imap, notes.clone()).await;
     let xmpp = Tap::xmpp(lab.prosody.c2s, notes.clone()).await;
     let post = Arc::new(Post::open(lab.prosody.c2s, person, true).await);
-    let mut gateway = lab.gateway(imap.port, xmpp.port, &lab.own, person, ear.watch());
+    let mut gateway = lab.gateway(imap.port, xmpp.port, ear.of(&lab.own), person, ear.watch());
     gateway.start();
-    let trips = deliver(lab, scale, &lab.own, ear, ear.tickets().1, &post, table).await;
+    let trips = deliver(lab, scale, ear.of(&lab.own), ear, ear.tickets().1, &post, table).await;
     gateway.stop();
     let way = Way::new(&trips, &notes);
     if way.noticed.len() < trips.len() {
@@ -184,7 +189,7 @@ async fn raw(lab: &Lab, scale: &Scale, person: &[String], ear: Ear, table: &mut 
             sender.send(&[stanza]).await;
         }
     });
-    for mailbox in &lab.raw {
+    for mailbox in ear.of(&lab.raw) {
         let mut imap = Imap::open(lab.dovecot.imap, mailbox).await;
         let (seen, stanzas) = (notes.clone(), stanzas.clone());
         relay.spawn(async move {
@@ -201,7 +206,7 @@ async fn raw(lab: &Lab, scale: &Scale, person: &[String], ear: Ear, table: &mut 
             }
         });
     }
-    let trips = deliver(lab, scale, &lab.raw, ear, ear.tickets().0, &post, table).await;
+    let trips = deliver(lab, scale, ear.of(&lab.raw), ear, ear.tickets().0, &post, table).await;
     relay.shutdown().await;
     Way::new(&trips, &notes)
 }

@@ -30,7 +30,7 @@ struct Cost {
 }
 
 async fn quiet(lab: &Lab, scale: &Scale, watch: &str) -> Cost {
-    let mut gateway = lab.gateway(lab.dovecot.imap, lab.prosody.c2s, &lab.own, &lab.people[..1], watch);
+    let mut gateway = lab.gateway(lab.dovecot.imap, lab.prosody.c2s, &lab.quiet, &lab.people[..1], watch);
     gateway.start();
     // The first look is over; what the start took does not count.
     tokio::time::sleep(Duration::from_secs(2)).await;
