@@ -89,7 +89,7 @@ async fn visit(mut mailbox: Box<dyn Mailbox>, after: &After, max_size: u64) {
     }
     let mark = listing.as_ref().and_then(|listing| listing.entries.last()).and_then(|last| match last.cursor {
         Cursor::Imap { uidvalidity, uid } => Some(Mark { uidvalidity, uid }),
-        Cursor::Pop3 { .. } | Cursor::Lmtp { .. } => None,
+        _ => None,
     });
     match within("the second listing", LIMIT, mailbox.list(mark)).await {
         Ok(listing) => sound(&listing),
