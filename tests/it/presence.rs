@@ -267,13 +267,14 @@ async fn unknown_is_not_offline() {
     let lab = Lab::new(&["olga", "alice", "bob", "carol"]);
     let (olga, alice, bob) = (lab.online("olga").await, lab.online("alice").await, lab.online("bob").await);
     let settle = Duration::from_millis(1500);
-    let config = lab.operated_by("olga").replace("300ms", "1500ms")
+    let config = lab.operated_by("olga").replace("settle = \"1s\"", "settle = \"1500ms\"")
         + &group("here", &["alice"], "fallback = \"@managers\"")
         + &group("gone", &["carol"], "fallback = \"@managers\"")
         + &group("managers", &["bob"], "");
     // There before the session is.
     lab.mail(&asks("here", "critical", "For alice"));
     lab.mail(&asks("gone", "warning", "For carol"));
+    assert!(config.contains("settle = \"1500ms\""), "{config}");
     let started = Instant::now();
     let mailbell = Mailbell::run(&config);
     alice.gets("For alice").await;
