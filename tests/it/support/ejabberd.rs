@@ -1,11 +1,12 @@
 //! ejabberd in the foreground: a node of its own without distribution (no epmd, no cookie), so that any number run side by
 //! side. Accounts, rosters and groups are made over its HTTP API.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -22,13 +23,16 @@ pub struct Ejabberd {
     /// Direct TLS.
     pub c2s_tls: u16,
     http: u16,
+    /// When accounts or rosters were changed last.
+    changed: Cell<Instant>,
 }
 
 impl Ejabberd {
     /// With the bot's account and these users'.
     pub fn start(ca: &Ca, users: &[&str], options: Options) -> Self {
         let [c2s, c2s_tls, http] = std::array::from_fn(|_| free_port());
-        let mut ejabberd = Self { server: Server::new("ejabberd"), c2s, c2s_tls, http };
+        let mut ejabberd =
+            Self { server: Server::new("ejabberd"), c2s, c2s_tls, http, changed: Cell::new(Instant::now()) };
         let config = ejabberd.config(ca, &options);
         ejabberd.server.write("ejabberd.yml", &config);
         ejabberd.run();
@@ -66,8 +70,9 @@ impl Ejabberd {
         self.server.stop();
     }
 
-    /// kill -9.
+    /// kill -9. Not before its database has written the accounts: it does so within two seconds of a change.
     pub fn kill(&mut self) {
+        std::thread::sleep(Duration::from_secs(4).saturating_sub(self.changed.get().elapsed()));
         self.server.kill();
     }
 
@@ -102,6 +107,7 @@ impl Ejabberd {
     /// Runs one of its commands.
     pub fn api(&self, command: &str, arguments: &Value) -> String {
         let body = arguments.to_string();
+        self.changed.set(Instant::now());
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         write!(
