@@ -39,6 +39,7 @@ pub struct Parts {
     mailboxes: Plan,
     disk_task: futures::future::BoxFuture<'static, Result<(), queue::StoreError>>,
     raw_for: Duration,
+    history_for: Duration,
     parser: Parser<Sqlite>,
     dispatch: dispatch::Parts<Sqlite>,
 }
@@ -119,7 +120,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         poke: poke.clone(),
         farewell: last_token,
     };
-    let raw_for = config.store.raw_for;
+    let (raw_for, history_for) = (config.store.raw_for, config.store.history_for);
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
     let keeper = Keeper {
         file,
@@ -139,7 +140,20 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         ordered,
     };
     let disk_task = Box::pin(disk_task);
-    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, raw_for, parser, dispatch })
+    Ok(Parts {
+        store,
+        rules,
+        orders,
+        running,
+        keeper,
+        mailboxes,
+        doors,
+        disk_task,
+        raw_for,
+        history_for,
+        parser,
+        dispatch,
+    })
 }
 
 impl Parts {
@@ -152,7 +166,7 @@ impl Parts {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.disk_task);
-        self.running.intake.spawn(intake::purge(self.store, self.raw_for, cancel.clone()));
+        self.running.intake.spawn(queue::purge(self.store, self.raw_for, self.history_for, cancel.clone()));
         self.running.intake.spawn(self.parser.run(cancel));
         self.running.dispatch.spawn(dispatch::run(self.dispatch, self.running.dispatch_token.clone()));
         self.running

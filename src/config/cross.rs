@@ -7,7 +7,7 @@ use super::reader::{Reader, Section};
 use super::{Config, lmtp};
 use crate::intake::room_for_turn;
 use crate::mailbox;
-use crate::model::{GroupName, RecipientName};
+use crate::model::{GroupName, RecipientName, Span};
 use crate::route::{Group, Member, Place, RouteError, Router};
 
 /// Where each of a repeated table stands, in the order of the file, and what it is called.
@@ -53,6 +53,11 @@ pub(super) fn refuse(reader: &Reader<'_>, config: &Config, places: &Places) {
     for (entry, (line, label)) in config.mailboxes.iter().zip(&places.mailboxes) {
         for fault in mailbox::check(&entry.mailbox) {
             reader.error(*line, label, fault, "");
+        }
+        if entry.intake.max_age > config.store.history_for {
+            // What came of an alert tells that an older report of its condition comes late.
+            let wrong = format!("{} is longer than store.history_for", Span(entry.intake.max_age));
+            reader.error(*line, &format!("{label}.max_age"), wrong, "lower it, or raise store.history_for");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
 use crate::dispatch::budget::{LEAST, LONGEST_PAUSE, Limits};
-use crate::model::GroupName;
+use crate::model::{GroupName, Span};
 use crate::{dispatch, parse, queue, telemetry};
 
 /// `[serve]`.
@@ -21,12 +21,23 @@ pub(super) const LOG_FORMATS: [(&str, telemetry::Format); 2] =
     [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
 
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn store(section: &Section<'_, '_>) -> Option<queue::Settings> {
     let path = section.value("path").and_then(|item| Some(item.reader.path(item.some_text()?)));
     let raw_for = section.value("raw_for").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
+    let history_for = section.value("history_for").and_then(|item| {
+        let span = item.span(DAY..=LONG)?;
+        match raw_for {
+            Some(raw_for) if span < raw_for => item.fail(
+                format!("{} is shorter than raw_for", quote(&Span(span).to_string())),
+                format!("write at least {}, or lower raw_for: a raw mail goes with its history", Span(raw_for)),
+            ),
+            _ => Some(span),
+        }
+    });
     let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 40));
-    Some(queue::Settings { path: path?, raw_for: raw_for?, reserve: reserve? })
+    Some(queue::Settings { path: path?, raw_for: raw_for?, history_for: history_for?, reserve: reserve? })
 }
 
 /// `[operators]`: who is told of trouble, and where alerts go that nobody asked for.

@@ -66,6 +66,7 @@ impl Config {
         out.table("[store]");
         out.path("path", &self.store.path);
         out.span("raw_for", self.store.raw_for);
+        out.span("history_for", self.store.history_for);
         out.text("reserve", Size(self.store.reserve));
 
         out.table("[dispatch]");

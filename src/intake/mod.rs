@@ -11,7 +11,7 @@ mod verdict;
 mod watcher;
 
 pub use disk::{Disk, room_for_turn, watch_disk};
-pub use parser::{Parser, Rulebook, purge};
+pub use parser::{Parser, Rulebook};
 pub use verdict::Rules;
 pub use watcher::{Shared, Watcher};
 

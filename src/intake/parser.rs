@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,6 @@ const BATCH: usize = 128;
 const BATCH_BYTES: u64 = 8 << 20;
 /// Without a wake-up it still looks after this.
 const LOOK: Duration = Duration::from_secs(10);
-/// Raw mails purged in one commit, and the pause between two.
-const PURGE: usize = 200;
 
 /// What the config says about mails and their alerts.
 #[derive(Debug, Clone)]
@@ -145,24 +143,6 @@ fn log_ends(batch: &[D2Message]) {
                 tracing::info!(message = %id, source = %message.source, state = state.as_str(),
                     reason = %reason.escape_debug(), "no alert");
             }
-        }
-    }
-}
-
-/// Purges raw mails that are older than `raw_for`, hourly, in small batches with pauses, so that no commit waits for it.
-pub async fn purge<Q: Inbox + ?Sized>(
-    queue: Arc<Q>,
-    raw_for: Duration,
-    cancel: CancellationToken,
-) -> Result<(), StoreError> {
-    let raw_for = SignedDuration::try_from(raw_for).unwrap_or(SignedDuration::MAX);
-    loop {
-        let before = Timestamp::now().saturating_sub(raw_for).unwrap_or(Timestamp::MIN);
-        let purged = patiently("purge raw mails", || queue.purge_raw(before, PURGE)).await?;
-        let pause = if purged == PURGE { Duration::from_millis(100) } else { Duration::from_secs(3600) };
-        tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
-            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -26,6 +26,8 @@ const AHEAD: usize = 4;
 const WARNED: usize = 32;
 /// A mailbox that fails for so long is told to the operators, where it is not told at once.
 const FAILING: Duration = Duration::from_secs(120);
+/// Everything is listed again after this: what is gone from the mailbox needs no row for ever.
+const COMPLETE: Duration = Duration::from_secs(24 * 3600);
 
 /// What all watchers share.
 pub struct Shared<Q: ?Sized> {
@@ -51,6 +53,8 @@ pub struct Watcher<Q: ?Sized> {
     /// Notified: look now (SIGUSR1).
     poke: Arc<Notify>,
     mark: Option<Mark>,
+    /// When everything was listed last.
+    complete: Option<Instant>,
     /// There may be stored mails that were not cleared.
     pub(super) uncleared: bool,
     /// Listed in the last look, and not given.
@@ -104,6 +108,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             disk,
             poke,
             mark: None,
+            complete: None,
             uncleared: true,
             withheld: HashSet::new(),
             withheld_told: false,
@@ -180,16 +185,27 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
 
     /// Lists, stores what is new, and clears what is stored.
     async fn look(&mut self, leave: &CancellationToken) -> Result<(), Fault> {
-        let listing = self.mailbox.list(self.mark).await?;
+        let mark = self.mark.filter(|_| self.complete.is_some_and(|at| at.elapsed() < COMPLETE));
+        let listing = self.mailbox.list(mark).await?;
         let cursors: Vec<Cursor> = listing.entries.iter().map(|e| e.cursor.clone()).collect();
-        if listing.generation == Generation::None && listing.complete {
-            patiently("retire UIDLs", || self.shared.queue.retire_absent(&self.name, &cursors)).await?;
+        if listing.complete {
+            self.complete = Some(Instant::now());
+        }
+        // Before what is unknown is looked for: a UIDL that is there again is a new mail.
+        if listing.complete && listing.generation == Generation::None {
+            patiently("retire UIDLs", || self.shared.queue.retire_absent(&self.name, None, &cursors)).await?;
         }
         let unknown: HashSet<Cursor> = self.shared.queue.unknown(&self.name, &cursors).await?.into_iter().collect();
         let new: Vec<Entry> = listing.entries.iter().filter(|e| unknown.contains(&e.cursor)).cloned().collect();
         let withheld = self.store(&new, &listing, leave).await?;
         if self.uncleared {
             self.clear(&listing).await?;
+        }
+        if listing.complete
+            && let Generation::UidValidity(uidvalidity) = listing.generation
+        {
+            let retire = || self.shared.queue.retire_absent(&self.name, Some(uidvalidity), &cursors);
+            patiently("retire mails that are gone", retire).await?;
         }
         if withheld.is_empty() && !leave.is_cancelled() {
             self.mark = mark_of(&listing, self.mark);

@@ -12,12 +12,14 @@
 
 mod patience;
 mod port;
+mod purge;
 pub mod sqlite;
 mod storm;
 mod views;
 
 pub use patience::patiently;
-pub use port::{Desk, Express, Inbox, Outbox, Queue};
+pub use port::{Desk, Express, Inbox, Old, Outbox, Purged, Queue, Retention};
+pub use purge::purge;
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue,
@@ -38,6 +40,8 @@ pub struct Settings {
     pub path: PathBuf,
     /// Raw mails are purged after this.
     pub raw_for: Duration,
+    /// Everything that is over is purged after this.
+    pub history_for: Duration,
     /// Below this many free bytes polling stops.
     pub reserve: u64,
 }

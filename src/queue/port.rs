@@ -14,9 +14,9 @@ use crate::model::{
 };
 
 /// Everything, for who composes.
-pub trait Queue: Inbox + Outbox + Desk {}
+pub trait Queue: Inbox + Outbox + Retention + Desk {}
 
-impl<T: Inbox + Outbox + Desk> Queue for T {}
+impl<T: Inbox + Outbox + Retention + Desk> Queue for T {}
 
 /// Asked inside D2: may a notification be born `sending`, so that it needs no third commit before it is written?
 pub trait Express: Send + Sync {
@@ -70,8 +70,14 @@ pub trait Inbox: Send + Sync {
     /// These were cleared from their mailbox.
     async fn cleared(&self, ids: &[MessageId]) -> Result<(), StoreError>;
 
-    /// Retires cleared POP3 UIDLs that a complete listing does not hold any more: the same UIDL is a new mail next time.
-    async fn retire_absent(&self, mailbox: &MailboxName, listed: &[Cursor]) -> Result<(), StoreError>;
+    /// Retires cleared mails that a complete listing does not hold any more, of IMAP also those of another UIDVALIDITY than
+    /// the listing's. The same POP3 UIDL is a new mail next time; the row of a retired mail can be purged.
+    async fn retire_absent(
+        &self,
+        mailbox: &MailboxName,
+        uidvalidity: Option<u32>,
+        listed: &[Cursor],
+    ) -> Result<(), StoreError>;
 
     /// How many messages of the mailbox wait to be parsed.
     async fn waiting(&self, mailbox: &MailboxName) -> Result<u64, StoreError>;
@@ -93,9 +99,6 @@ pub trait Inbox: Send + Sync {
 
     /// Free space where the store stands.
     async fn room(&self) -> Result<Room, StoreError>;
-
-    /// Purges at most `limit` raw mails that were stored before `before` and are done with. Returns how many.
-    async fn purge_raw(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError>;
 }
 
 /// What dispatch needs: from the queue to the person.
@@ -288,6 +291,37 @@ pub trait Outbox: Send + Sync {
         operators: &[(Recipient, Delivery)],
         now: Timestamp,
     ) -> Result<(), StoreError>;
+}
+
+/// What is kept only for so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// Raw mails. That they were seen, and what came of them, stays.
+    Raw,
+    /// Alerts with their notifications and timelines, and closed conditions without another alert. What an open condition
+    /// stands on stays: its recovery goes to who was told.
+    Alerts,
+    /// Digests and notices.
+    Letters,
+    /// That a mail was seen: only of mails that no mailbox lists any more, and that have no alert any more.
+    Messages,
+}
+
+/// What one step of a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// So many mails, alerts, digests and notices, or messages are gone.
+    pub rows: usize,
+    /// The number after which the next step looks on; `None`: there are no others that old.
+    pub next: Option<i64>,
+}
+
+/// What the purge needs.
+#[async_trait]
+pub trait Retention: Send + Sync {
+    /// Purges at most `limit` of these, numbered above `after`, that are older than `before` and done with, in one short
+    /// commit.
+    async fn purge(&self, what: Old, before: Timestamp, after: i64, limit: usize) -> Result<Purged, StoreError>;
 }
 
 /// What people ask and do, through the CLI and later the API.

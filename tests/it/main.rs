@@ -43,6 +43,7 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod purge;
 mod rehearsal;
 mod reload;
 mod reload_people;

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::wait_for;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
@@ -28,7 +30,7 @@ fn mailbox() -> MailboxName {
 }
 
 fn settings(dir: &Path) -> Settings {
-    Settings { path: dir.join("mailbell.db"), raw_for: Duration::from_secs(86_400), reserve: 0 }
+    Settings { path: dir.join("mailbell.db"), raw_for: DAY, history_for: DAY, reserve: 0 }
 }
 
 fn mail(uid: u32, size: usize) -> NewMessage {
@@ -393,7 +395,7 @@ async fn the_desk_is_the_same_over_the_socket() {
     assert_eq!(near.quarantine(None, 10).await.unwrap(), far.quarantine(None, 10).await.unwrap());
     assert_eq!(far.quarantine(Some(MessageId(2)), 10).await.unwrap(), []);
     assert_eq!(near.quarantined(MessageId(2)).await.unwrap(), far.quarantined(MessageId(2)).await.unwrap());
-    served.store.purge_raw(at(10), 10).await.unwrap();
+    served.store.purge(Old::Raw, at(10), 0, 10).await.unwrap();
     assert_eq!(far.quarantined(MessageId(2)).await.unwrap().unwrap().1, None);
 
     far.expire_now(one, "\"fixed\"", at(5)).await.unwrap();

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::wait_for;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 fn cursor(uid: u32) -> Cursor {
     Cursor::Imap { uidvalidity: 1, uid }
 }
@@ -81,8 +83,7 @@ impl Bed {
     /// A watcher that is never to poll by itself, over such a mailbox.
     async fn start(gives: &[&[u32]]) -> Self {
         let dir = TempDir::new().unwrap();
-        let settings =
-            Settings { path: dir.path().join("mailbell.db"), raw_for: Duration::from_secs(86_400), reserve: 0 };
+        let settings = Settings { path: dir.path().join("mailbell.db"), raw_for: DAY, history_for: DAY, reserve: 0 };
         let store = Sqlite::open(&settings).await.unwrap();
         let cancel = CancellationToken::new();
         let (disk, _) = watch_disk(store.clone(), Arc::default(), cancel.clone()).await.unwrap();

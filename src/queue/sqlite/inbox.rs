@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
-use super::conn::{Columns, Doing, broken, json, us};
-use super::{Sqlite, d2, rows};
+use super::conn::{Columns, Doing, broken, json};
+use super::{Sqlite, d2, retire, rows};
 use crate::model::{Cursor, MailboxName, MessageId, NewMessage, Planner};
 use crate::queue::{
     D2Message, D2Report, Express, Handed, Inbox, Room, StoreError, StoreFault, StoredMessage, Uncleared,
@@ -73,8 +73,13 @@ impl Inbox for Sqlite {
         self.written(self.mark(sql, ids).await)
     }
 
-    async fn retire_absent(&self, mailbox: &MailboxName, listed: &[Cursor]) -> Result<(), StoreError> {
-        self.written(self.retire(mailbox, listed).await)
+    async fn retire_absent(
+        &self,
+        mailbox: &MailboxName,
+        uidvalidity: Option<u32>,
+        listed: &[Cursor],
+    ) -> Result<(), StoreError> {
+        self.written(retire::absent(self, mailbox, uidvalidity, listed).await)
     }
 
     async fn waiting(&self, mailbox: &MailboxName) -> Result<u64, StoreError> {
@@ -111,10 +116,6 @@ impl Inbox for Sqlite {
         })?;
         Ok(Room { free: stat.f_bavail.saturating_mul(stat.f_frsize) })
     }
-
-    async fn purge_raw(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.written(self.purge(before, limit).await)
-    }
 }
 
 impl Sqlite {
@@ -126,43 +127,6 @@ impl Sqlite {
         sqlx::query(sql).bind(json(ids)?).execute(&mut lease.conn).await.doing("marking messages")?;
         lease.keep();
         Ok(())
-    }
-
-    async fn retire(&self, mailbox: &MailboxName, listed: &[Cursor]) -> Result<(), StoreError> {
-        let listed: Vec<&str> = listed
-            .iter()
-            .filter_map(|cursor| match cursor {
-                Cursor::Pop3 { uidl } => Some(uidl.as_str()),
-                Cursor::Imap { .. } | Cursor::Lmtp { .. } => None,
-            })
-            .collect();
-        let mut lease = self.writer().await?;
-        sqlx::query(
-            "UPDATE message SET retired = 1 WHERE mailbox = $1 AND uidl IS NOT NULL AND retired = 0 AND cleared = 1 \
-             AND uidl NOT IN (SELECT value FROM json_each($2))",
-        )
-        .bind(mailbox.as_str())
-        .bind(json(&listed)?)
-        .execute(&mut lease.conn)
-        .await
-        .doing("retiring UIDLs")?;
-        lease.keep();
-        Ok(())
-    }
-
-    async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let mut lease = self.writer().await?;
-        let done = sqlx::query(
-            "DELETE FROM raw WHERE message IN (SELECT r.message FROM raw r JOIN message m ON m.id = r.message \
-             WHERE m.stored < $1 AND m.state <> 'ready' ORDER BY r.message LIMIT $2 + 0)",
-        )
-        .bind(us(before))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .execute(&mut lease.conn)
-        .await
-        .doing("purging raw mails")?;
-        lease.keep();
-        Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
     }
 }
 
@@ -191,7 +155,7 @@ pub(super) async fn unknown(
     let mut places = Vec::new();
     if !imap.is_empty() {
         let sql = "SELECT value ->> 0 AS place FROM json_each($2) WHERE NOT EXISTS (SELECT 1 FROM message m \
-                   WHERE m.mailbox = $1 AND m.uidvalidity = (value ->> 1) AND m.uid = (value ->> 2))";
+                   WHERE m.mailbox = $1 AND m.uidvalidity = (value ->> 1) AND m.uid = (value ->> 2) AND m.retired = 0)";
         places.extend(
             sqlx::query(sql)
                 .bind(mailbox.as_str())

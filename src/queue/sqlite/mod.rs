@@ -20,7 +20,9 @@ mod inbox;
 mod notices;
 mod open;
 mod outbox;
+mod purge;
 mod removed;
+mod retire;
 mod rows;
 mod steps;
 mod storm;
@@ -34,9 +36,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::conn::{Lease, broken};
 use super::{Settings, StoreError, StoreFault};
@@ -44,13 +45,16 @@ use super::{Settings, StoreError, StoreFault};
 /// The store. Dropped or closed, it gives its lock back.
 pub struct Sqlite {
     path: PathBuf,
-    writing: SqliteConnectOptions,
-    reading: SqliteConnectOptions,
+    writing: open::Options,
+    reading: open::Options,
+    purging: open::Options,
     writer: Mutex<Option<SqliteConnection>>,
     /// For the loops.
     reader: Mutex<Option<SqliteConnection>>,
     /// For people, whose questions may take longer.
     desk: Mutex<Option<SqliteConnection>>,
+    /// For the purge, in the writer's turn.
+    purger: Mutex<Option<SqliteConnection>>,
     broken: AtomicBool,
     /// How many of each topic the notice that is being written speaks of: what is noted meanwhile stays for the next.
     offered: std::sync::Mutex<HashMap<String, u64>>,
@@ -70,16 +74,18 @@ impl Sqlite {
         open::prepare_directory(&path)?;
         let lock = open::lock(&path).await?;
         open::prepare_file(&path)?;
-        let (writing, reading) = (open::writing(&path), open::reading(&path));
+        let (writing, reading, purging) = (open::writing(&path), open::reading(&path), open::purging(&path));
         let mut conn = open::connect(&writing).await?;
         open::migrate(&mut conn, &path).await?;
         Ok(Arc::new(Self {
             path,
             writing,
             reading,
+            purging,
             writer: Mutex::new(Some(conn)),
             reader: Mutex::default(),
             desk: Mutex::default(),
+            purger: Mutex::default(),
             broken: AtomicBool::new(false),
             offered: std::sync::Mutex::default(),
             _lock: lock,
@@ -93,7 +99,7 @@ impl Sqlite {
 
     /// Closes the connections, so that the log is folded into the file. Calls that come later open them again.
     pub async fn close(&self) {
-        for slot in [&self.reader, &self.desk, &self.writer] {
+        for slot in [&self.reader, &self.desk, &self.purger, &self.writer] {
             if let Some(conn) = slot.lock().await.take()
                 && let Err(err) = conn.close().await
             {
@@ -104,15 +110,21 @@ impl Sqlite {
 
     /// The connection that writes, with nothing begun.
     async fn writer(&self) -> Result<Lease<'_>, StoreError> {
-        let mut slot = self.writer.lock().await;
-        if self.broken.load(Ordering::Acquire) {
-            return Err(broken("an earlier write failed: what is on disk is unknown, nothing more is written"));
-        }
+        let mut slot = self.turn().await?;
         let conn = match slot.take() {
             Some(conn) => conn,
             None => open::connect(&self.writing).await?,
         };
         Ok(Lease::new(slot, conn))
+    }
+
+    /// The turn to write: nobody else does while it is held.
+    async fn turn(&self) -> Result<MutexGuard<'_, Option<SqliteConnection>>, StoreError> {
+        let slot = self.writer.lock().await;
+        if self.broken.load(Ordering::Acquire) {
+            return Err(broken("an earlier write failed: what is on disk is unknown, nothing more is written"));
+        }
+        Ok(slot)
     }
 
     /// The connection that writes, in a transaction.
@@ -123,18 +135,22 @@ impl Sqlite {
     }
 
     async fn reader(&self) -> Result<Lease<'_>, StoreError> {
-        self.lend(&self.reader).await
+        self.lend(&self.reader, &self.reading).await
     }
 
     async fn desk(&self) -> Result<Lease<'_>, StoreError> {
-        self.lend(&self.desk).await
+        self.lend(&self.desk, &self.reading).await
     }
 
-    async fn lend<'a>(&'a self, slot: &'a Mutex<Option<SqliteConnection>>) -> Result<Lease<'a>, StoreError> {
+    async fn lend<'a>(
+        &'a self,
+        slot: &'a Mutex<Option<SqliteConnection>>,
+        options: &open::Options,
+    ) -> Result<Lease<'a>, StoreError> {
         let mut slot = slot.lock().await;
         let conn = match slot.take() {
             Some(conn) => conn,
-            None => open::connect(&self.reading).await?,
+            None => open::connect(options).await?,
         };
         Ok(Lease::new(slot, conn))
     }

@@ -13,7 +13,8 @@ use super::conn::{Doing, broken};
 use crate::queue::{StoreError, StoreFault};
 
 /// Schema scripts in order; `user_version` says how many have run.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_purge.sql")];
 
 /// `mbel`: what SQLite files call the program that they belong to.
 const APPLICATION_ID: i64 = 0x6d62_656c;
@@ -162,14 +163,37 @@ fn check_version(path: &Path, application: i64, version: i64) -> Result<(), Stor
     Ok(())
 }
 
+/// How to connect.
+pub(super) struct Options {
+    sqlite: SqliteConnectOptions,
+    foreign_keys: bool,
+}
+
 /// Options of the one connection that writes.
-pub(super) fn writing(path: &Path) -> SqliteConnectOptions {
+pub(super) fn writing(path: &Path) -> Options {
+    Options { sqlite: durable(path).foreign_keys(true), foreign_keys: true }
+}
+
+/// Options of a connection that only reads: it neither blocks the writer nor waits for it.
+pub(super) fn reading(path: &Path) -> Options {
+    let Options { sqlite, foreign_keys } = writing(path);
+    Options { sqlite: sqlite.pragma("query_only", "1").pragma("cache_size", SMALL), foreign_keys }
+}
+
+/// Options of the connection that purges: see there.
+pub(super) fn purging(path: &Path) -> Options {
+    Options { sqlite: durable(path).foreign_keys(false).pragma("cache_size", SMALL), foreign_keys: false }
+}
+
+/// Page cache of a connection that is not the writer's: half a MiB.
+const SMALL: &str = "-512";
+
+fn durable(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
         .busy_timeout(BUSY)
         // After a burst the log file shrinks to this again.
         .pragma("journal_size_limit", "67108864")
@@ -179,15 +203,10 @@ pub(super) fn writing(path: &Path) -> SqliteConnectOptions {
         .log_slow_statements(log::LevelFilter::Warn, Duration::from_secs(1))
 }
 
-/// Options of a connection that only reads: it neither blocks the writer nor waits for it.
-pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
-    writing(path).pragma("query_only", "1").pragma("cache_size", "-512")
-}
-
 /// Connects and makes sure that the settings took: a store that only believes to be durable is worse than none.
-pub(super) async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
-    let path = options.get_filename().display();
-    let mut conn = SqliteConnection::connect_with(options).await.doing(&format!("opening {path}"))?;
+pub(super) async fn connect(options: &Options) -> Result<SqliteConnection, StoreError> {
+    let path = options.sqlite.get_filename().display();
+    let mut conn = SqliteConnection::connect_with(&options.sqlite).await.doing(&format!("opening {path}"))?;
     let row = sqlx::query(
         "SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), \
          (SELECT synchronous FROM pragma_synchronous), (SELECT foreign_keys FROM pragma_foreign_keys)",
@@ -206,7 +225,7 @@ pub(super) async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConn
     for (setting, got, wanted) in [
         ("journal_mode", text(1)?, "wal"),
         ("synchronous", int(2)?.to_string(), "2"),
-        ("foreign_keys", int(3)?.to_string(), "1"),
+        ("foreign_keys", int(3)?.to_string(), if options.foreign_keys { "1" } else { "0" }),
     ] {
         if got != wanted {
             return Err(broken(format!(
@@ -243,9 +262,9 @@ pub(super) async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<
             n + 1
         ));
         sqlx::raw_sql(stamp).execute(&mut *conn).await.doing(&what)?;
-        tracing::info!(path = %path.display(), schema = n + 1, "schema is up to date");
     }
     if done < MIGRATIONS.len() {
+        tracing::info!(path = %path.display(), from = version, to = MIGRATIONS.len(), "the store's schema is up to date");
         // Into the file itself: an older mailbell looks there before it opens anything.
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await.doing("checkpointing")?;
     }

@@ -217,6 +217,15 @@ protocol lmtp {{
         if folder == "INBOX" { base } else { base.join(format!(".{folder}")) }
     }
 
+    /// Removes every mail of INBOX, as another client would.
+    pub fn empty(&self, user: &str) {
+        for sub in ["new", "cur"] {
+            for entry in std::fs::read_dir(self.maildir(user, "INBOX").join(sub)).unwrap() {
+                std::fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }
+    }
+
     /// File names of the mails in a folder; those after `:2,` are its flags (`S` seen, `T` deleted).
     pub fn files(&self, user: &str, folder: &str) -> Vec<String> {
         let dir = self.maildir(user, folder);

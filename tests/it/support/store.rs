@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{ConnectOptions, Row};
+use sqlx::{ConnectOptions, Connection, Row};
 
 use super::mailbell::{Mailbell, SOON};
 use super::wait_for;
@@ -54,6 +54,33 @@ impl Mailbell {
             reason: r.get(4),
         };
         self.rows(sql).await.iter().map(row).collect()
+    }
+
+    /// Everything in the store happened so many days earlier. Only while the gateway is stopped.
+    pub async fn age(&self, days: i64) {
+        const TIMES: [(&str, &[&str]); 5] = [
+            ("message", &["internal_date", "stored", "parsed"]),
+            ("alert", &["sent", "received", "created"]),
+            ("condition", &["last_sent", "last_paged", "opened_at"]),
+            ("notification", &["created", "first_intent", "accepted", "delivered", "ended"]),
+            ("event", &["at"]),
+        ];
+        let options = SqliteConnectOptions::new().filename(self.path("mailbell.db"));
+        let mut conn = options.connect().await.unwrap();
+        for (table, columns) in TIMES {
+            let earlier: Vec<_> = columns.iter().map(|c| format!("{c} = {c} - {}", days * 86_400_000_000)).collect();
+            let sql = format!("UPDATE {table} SET {}", earlier.join(", "));
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+        }
+        conn.close().await.unwrap();
+    }
+
+    /// Rows in a table.
+    pub async fn count(&self, table: &str) -> i64 {
+        let options = SqliteConnectOptions::new().filename(self.path("mailbell.db")).read_only(true);
+        let mut conn = options.busy_timeout(Duration::from_secs(10)).connect().await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        sqlx::query(sql).fetch_one(&mut conn).await.unwrap().get(0)
     }
 
     /// When the mail with the alert of this title was fetched (D1).

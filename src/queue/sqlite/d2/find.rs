@@ -18,7 +18,7 @@ pub(super) struct Found {
 }
 
 /// The same mail has the same Message-ID, Date and body, in the same mailbox; without a Message-ID the same bytes, where the
-/// earlier one's cursor is of another generation. Only an earlier mail that came to the same thing counts: one that was
+/// earlier one's cursor is of another generation, or was gone and is listed again. Only an earlier mail that came to the same thing counts: one that was
 /// rejected, say, must not silence the one that is not.
 pub(super) async fn find(
     conn: &mut SqliteConnection,
@@ -43,7 +43,7 @@ pub(super) async fn find(
              AND e.id <> m.id) ELSE \
            (SELECT min(e.id) FROM message e WHERE e.raw_sha256 = m.raw_sha256 AND e.digest_id IS NULL \
              AND e.digest_body IS NOT NULL AND e.mailbox = m.mailbox AND +e.state = j.as_state AND e.id <> m.id \
-             AND (e.uidvalidity <> m.uidvalidity OR e.retired = 1)) END AS same \
+             AND (e.uidvalidity <> m.uidvalidity OR (e.retired = 1 AND (e.uidl IS NOT NULL OR e.uid = m.uid)))) END AS same \
          FROM j JOIN message m ON m.id = j.id",
     )
     .bind(json(&lines)?)

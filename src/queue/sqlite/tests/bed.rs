@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
+use sqlx::Row;
 use tempfile::TempDir;
 
 use crate::model::*;
@@ -222,6 +223,33 @@ impl Bed {
         due
     }
 
+    /// Purges everything older than this, in small steps.
+    pub async fn purged(&self, before: i64) {
+        for what in [Old::Raw, Old::Alerts, Old::Letters, Old::Messages] {
+            let mut after = 0;
+            while let Some(next) = self.store.purge(what, at(before), after, 3).await.unwrap().next {
+                after = next;
+            }
+        }
+    }
+
+    /// Rows that refer to what is not there.
+    pub async fn broken_references(&self) -> Vec<String> {
+        let mut lease = self.store.desk().await.unwrap();
+        let found = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut lease.conn).await.unwrap();
+        lease.keep();
+        found.iter().map(|row| format!("{} -> {}", row.get::<String, _>(0), row.get::<String, _>(2))).collect()
+    }
+
+    /// Rows in a table.
+    pub async fn rows(&self, table: &str) -> i64 {
+        let mut lease = self.store.desk().await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let count = sqlx::query(sql).fetch_one(&mut lease.conn).await.unwrap().get(0);
+        lease.keep();
+        count
+    }
+
     pub async fn all(&self) -> Vec<NotificationView> {
         let states = NotificationState::ALL.to_vec();
         self.store.list(&ListFilter { states, ..ListFilter::default() }).await.unwrap()
@@ -233,8 +261,10 @@ impl Bed {
     }
 }
 
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
 pub fn settings(dir: &TempDir) -> Settings {
-    Settings { path: dir.path().join("mailbell.db"), raw_for: std::time::Duration::from_secs(30 * 86_400), reserve: 0 }
+    Settings { path: dir.path().join("mailbell.db"), raw_for: 30 * DAY, history_for: 365 * DAY, reserve: 0 }
 }
 
 pub fn message(id: MessageId, verdict: Verdict, received: i64) -> D2Message {

@@ -62,10 +62,10 @@ async fn a_uidl_that_was_gone_is_a_new_mail() {
     let listed = [Cursor::Pop3 { uidl: "x".into() }, Cursor::Pop3 { uidl: "y".into() }];
     let ids = bed.store.d1_store(&mailbox(), vec![pop("x", "1"), pop("y", "2")], at(0)).await.unwrap();
     // Not cleared yet: it stays known, whatever the listing says.
-    bed.store.retire_absent(&mailbox(), &[]).await.unwrap();
+    bed.store.retire_absent(&mailbox(), None, &[]).await.unwrap();
     assert!(bed.store.unknown(&mailbox(), &listed).await.unwrap().is_empty());
     bed.store.cleared(&ids).await.unwrap();
-    bed.store.retire_absent(&mailbox(), &listed[..1]).await.unwrap();
+    bed.store.retire_absent(&mailbox(), None, &listed[..1]).await.unwrap();
     assert_eq!(bed.store.unknown(&mailbox(), &listed).await.unwrap(), listed[1..]);
     assert_eq!(bed.store.d1_store(&mailbox(), vec![pop("y", "2")], at(1)).await.unwrap().len(), 1);
 }
@@ -80,20 +80,6 @@ async fn clearing_is_remembered() {
     let left = bed.store.uncleared(&mailbox()).await.unwrap();
     assert_eq!(left.iter().map(|u| (u.id, u.rejected)).collect::<Vec<_>>(), [(ids[1], true), (ids[2], false)]);
     assert_eq!(left[0].cursor, uid(2));
-}
-
-#[tokio::test]
-async fn only_raw_mails_that_are_done_with_are_purged() {
-    let bed = Bed::new().await;
-    bed.fired(firing("a", Severity::Major, 1), &["ann"], 1).await;
-    bed.fired(firing("b", Severity::Major, 1), &["ann"], 1).await;
-    bed.stored().await;
-    assert_eq!(bed.store.purge_raw(at(0), 10).await.unwrap(), 0, "too young");
-    assert_eq!(bed.store.purge_raw(at(5), 1).await.unwrap(), 1);
-    assert_eq!(bed.store.purge_raw(at(5), 10).await.unwrap(), 1);
-    assert_eq!(bed.store.purge_raw(at(5), 10).await.unwrap(), 0, "the third waits to be parsed");
-    assert_eq!(bed.store.ready(10, u64::MAX).await.unwrap().len(), 1);
-    assert!(bed.store.unknown(&mailbox(), &[uid(1), uid(2)]).await.unwrap().is_empty(), "still known");
 }
 
 #[tokio::test]

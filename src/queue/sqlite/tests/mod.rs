@@ -8,6 +8,7 @@ mod inbox;
 mod model;
 mod opening;
 mod outbox;
+mod purge;
 mod removed;
 mod storm;
 mod together;

@@ -1,4 +1,5 @@
-//! Any order of operations keeps the promises: states only move forward, one stanza id for each (alert, JID), nothing vanishes.
+//! Any order of operations keeps the promises: states only move forward, one stanza id for each (alert, JID), nothing vanishes
+//! but what is over and purged.
 
 use std::collections::HashMap;
 
@@ -27,6 +28,7 @@ enum Op {
     Unconfirm,
     Ask { nth: u8 },
     End { nth: u8 },
+    Purge { age: u8 },
     Reopen,
 }
 
@@ -50,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Unconfirm),
         1 => any::<u8>().prop_map(|nth| Op::Ask { nth }),
         1 => any::<u8>().prop_map(|nth| Op::End { nth }),
+        2 => (0..9u8).prop_map(|age| Op::Purge { age }),
         1 => Just(Op::Reopen),
     ]
 }
@@ -138,6 +141,7 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
                 let _ = store.expire_now(n.id, "ended", at(now)).await;
             }
         }
+        Op::Purge { age } => bed.purged(now - i64::from(age)).await,
         Op::Reopen => {
             drop(store);
             return bed.reopen().await;
@@ -167,7 +171,13 @@ async fn run(ops: Vec<Op>) {
     for (now, op) in (1i64..).zip(&ops) {
         bed = apply(bed, op, now).await;
         let all = bed.all().await;
-        assert!(all.len() >= known.len(), "something vanished: {op:?}");
+        let there: std::collections::HashSet<_> = all.iter().map(|n| n.id).collect();
+        known.retain(|id, n| {
+            let gone = !there.contains(id);
+            assert!(!gone || (n.state.ended() && matches!(op, Op::Purge { .. })), "{n:?} vanished: {op:?}");
+            !gone
+        });
+        assert_eq!(bed.broken_references().await, Vec::<String>::new(), "{op:?}");
         let mut once = std::collections::HashSet::new();
         for n in all {
             assert!(n.alert.is_none() || once.insert((n.alert.clone(), n.jid.clone())), "two for one: {n:?}");

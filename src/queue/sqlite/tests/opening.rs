@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::bed::*;
+use crate::model::Cursor;
 use crate::queue::sqlite::{Sqlite, open};
 use crate::queue::*;
 use sqlx::Connection;
@@ -45,7 +46,7 @@ async fn a_newer_schema_is_refused_and_nothing_touched() {
     bed.store.close().await;
     let Bed { dir, store, .. } = bed;
     drop(store);
-    let mut conn = sqlx::SqliteConnection::connect_with(&open::writing(&path)).await.unwrap();
+    let mut conn = open::connect(&open::writing(&path)).await.unwrap();
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
     let before = std::fs::read(&path).unwrap();
@@ -54,6 +55,29 @@ async fn a_newer_schema_is_refused_and_nothing_touched() {
     assert!(err.what.contains("schema 99") && err.what.contains("newer mailbell"), "{err}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert!(!dir.path().join("mailbell.db-wal").exists());
+}
+
+#[tokio::test]
+async fn a_store_of_an_older_schema_is_brought_up_to_date() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = settings(&dir).path;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut conn = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql(include_str!("../../migrations/0001_first.sql")).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO message (mailbox, uidvalidity, uid, size, raw_sha256, stored, cleared) \
+           VALUES ('ops', 1, 7, 3, x'00', 0, 1); \
+         PRAGMA application_id = 1835165036; PRAGMA user_version = 1",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    conn.close().await.unwrap();
+    let store = Sqlite::open(&settings(&dir)).await.unwrap();
+    let uids = [7, 8].map(|uid| Cursor::Imap { uidvalidity: 1, uid });
+    assert_eq!(store.unknown(&mailbox(), &uids).await.unwrap(), uids[1..], "what was seen is known");
+    store.retire_absent(&mailbox(), Some(1), &[]).await.unwrap();
+    assert_eq!(store.unknown(&mailbox(), &uids).await.unwrap(), uids);
 }
 
 #[tokio::test]
@@ -115,6 +139,17 @@ async fn no_look_walks_the_whole_table() {
             let step: String = row.get("detail");
             let walks = step.starts_with("SCAN") && ["notification", " n", " o", " q"].iter().any(|t| step.contains(t));
             assert!(!walks || step.contains("INDEX"), "{step}\n{sql}");
+        }
+    }
+    // A purge looks through nothing but what was handed to it, and the copies of the last minutes.
+    let mut purger = open::connect(&open::purging(bed.store.path())).await.unwrap();
+    for sql in super::super::purge::planned() {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        for row in sqlx::query(explain).fetch_all(&mut purger).await.unwrap() {
+            let step: String = row.get("detail");
+            let walks = step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE") && !step.contains("intent");
+            assert!(!walks || sql.contains("LIMIT"), "{step}\n{sql}");
+            assert!(!step.contains("TEMP B-TREE FOR ORDER"), "{step}\n{sql}");
         }
     }
 }
