@@ -1,5 +1,7 @@
 //! The queue as its users see it, one trait for each of them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
@@ -312,6 +314,8 @@ pub enum Old {
 pub struct Purged {
     /// So many mails, alerts, digests and notices, or messages are gone.
     pub rows: usize,
+    /// So long nobody else could write.
+    pub held: Duration,
     /// The number after which the next step looks on; `None`: there are no others that old.
     pub next: Option<i64>,
 }

@@ -14,10 +14,10 @@ use super::{Old, Purged, Retention, StoreError, patiently};
 const EVERY: Duration = Duration::from_secs(3600);
 /// Rows in one commit.
 const ROWS: RangeInclusive<usize> = 8..=512;
-/// How long a step should take, from the wish to the commit: sends wait for it. The number of rows follows.
-const STEP: Duration = Duration::from_millis(10);
+/// How long nobody else should be able to write: the number of rows follows what it takes.
+const HELD: Duration = Duration::from_millis(5);
 /// So many times as long as a step took is the pause after it.
-const PAUSE: u32 = 10;
+const PAUSE: u32 = 4;
 
 /// Purges raw mails that are older than `raw_for`, and everything that is over and older than `history_for`, hourly. A purge
 /// works in short commits with pauses, so that no send waits long for it.
@@ -64,14 +64,14 @@ async fn all<Q: Retention + ?Sized>(
     let (mut gone, mut after) = (0, 0);
     loop {
         let start = Instant::now();
-        let Purged { rows: purged, next } =
+        let Purged { rows: purged, held, next } =
             patiently("purge what is old", || queue.purge(what, before, after, *rows)).await?;
         let took = start.elapsed();
         gone += purged;
         let Some(next) = next else { return Ok(gone) };
         after = next;
         if purged > 0 {
-            let fewer = took > STEP;
+            let fewer = held > HELD;
             *rows = if fewer { *rows / 2 } else { *rows + *rows / 4 }.clamp(*ROWS.start(), *ROWS.end());
             sleep(took * PAUSE).await;
         }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
-use super::lab::{HANDED, Lab};
+use super::door::Door;
+use super::lab::Lab;
 use super::mails::{self, Ticket};
 use super::post::Post;
 use super::scale::Scale;
+use super::support::free_port;
 use super::support::prosody::BOT;
-use super::support::{DOMAIN, free_port, lmtp};
 use super::table::{Figure, Sample, Table, Target};
 use super::xmpp::{Sender, message};
 
@@ -51,29 +52,16 @@ struct Own {
 async fn own(lab: &Lab, scale: &Scale, person: &[String], table: &mut Table) -> Own {
     let post = Post::open(lab.prosody.c2s, person, true).await;
     let port = free_port();
-    let mut gateway = lab.gateway_at_door(port, lab.prosody.c2s, person);
+    let mut gateway = lab.gateway_at_door(port, lab.prosody.c2s, person, "");
     gateway.start();
-    let mut session = lmtp::Session::connect(port).unwrap();
-    let to = format!("{HANDED}@{DOMAIN}");
+    let mut door = Door::open(port);
     let mut own = Own::default();
     let mut tickets = HashSet::new();
     // The first ones warm it up, and show that presence is known.
     for number in 0..scale.singles + 20 {
         let ticket = OWN + number;
         tickets.insert(ticket);
-        let to = to.clone();
-        let (sent, answered);
-        (session, sent, answered) = tokio::task::spawn_blocking(move || {
-            session.begin(&[&to]).unwrap();
-            let mail = lmtp::stuffed(&mails::mail(ticket));
-            let sent = Instant::now();
-            session.send(&mail).unwrap();
-            let reply = session.reply().unwrap();
-            assert!(reply.starts_with("250"), "{reply}");
-            (session, sent, Instant::now())
-        })
-        .await
-        .unwrap();
+        let (sent, answered) = door.hand_in(ticket).await;
         let Some(came) = post.one(ticket, LOST).await else { break };
         if number >= 20 {
             own.whole.add(came - sent);

@@ -21,7 +21,7 @@ pub struct Lab {
     pub quiet: Vec<String>,
     /// Everybody who may get a message.
     pub people: Vec<String>,
-    _ca: Ca,
+    ca: Ca,
 }
 
 /// Mailboxes of the other measurements.
@@ -43,16 +43,27 @@ impl Lab {
         let dovecot = Dovecot::start(&ca, &users);
         let names: Vec<&str> = people.iter().map(String::as_str).collect();
         let prosody = Prosody::start(&ca, &names, Options::default());
-        Self { dovecot, prosody, raw, own, quiet, people, _ca: ca }
+        Self { dovecot, prosody, raw, own, quiet, people, ca }
     }
 
-    /// The gateway, not started: mails are handed in to it on this port, and it tells these people.
-    pub fn gateway_at_door(&self, door: u16, xmpp: u16, people: &[String]) -> Mailbell {
+    /// The gateway, not started: mails are handed in to it on this port, and it tells these people. `more` are further tables.
+    pub fn gateway_at_door(&self, door: u16, xmpp: u16, people: &[String], more: &str) -> Mailbell {
+        Mailbell::new(&self.config_at_door(door, xmpp, people, more))
+    }
+
+    /// Its config.
+    pub fn config_at_door(&self, door: u16, xmpp: u16, people: &[String], more: &str) -> String {
         let door = format!(
             "[[lmtp]]\nlisten = \"127.0.0.1:{door}\"\n[[mailbox]]\nname = \"{HANDED}\"\nprotocol = \"lmtp\"\n\
              addresses = [\"{HANDED}@{DOMAIN}\"]\n"
         );
-        Mailbell::new(&(self.config(0, xmpp, &[], people, "") + &door))
+        self.config(0, xmpp, &[], people, "") + &door + more
+    }
+
+    /// The same config with TLS towards the chat server, as everywhere outside of this machine.
+    pub fn with_tls(&self, config: &str) -> String {
+        let tls = format!("tls = \"starttls\"\nca_file = \"{}\"\n", self.ca.ca().display());
+        config.replacen("tls = \"none\"\n", &tls, 1)
     }
 
     /// The gateway, not started: it reads these mailboxes and tells these people.

@@ -1,7 +1,8 @@
 //! `cargo bench`: how fast the gateway is, beside what is possible at all.
 //!
 //! It starts a real Dovecot and a real Prosody on loopback, measures them with raw clients that do nothing else (the floor), and
-//! then puts mailbell between the same two servers, in the same run. `cargo bench -- --quick` does it with small numbers.
+//! then puts mailbell between the same two servers, in the same run. `cargo bench -- --quick` does it with small numbers,
+//! `cargo bench -- past login` only these parts.
 //!
 //! Figures differ from machine to machine and never fail the run. A lost or doubled message does.
 
@@ -10,13 +11,17 @@
 
 mod backlog;
 mod commits;
+mod door;
 mod fanout;
 mod handed;
+mod held;
 mod imap;
 mod lab;
 mod latency;
+mod login;
 mod mails;
 mod noop;
+mod past;
 mod post;
 mod scale;
 #[allow(dead_code)] // The tests use all of it.
@@ -42,11 +47,16 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let scale = if args.iter().any(|arg| arg == "--quick") { Scale::quick() } else { Scale::full() };
+    let only: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
+    if let Some(unknown) = only.iter().find(|name| !PARTS.contains(&name.as_str())) {
+        eprintln!("there is no part {unknown}; there are: {}", PARTS.join(", "));
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).unwrap();
         tokio::select! {
-            code = measure(&scale) => code,
+            code = measure(&scale, &only) => code,
             // Dropped, it stops the servers that it started.
             _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
             _ = terminate.recv() => ExitCode::FAILURE,
@@ -54,22 +64,15 @@ fn main() -> ExitCode {
     })
 }
 
-async fn measure(scale: &Scale) -> ExitCode {
+async fn measure(scale: &Scale, only: &[String]) -> ExitCode {
     let start = Instant::now();
     let lab = Lab::start(scale);
     let mut table = Table::default();
-    eprintln!("store: commits to SQLite on this disk");
-    commits::measure(scale, &mut table).await;
-    eprintln!("latency: {} single alerts, raw and through mailbell", scale.singles);
-    latency::measure(&lab, scale, &mut table).await;
-    eprintln!("noop: processor time of {} mailboxes for {} s", scale.mailboxes, scale.quiet.as_secs());
-    noop::measure(&lab, scale, &mut table).await;
-    eprintln!("handed in: {} single alerts by LMTP", scale.singles);
-    handed::measure(&lab, scale, &mut table).await;
-    eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
-    backlog::measure(&lab, scale, &mut table).await;
-    eprintln!("fan-out: {} alerts to {} recipients, {} times", scale.fanned, scale.crowd, scale.runs);
-    fanout::measure(&lab, scale, &mut table).await;
+    for part in PARTS {
+        if only.is_empty() || only.iter().any(|name| name == part) {
+            run(part, &lab, scale, &mut table).await;
+        }
+    }
     println!("{table}");
     println!(
         "{} cores; {:.0} s",
@@ -77,4 +80,49 @@ async fn measure(scale: &Scale) -> ExitCode {
         start.elapsed().as_secs_f64()
     );
     if table.intact() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What can be measured by itself.
+const PARTS: [&str; 9] = ["store", "latency", "noop", "handed", "backlog", "fanout", "held", "past", "login"];
+
+async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
+    match part {
+        "store" => {
+            eprintln!("store: commits to SQLite on this disk");
+            commits::measure(scale, table).await;
+        }
+        "latency" => {
+            eprintln!("latency: {} single alerts, raw and through mailbell", scale.singles);
+            latency::measure(lab, scale, table).await;
+        }
+        "noop" => {
+            eprintln!("noop: processor time of {} mailboxes for {} s", scale.mailboxes, scale.quiet.as_secs());
+            noop::measure(lab, scale, table).await;
+        }
+        "handed" => {
+            eprintln!("handed: {} single alerts by LMTP", scale.singles);
+            handed::measure(lab, scale, table).await;
+        }
+        "backlog" => {
+            eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
+            backlog::measure(lab, scale, table).await;
+        }
+        "fanout" => {
+            eprintln!("fanout: {} alerts to {} recipients, {} times", scale.fanned, scale.crowd, scale.runs);
+            fanout::measure(lab, scale, table).await;
+        }
+        "held" => {
+            eprintln!("held: {} notifications that are held", scale.held);
+            held::measure(lab, scale, table).await;
+        }
+        "past" => {
+            eprintln!("past: {} notifications that are over", scale.past);
+            past::measure(lab, scale, table).await;
+        }
+        "login" => {
+            eprintln!("login: {} sign-ins", scale.logins);
+            login::measure(lab, scale, table).await;
+        }
+        other => unreachable!("{other} is no part"),
+    }
 }

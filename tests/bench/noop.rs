@@ -42,6 +42,11 @@ async fn quiet(lab: &Lab, scale: &Scale, watch: &str) -> Cost {
     cost
 }
 
+/// Seconds of processor time that a process and its descendants have used so far.
+pub fn seconds(pid: u32) -> f64 {
+    ticks(pid) / TICKS
+}
+
 /// Processor time that a process and its descendants have used, those that ended and were waited for included.
 fn ticks(pid: u32) -> f64 {
     let mut total = 0.0;

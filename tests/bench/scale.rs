@@ -20,6 +20,12 @@ pub struct Scale {
     pub commits: usize,
     /// How long processor time of quiet mailboxes is counted.
     pub quiet: Duration,
+    /// Notifications of the past.
+    pub past: u32,
+    /// Notifications that are held.
+    pub held: u32,
+    /// Sign-ins timed.
+    pub logins: u32,
 }
 
 impl Scale {
@@ -33,6 +39,9 @@ impl Scale {
             runs: 3,
             commits: 2_000,
             quiet: Duration::from_secs(30),
+            past: 1_000_000,
+            held: 100_000,
+            logins: 20,
         }
     }
 
@@ -47,6 +56,9 @@ impl Scale {
             runs: 1,
             commits: 300,
             quiet: Duration::from_secs(10),
+            past: 50_000,
+            held: 5_000,
+            logins: 3,
         }
     }
 }

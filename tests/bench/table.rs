@@ -42,6 +42,10 @@ pub enum Target {
     AtLeast(Figure),
     /// Of the floor.
     Share(f64),
+    /// Not more than so many times the floor.
+    Times(f64),
+    /// Not more than the floor and this.
+    Above(Duration),
 }
 
 /// One line.
@@ -66,6 +70,8 @@ impl Row {
             Target::AtMost(most) => own <= most.number(),
             Target::AtLeast(least) => own >= least.number(),
             Target::Share(share) => self.ratio()? >= share,
+            Target::Times(times) => self.ratio()? <= times,
+            Target::Above(more) => own <= self.floor?.number() + more.as_secs_f64(),
         })
     }
 }
@@ -115,6 +121,8 @@ impl fmt::Display for Table {
                 Some(Target::AtMost(most)) => format!("<= {most}"),
                 Some(Target::AtLeast(least)) => format!(">= {least}"),
                 Some(Target::Share(share)) => format!(">= {share:.2} floor"),
+                Some(Target::Times(times)) => format!("<= {times:.2} floor"),
+                Some(Target::Above(more)) => format!("<= floor+{} ms", more.as_millis()),
             };
             let reached = row.reached().map_or("-", |reached| if reached { "yes" } else { "NO" });
             let (own, floor) = (text(row.own), text(row.floor));

@@ -182,7 +182,10 @@ pub(super) fn reading(path: &Path) -> Options {
 
 /// Options of the connection that purges: see there.
 pub(super) fn purging(path: &Path) -> Options {
-    Options { sqlite: durable(path).foreign_keys(false).pragma("cache_size", SMALL), foreign_keys: false }
+    Options {
+        sqlite: durable(path).foreign_keys(false).pragma("cache_size", SMALL).pragma("wal_autocheckpoint", "0"),
+        foreign_keys: false,
+    }
 }
 
 /// Page cache of a connection that is not the writer's: half a MiB.

@@ -2,7 +2,10 @@
 //!
 //! The rows are looked for on a reading connection and looked at again in the commit. That runs on a connection of its own that
 //! does not check foreign keys: for each deleted row the check would look for children in tables that have no index for it. It
-//! takes the writer's turn, so that a send waits for one short commit at most.
+//! takes the writer's turn, so that a send waits for one short commit at most. What it wrote is folded into the file after the
+//! turn, beside the sends: the commit that reaches a full log would have to wait for all of it.
+
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -161,12 +164,16 @@ impl Retention for Sqlite {
             Old::Messages => &MESSAGES,
         };
         let Found { ids, next } = self.old(kind, before, after, limit).await?;
-        let rows = if ids.is_empty() { 0 } else { self.written(self.delete(kind, before, &ids).await)? };
+        let (mut rows, mut held) = (0, Duration::ZERO);
+        if !ids.is_empty() {
+            (rows, held) = self.written(self.delete(kind, before, &ids).await)?;
+            self.written(self.fold_log().await)?;
+        }
         if next.is_none() {
             // Hours pass until the next time.
             *self.purger.lock().await = None;
         }
-        Ok(Purged { rows, next })
+        Ok(Purged { rows, held, next })
     }
 }
 
@@ -190,16 +197,27 @@ impl Sqlite {
         choose(&rows, limit)
     }
 
-    async fn delete(&self, kind: &Kind, before: Timestamp, ids: &[i64]) -> Result<usize, StoreError> {
+    /// How many are gone, and how long nobody else could write.
+    async fn delete(&self, kind: &Kind, before: Timestamp, ids: &[i64]) -> Result<(usize, Duration), StoreError> {
         let turn = self.turn().await?;
+        let start = Instant::now();
         let mut lease = self.lend(&self.purger, &self.purging).await?;
         lease.begin().await?;
         let ids = still(&mut lease.conn, kind, before, ids).await?;
         sqlx::query(kind.delete).bind(&ids).execute(&mut lease.conn).await.doing(kind.what)?;
         lease.commit().await?;
         drop(turn);
+        let held = start.elapsed();
         let ids: Vec<i64> = serde_json::from_str(&ids).doing(kind.what)?;
-        Ok(ids.len())
+        Ok((ids.len(), held))
+    }
+
+    /// As far as nobody reads what is older.
+    async fn fold_log(&self) -> Result<(), StoreError> {
+        let mut lease = self.lend(&self.purger, &self.purging).await?;
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_all(&mut lease.conn).await.doing("folding the log")?;
+        lease.keep();
+        Ok(())
     }
 }
 
