@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,8 @@ use crate::intake::{self, Parser, Shared};
 use crate::live::{Live, live};
 use crate::net::Anchors;
 use crate::presence::Tracker;
-use crate::queue;
 use crate::queue::sqlite::Sqlite;
+use crate::queue::{self, Ages};
 use crate::route::Router;
 use crate::{control, lmtp, telemetry, xmpp};
 
@@ -38,8 +38,7 @@ pub struct Parts {
     keeper: Keeper,
     mailboxes: Plan,
     disk_task: futures::future::BoxFuture<'static, Result<(), queue::StoreError>>,
-    raw_for: Duration,
-    history_for: Duration,
+    ages: Ages,
     parser: Parser<Sqlite>,
     dispatch: dispatch::Parts<Sqlite>,
 }
@@ -120,7 +119,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         poke: poke.clone(),
         farewell: last_token,
     };
-    let (raw_for, history_for) = (config.store.raw_for, config.store.history_for);
+    let ages = Ages { raw_for: config.store.raw_for, history_for: config.store.history_for };
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
     let keeper = Keeper {
         file,
@@ -140,20 +139,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         ordered,
     };
     let disk_task = Box::pin(disk_task);
-    Ok(Parts {
-        store,
-        rules,
-        orders,
-        running,
-        keeper,
-        mailboxes,
-        doors,
-        disk_task,
-        raw_for,
-        history_for,
-        parser,
-        dispatch,
-    })
+    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, ages, parser, dispatch })
 }
 
 impl Parts {
@@ -166,7 +152,7 @@ impl Parts {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.disk_task);
-        self.running.intake.spawn(queue::purge(self.store, self.raw_for, self.history_for, cancel.clone()));
+        self.running.intake.spawn(queue::purge(self.store, self.ages, Timestamp::now, cancel.clone()));
         self.running.intake.spawn(self.parser.run(cancel));
         self.running.dispatch.spawn(dispatch::run(self.dispatch, self.running.dispatch_token.clone()));
         self.running

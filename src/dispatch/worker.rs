@@ -8,12 +8,11 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::drift::Drift;
 use super::notices::Bursts;
 use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Messenger, Rules, Settings};
 use crate::live::{Current, Live};
-use crate::model::{AlertId, BareJid, Epoch, GroupName};
+use crate::model::{AlertId, BareJid, Drift, Epoch, GroupName};
 use crate::queue::{Outbox, StoreError, patiently};
 use crate::route::Router;
 
@@ -21,6 +20,8 @@ use crate::route::Router;
 const EVENTS: usize = 256;
 /// Without a timer or an event the worker still looks after this: a lost wake-up costs seconds, not an outage.
 const LOOK: Duration = Duration::from_secs(10);
+/// Nothing expires for so long after the clock jumped.
+const GRACE: Duration = Duration::from_secs(300);
 /// Least time between two sweeps.
 const SWEEP: Duration = Duration::from_secs(1);
 /// At the end the messenger tells what it still knows within this.
@@ -207,7 +208,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         self.swept = Some(mono);
         self.sweep_owed = false;
         let now = Timestamp::now();
-        if self.drift.may_expire(mono) {
+        if self.drift.steady(mono, GRACE) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
             self.tell_of_expired(&ended).await?;
             let before = self.ago(now, self.settings.receipt_timeout);

@@ -5,6 +5,7 @@
 
 mod alert;
 mod condition;
+mod drift;
 mod message;
 mod names;
 mod notification;
@@ -16,6 +17,7 @@ mod units;
 
 pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Variant};
 pub use condition::{ConditionView, Plan, PlannedNotification, Planner, Seen, Told};
+pub use drift::Drift;
 pub use message::{Cursor, MailDigest, MessageState, NewMessage, Source};
 pub use names::{BadName, GroupName, Key, MailboxName, RecipientName, Scope};
 pub use notification::{

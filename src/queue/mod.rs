@@ -19,7 +19,7 @@ mod views;
 
 pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Old, Outbox, Purged, Queue, Retention};
-pub use purge::purge;
+pub use purge::{Ages, purge};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue,

@@ -326,6 +326,9 @@ pub trait Retention: Send + Sync {
     /// Purges at most `limit` of these, numbered above `after`, that are older than `before` and done with, in one short
     /// commit.
     async fn purge(&self, what: Old, before: Timestamp, after: i64, limit: usize) -> Result<Purged, StoreError>;
+
+    /// When a mail was stored last.
+    async fn newest(&self) -> Result<Option<Timestamp>, StoreError>;
 }
 
 /// What people ask and do, through the CLI and later the API.

@@ -30,17 +30,19 @@ async fn a_year_later_the_past_is_gone_but_for_what_is_not_over() {
         alice.gets(title).await;
         all_in_state(&mailbell, title, 1, "delivered").await;
     }
+    // After a silence of a year the clock would not be believed at once.
+    lab.mail(&resolved("nothing", "Nothing was wrong"));
+    mailbell.alert("Nothing was wrong").await;
     mailbell.stop();
     mailbell.age(400).await;
 
     mailbell.start();
     mailbell.logged("purged old alerts", 1).await;
     let titles: Vec<_> = mailbell.alerts().await.into_iter().map(|a| a.title).collect();
-    assert_eq!(titles, ["Disk is full"], "its condition is open");
-    assert_eq!(mailbell.count("condition").await, 1);
-    left(&mailbell, "raw", 0).await;
+    assert_eq!(titles, ["Disk is full", "Nothing was wrong"], "the condition of one is open, the other is new");
+    left(&mailbell, "raw", 1).await;
     // The mails are still listed, and no news.
-    assert_eq!(mailbell.count("message").await, 3);
+    assert_eq!(mailbell.count("message").await, 4);
     lab.mail(&resolved("disk", "Disk has room again"));
     let text = alice.gets("Disk has room again").await;
     assert!(text.contains("400 d"), "{text}");
@@ -50,10 +52,14 @@ async fn a_year_later_the_past_is_gone_but_for_what_is_not_over() {
 
     // Somebody tidies the mailbox up.
     lab.dovecot.empty("inbox");
+    mailbell.start();
+    left(&mailbell, "message WHERE retired = 0", 0).await;
+    mailbell.stop();
     mailbell.age(400).await;
     mailbell.start();
-    for table in ["alert", "condition", "alert_condition", "notification", "event", "raw", "message"] {
-        left(&mailbell, table, 0).await;
+    // What came last is new.
+    for table in ["alert", "condition", "alert_condition", "notification", "raw", "message"] {
+        left(&mailbell, table, 1).await;
     }
     lab.mail(&critical("disk", "Disk is full once more"));
     alice.gets("Disk is full once more").await;

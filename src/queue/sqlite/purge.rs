@@ -175,6 +175,14 @@ impl Retention for Sqlite {
         }
         Ok(Purged { rows, held, next })
     }
+
+    async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut lease = self.desk().await?;
+        let sql = "SELECT stored FROM message ORDER BY id DESC LIMIT 1";
+        let found = sqlx::query(sql).fetch_optional(&mut lease.conn).await.doing("looking for the newest mail")?;
+        lease.keep();
+        found.map(|row| row.time("stored")).transpose()
+    }
 }
 
 /// Rows to be deleted, and after which one to look on.

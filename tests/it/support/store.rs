@@ -56,20 +56,26 @@ impl Mailbell {
         self.rows(sql).await.iter().map(row).collect()
     }
 
-    /// Everything in the store happened so many days earlier. Only while the gateway is stopped.
+    /// Everything in the store but the newest mail happened so many days earlier. Only while the gateway is stopped.
     pub async fn age(&self, days: i64) {
-        const TIMES: [(&str, &[&str]); 5] = [
-            ("message", &["internal_date", "stored", "parsed"]),
-            ("alert", &["sent", "received", "created"]),
-            ("condition", &["last_sent", "last_paged", "opened_at"]),
-            ("notification", &["created", "first_intent", "accepted", "delivered", "ended"]),
-            ("event", &["at"]),
+        const NEWEST: &str = "(SELECT id FROM alert WHERE message = (SELECT max(id) FROM message))";
+        const TIMES: [(&str, &[&str], &str); 5] = [
+            ("message", &["internal_date", "stored", "parsed"], "id < (SELECT max(id) FROM message)"),
+            ("alert", &["sent", "received", "created"], "id NOT IN"),
+            ("condition", &["last_sent", "last_paged", "opened_at"], "coalesce(opened_by, 0) NOT IN"),
+            (
+                "notification",
+                &["created", "first_intent", "accepted", "delivered", "ended"],
+                "coalesce(alert, 0) NOT IN",
+            ),
+            ("event", &["at"], "alert NOT IN"),
         ];
         let options = SqliteConnectOptions::new().filename(self.path("mailbell.db"));
         let mut conn = options.connect().await.unwrap();
-        for (table, columns) in TIMES {
+        for (table, columns, others) in TIMES {
+            let newest = if others.ends_with(" IN") { NEWEST } else { "" };
             let earlier: Vec<_> = columns.iter().map(|c| format!("{c} = {c} - {}", days * 86_400_000_000)).collect();
-            let sql = format!("UPDATE {table} SET {}", earlier.join(", "));
+            let sql = format!("UPDATE {table} SET {} WHERE {others} {newest}", earlier.join(", "));
             sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
         }
         conn.close().await.unwrap();

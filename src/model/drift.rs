@@ -6,24 +6,21 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A difference between the clocks that is a jump, not drift.
 const JUMP: SignedDuration = SignedDuration::from_secs(30);
-/// Nothing expires for so long after a jump.
-const GRACE: Duration = Duration::from_secs(300);
-
 /// Compares the wall clock with the monotonic one.
 #[derive(Debug)]
 pub struct Drift {
     wall: Timestamp,
     mono: Instant,
-    grace_until: Option<Instant>,
+    jumped: Option<Instant>,
 }
 
 impl Drift {
     /// Both clocks as they stand now.
     pub fn new(wall: Timestamp, mono: Instant) -> Self {
-        Self { wall, mono, grace_until: None }
+        Self { wall, mono, jumped: None }
     }
 
-    /// Looks again. A jump since the last look is returned (positive: the wall clock went forward), and starts the grace.
+    /// Looks again. A jump since the last look is returned (positive: the wall clock went forward).
     pub fn look(&mut self, wall: Timestamp, mono: Instant) -> Option<SignedDuration> {
         let ran = SignedDuration::try_from(mono.saturating_duration_since(self.mono)).unwrap_or(SignedDuration::MAX);
         let jump = wall.duration_since(self.wall).saturating_sub(ran);
@@ -32,13 +29,13 @@ impl Drift {
             return None;
         }
         (self.wall, self.mono) = (wall, mono);
-        self.grace_until = mono.checked_add(GRACE);
+        self.jumped = Some(mono);
         Some(jump)
     }
 
-    /// May anything expire now?
-    pub fn may_expire(&self, mono: Instant) -> bool {
-        self.grace_until.is_none_or(|until| mono >= until)
+    /// Did it not jump for so long?
+    pub fn steady(&self, mono: Instant, span: Duration) -> bool {
+        self.jumped.is_none_or(|jumped| mono.saturating_duration_since(jumped) >= span)
     }
 }
 
@@ -47,17 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_is_told_once_and_stops_expiry_for_five_minutes() {
+    fn a_jump_is_told_once_and_is_over_after_a_while() {
         let (wall, mono) = (Timestamp::UNIX_EPOCH, Instant::now());
         let mut drift = Drift::new(wall, mono);
+        let grace = Duration::from_secs(300);
         let later = |s: u64| mono + Duration::from_secs(s);
         let shown = |s: i64| wall + SignedDuration::from_secs(s);
         assert_eq!(drift.look(shown(10), later(10)), None);
-        assert!(drift.may_expire(later(10)));
+        assert!(drift.steady(later(10), grace));
         assert_eq!(drift.look(shown(3620), later(20)), Some(SignedDuration::from_secs(3600)));
         assert_eq!(drift.look(shown(3621), later(21)), None);
-        assert!(!drift.may_expire(later(319)));
-        assert!(drift.may_expire(later(320)));
+        assert!(!drift.steady(later(319), grace));
+        assert!(drift.steady(later(320), grace));
         assert_eq!(drift.look(shown(321), later(321)), Some(SignedDuration::from_secs(-3600)));
     }
 
