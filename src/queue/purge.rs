@@ -21,7 +21,7 @@ const SILENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
 const ROWS: RangeInclusive<usize> = 8..=512;
 /// How long nobody else should be able to write: the number of rows follows what it takes.
 const HELD: Duration = Duration::from_millis(5);
-/// So many times as long as a step took is the pause after it.
+/// So many times as long as a step took is the pause after it, also where it found nothing.
 const PAUSE: u32 = 4;
 
 /// How long what is kept.
@@ -111,8 +111,8 @@ async fn all<Q: Retention + ?Sized>(
         if purged > 0 {
             let next = if held > HELD { *rows / 2 } else { *rows + *rows / 4 };
             *rows = next.clamp(*ROWS.start(), *ROWS.end());
-            sleep(took * PAUSE).await;
         }
+        sleep(took * PAUSE).await;
     }
 }
 
