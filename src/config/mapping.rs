@@ -98,7 +98,11 @@ fn one(section: &Section<'_, '_>, name: Option<Name>, built_in: &[Mapping], seen
     let spaces = Spaces { own: namespace.unwrap_or_default(), prefixes: prefixes.as_ref().unwrap_or(&none) };
     // Without its prefixes no expression could be judged.
     let readable = namespace.is_some() && prefixes.is_some();
-    let templates = |key| if readable { all_of(section, key, spaces) } else { None };
+    let templates = |key| match section.optional(key) {
+        Some(item) if readable => some_alternatives(&item, spaces),
+        Some(_) => None,
+        None => Some(Vec::new()),
+    };
     let fields = ["required", "id", "key", "text", "sent", "effective", "expires", "links", "groups"].map(templates);
     let title = section.required("title", "title = \"{ELEMENT}\"").filter(|_| readable);
     let title = title.and_then(|item| some_alternatives(&item, spaces));
