@@ -1,4 +1,4 @@
-//! `mailbell config`: check a config file, and show what is in force.
+//! `mailbell config`: check a config file, show what is in force, and print the schema that editors use.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the config in force as TOML, defaults included, passwords left out
     Show(FileArgs),
+    /// Print a JSON Schema of the config file, by which editors complete, explain and check it
+    Schema,
 }
 
 /// Which file.
@@ -46,14 +48,17 @@ pub struct CheckArgs {
 pub fn run(command: &Command) -> ExitCode {
     let env = |name: &str| std::env::var_os(name);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    let file = match command {
-        Command::Check(CheckArgs { file, .. }) | Command::Show(file) => config::path(file.file.as_deref(), env),
-    };
-    let config = Config::load(&file, env);
-    let done = match (command, config) {
-        (Command::Check(args), config) => check(&file, config, args.json, &mut out, &mut err),
-        (Command::Show(_), Ok(config)) => write!(out, "{config}").map(|()| true),
-        (Command::Show(_), Err(errors)) => writeln!(err, "{errors}").map(|()| false),
+    let path = |args: &FileArgs| config::path(args.file.as_deref(), env);
+    let done = match command {
+        Command::Check(CheckArgs { file, json }) => {
+            let file = path(file);
+            check(&file, Config::load(&file, env), *json, &mut out, &mut err)
+        }
+        Command::Show(file) => match Config::load(&path(file), env) {
+            Ok(config) => write!(out, "{config}").map(|()| true),
+            Err(errors) => writeln!(err, "{errors}").map(|()| false),
+        },
+        Command::Schema => out.write_all(config::schema().as_bytes()).map(|()| true),
     };
     match done.and_then(|good| out.flush().map(|()| good)) {
         Ok(true) => ExitCode::SUCCESS,

@@ -29,7 +29,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Args),
     Reload(reload::Args),
-    /// Check a config file, or show the config in force
+    /// Check a config file, show the config in force, or print a schema of it for editors
     #[command(subcommand)]
     Config(config::Command),
     Parse(parse::Args),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::item::Item;
 use super::reader::Section;
 use super::report::quote;
+use super::schema::Want;
 use crate::net::{self, TlsError, TlsMode};
 
 /// The words for [`TlsMode`].
@@ -60,6 +61,7 @@ fn ca_file(item: &Item<'_, '_>) -> Option<PathBuf> {
 
 /// Host and port of a server; `default_port` where none is written.
 pub(super) fn server(item: &Item<'_, '_>, default_port: u16) -> Option<(String, u16)> {
+    item.wants(Want::like(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(:0*[1-9][0-9]{0,4})?$"));
     match parse_server(item.some_text()?) {
         Ok((host, port)) => Some((host, port.unwrap_or(default_port))),
         Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
@@ -68,6 +70,7 @@ pub(super) fn server(item: &Item<'_, '_>, default_port: u16) -> Option<(String, 
 
 /// A host name or IPv4 address.
 fn host(item: &Item<'_, '_>, text: &str) -> Option<String> {
+    item.wants(Want::like(r"^[A-Za-z0-9._\-]+$"));
     match check_host(text) {
         Ok(()) => Some(text.to_owned()),
         Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
@@ -91,9 +94,11 @@ pub fn parse_server(text: &str) -> Result<(String, Option<u16>), BadServer> {
     if name.parse::<Ipv6Addr>().is_err() {
         check_host(name)?;
     }
-    match port.map(str::parse) {
+    // A sign is no part of a port, although Rust reads it.
+    let number = |port: &str| port.bytes().all(|b| b.is_ascii_digit()).then(|| port.parse().ok()).flatten();
+    match port.map(number) {
         None => Ok((name.to_owned(), None)),
-        Some(Ok(port)) if port > 0 => Ok((name.to_owned(), Some(port))),
+        Some(Some(port)) if port > 0 => Ok((name.to_owned(), Some(port))),
         Some(_) => Err(BadServer {
             wrong: format!("{} has no valid port", quote(text)),
             allowed: "write a number from 1 to 65535 after the colon",
@@ -151,6 +156,7 @@ mod tests {
             "a:0",
             "a:65536",
             "a:x",
+            "a:+1",
             "::1",
             "[::1",
             "[a]:1",

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::item::{Item, SHORT};
+use super::item::{Formed, Item, SHORT};
 use super::mailbox::{self, KEY_SCOPES};
 use super::names::Names;
 use super::reader::{Reader, Section};
 use super::report::quote;
+use super::schema::{Law, Want, What};
 use crate::lmtp::{Address, Listen, Mailbox, Settings};
 use crate::model::{MailboxName, Size};
 use crate::route::KeyScope;
@@ -52,6 +53,7 @@ const FETCHED: [&str; 20] = [
 ];
 
 pub(super) fn mailbox(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Option<LmtpMailbox> {
+    section.law(Law::new(What::None(FETCHED.to_vec())));
     for item in FETCHED.into_iter().filter_map(|key| section.optional(key)) {
         item.fail::<()>("is for a mailbox that is fetched", "leave it out, or set protocol to \"imap\" or \"pop3\"");
     }
@@ -70,15 +72,16 @@ fn addresses(item: &Item<'_, '_>, names: &Names) -> Option<Vec<Address>> {
         names.one_mailbox_an_address(item, &address)?;
         Some(address)
     })?;
-    if addresses.is_empty() {
-        return item.fail("is empty: no mail could come in", "name at least one address");
-    }
-    Some(addresses)
+    item.filled(addresses, "is empty: no mail could come in", "name at least one address")
+}
+
+impl Formed for Address {
+    const FORM: Option<&'static str> = Some(Self::PATTERN);
 }
 
 pub(super) fn door(section: &Section<'_, '_>, names: &Names) -> Option<Settings> {
     let allow_public = section.value("allow_public").and_then(|item| item.yes());
-    let mode = section.optional("mode");
+    let mode = section.optional("mode").map(|item| (octal(&item), item));
     let listen = section.required("listen", "listen = \"127.0.0.1:2424\" or listen = \"unix:PATH\"").and_then(|item| {
         let listen = listen(&item, mode, allow_public?)?;
         names.one_door_each(&item, &listen.to_string())?;
@@ -99,7 +102,8 @@ pub(super) fn door(section: &Section<'_, '_>, names: &Names) -> Option<Settings>
     })
 }
 
-fn listen(item: &Item<'_, '_>, mode: Option<Item<'_, '_>>, allow_public: bool) -> Option<Listen> {
+fn listen(item: &Item<'_, '_>, mode: Option<(Option<u32>, Item<'_, '_>)>, allow_public: bool) -> Option<Listen> {
+    item.wants(Want::like(r"^(unix:|/|[0-9.]+:0*[1-9]|\[[0-9A-Fa-f:.%]+\]:0*[1-9])"));
     let text = item.some_text()?;
     if let Some(path) = text.strip_prefix("unix:").or_else(|| Some(text).filter(|text| text.starts_with('/'))) {
         let path = item.reader.path(path);
@@ -107,11 +111,11 @@ fn listen(item: &Item<'_, '_>, mode: Option<Item<'_, '_>>, allow_public: bool) -
         if path.as_os_str().len() > 107 {
             return item.fail("is longer than the path of a socket may be", "write a path of at most 107 bytes");
         }
-        let mode = mode.map_or(Some(MODE), |item| octal(&item));
+        let mode = mode.map_or(Some(MODE), |(mode, _)| mode);
         return Some(Listen::Unix { path, mode: mode? });
     }
-    if let Some(mode) = mode {
-        mode.fail::<()>("is for a Unix socket", "leave it out, or set listen = \"unix:PATH\"");
+    if let Some((_, item)) = mode {
+        item.fail::<()>("is for a Unix socket", "leave it out, or set listen = \"unix:PATH\"");
     }
     let Ok(address) = text.parse::<SocketAddr>() else {
         let allowed = "write \"ADDRESS:PORT\" with an address of this machine (\"127.0.0.1:2424\", \"[::1]:2424\"), or \"unix:PATH\"";
@@ -139,6 +143,7 @@ fn is_near(address: IpAddr) -> bool {
 }
 
 fn octal(item: &Item<'_, '_>) -> Option<u32> {
+    item.wants(Want::like("^0?[0-7]{3}$"));
     let text = item.text()?;
     let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     match u32::from_str_radix(text, 8) {

@@ -11,6 +11,7 @@ use super::pattern;
 use super::reader::Section;
 use super::report::quote;
 use super::rules;
+use super::schema::{Law, Want, What};
 use crate::intake;
 use crate::mailbox::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
 use crate::model::{MailboxName, Severity, Span};
@@ -42,12 +43,21 @@ const WAYS: [(&str, Option<Protocol>); 3] =
     [("imap", Some(Protocol::Imap)), ("pop3", Some(Protocol::Pop3)), ("lmtp", None)];
 pub(super) const KEY_SCOPES: [(&str, KeyScope); 2] = [("sender", KeyScope::Sender), ("mailbox", KeyScope::Mailbox)];
 pub(super) const NEVER: &str = "never";
+/// Beside `noop:DURATION`.
+const WATCHES: [(&str, Watch); 2] = [("idle", Watch::Idle), ("poll", Watch::Poll)];
+/// Beside `move:FOLDER`.
+const AFTERS: [(&str, After); 3] = [("keep", After::Keep), ("seen", After::Seen), ("delete", After::Delete)];
 
 pub(super) fn read(section: &Section<'_, '_>, name: Option<MailboxName>, names: &Names) -> Entry {
     match section.value("protocol").and_then(|item| item.choice(&WAYS)) {
-        Some(None) => Entry::Handed(lmtp::mailbox(section, name, names)),
-        Some(protocol) => Entry::Fetched(fetched(section, name, protocol, names).map(Box::new)),
-        None => Entry::Fetched(fetched(section, name, None, names).map(Box::new)),
+        Some(None) => {
+            section.in_case("protocol", &["lmtp"]);
+            Entry::Handed(lmtp::mailbox(section, name, names))
+        }
+        protocol => {
+            section.in_case("protocol", &["imap", "pop3"]);
+            Entry::Fetched(fetched(section, name, protocol.flatten(), names).map(Box::new))
+        }
     }
 }
 
@@ -57,6 +67,7 @@ fn fetched(
     protocol: Option<Protocol>,
     names: &Names,
 ) -> Option<MailboxConfig> {
+    section.law(Law::new(What::None(vec!["addresses"])));
     if let Some(item) = section.optional("addresses") {
         item.fail::<()>("is for a mailbox that mails are handed to", "leave it out, or set protocol = \"lmtp\"");
     }
@@ -91,6 +102,7 @@ fn connection(
     let idle_for = section.value("idle_for").and_then(|item| item.span(SHORT..=Duration::from_secs(29 * 60)));
     let timeout = section.value("timeout").and_then(|item| item.span(SHORT..=Duration::from_secs(600)));
 
+    pop3_laws(section);
     if protocol == Some(Protocol::Pop3) {
         refuse_imap_only(section);
     }
@@ -135,13 +147,14 @@ fn watch(section: &Section<'_, '_>, protocol: Option<Protocol>, host: Option<&st
         return Some(Watch::Poll);
     }
     let item = section.value("watch")?;
-    match item.text()? {
-        "idle" => Some(Watch::Idle),
-        "poll" => Some(Watch::Poll),
-        text => match text.strip_prefix("noop") {
-            Some(rest) => noop(&item, text, rest, host),
-            None => item.fail(format!("{} is not allowed here", quote(text)), "allowed: idle, poll, noop:DURATION"),
-        },
+    item.wants(Want::Like(format!("^noop:{}$", Span::form(false)).into()));
+    if let Some(watch) = item.word(&WATCHES) {
+        return Some(watch);
+    }
+    let text = item.text()?;
+    match text.strip_prefix("noop") {
+        Some(rest) => noop(&item, text, rest, host),
+        None => item.fail(format!("{} is not allowed here", quote(text)), "allowed: idle, poll, noop:DURATION"),
     }
 }
 
@@ -179,21 +192,25 @@ fn refuse_noop_beside_poll(section: &Section<'_, '_>, watch: Watch, poll: Option
     }
 }
 
+/// `move:FOLDER`.
+const MOVE: &str = r"^move:.*\S";
+
 fn after(item: &Item<'_, '_>) -> Option<After> {
     let allowed = "allowed: keep, seen, move:FOLDER, delete";
-    match item.text()? {
-        "keep" => Some(After::Keep),
-        "seen" => Some(After::Seen),
-        "delete" => Some(After::Delete),
-        text => match text.strip_prefix("move:") {
-            Some(folder) if !folder.trim().is_empty() => Some(After::Move(folder.to_owned())),
-            Some(_) => item.fail(format!("{} names no folder", quote(text)), "write \"move:FOLDER\""),
-            None => item.fail(format!("{} is not allowed here", quote(text)), allowed),
-        },
+    item.wants(Want::like(MOVE));
+    if let Some(after) = item.word(&AFTERS) {
+        return Some(after);
+    }
+    let text = item.text()?;
+    match text.strip_prefix("move:") {
+        Some(folder) if !folder.trim().is_empty() => Some(After::Move(folder.to_owned())),
+        Some(_) => item.fail(format!("{} names no folder", quote(text)), "write \"move:FOLDER\""),
+        None => item.fail(format!("{} is not allowed here", quote(text)), allowed),
     }
 }
 
 fn rejected(item: &Item<'_, '_>) -> Option<String> {
+    item.wants(Want::like(MOVE));
     let text = item.text()?;
     match text.strip_prefix("move:").filter(|folder| !folder.trim().is_empty()) {
         Some(folder) => Some(folder.to_owned()),
@@ -204,10 +221,23 @@ fn rejected(item: &Item<'_, '_>) -> Option<String> {
     }
 }
 
+/// Keys that POP3 has no use for.
+const IMAP_ONLY: [&str; 3] = ["folder", "rejected", "idle_for"];
+
+/// What [`refuse_imap_only`] refuses, for a schema.
+fn pop3_laws(section: &Section<'_, '_>) {
+    let laws = [
+        What::None(IMAP_ONLY.to_vec()),
+        What::Only("watch", vec!["poll"]),
+        What::Only("after", vec!["keep", "delete"]),
+    ];
+    laws.into_iter().for_each(|what| section.law(Law::when("protocol", &["pop3"], what)));
+}
+
 /// POP3 (RFC 1939) knows neither flags nor folders, and cannot tell of new mail.
 fn refuse_imap_only(section: &Section<'_, '_>) {
     let pop3 = "is not possible with POP3";
-    for key in ["folder", "rejected", "idle_for"] {
+    for key in IMAP_ONLY {
         if let Some(item) = section.optional(key) {
             item.fail::<()>(pop3, "leave it out, or set protocol = \"imap\"");
         }
@@ -274,8 +304,8 @@ pub(super) fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
 }
 
 fn poll(item: &Item<'_, '_>) -> Option<Option<Duration>> {
-    if item.is(NEVER) {
-        return Some(None);
+    if let Some(never) = item.word(&[(NEVER, None)]) {
+        return Some(never);
     }
     item.span(SHORT..=Duration::from_secs(7 * 86_400)).map(Some)
 }

@@ -6,12 +6,14 @@ use std::sync::LazyLock;
 
 use jiff::tz::{Offset, TimeZone};
 
-use super::item::Item;
+use super::item::{Formed, Item};
 use super::mailbox::severities;
 use super::names::names_of;
 use super::reader::{Reader, Section};
 use super::report::{Problem, quote};
+use super::schema::{Law, Want, What};
 use super::source::{self, Lines};
+use crate::model::NAME_FORM;
 use crate::parse::{BadExpr, Choice, Mapping, Mappings, PathText, Spaces, State, Template, TimeFormat, known_root};
 
 /// Vocabularies that are read by a mapping of our own, with the file that holds it.
@@ -81,6 +83,17 @@ impl std::str::FromStr for Name {
     }
 }
 
+impl Formed for Name {
+    const FORM: Option<&'static str> = Some(NAME_FORM);
+}
+
+impl Formed for TimeFormat {
+    const FORM: Option<&'static str> = Some(Self::PATTERN);
+}
+
+/// A name of XML without a prefix: of ASCII letters and `_`, then also digits, `.` and `-`.
+const NC_NAME: &str = r"^[^\x00-\x40\x5b-\x5e\x60\x7b-\xa0][^\x00-\x2c/\x3a-\x40\x5b-\x5e\x60\x7b-\xa0]*$";
+
 /// Lines of roots by name and namespace.
 type Roots = BTreeMap<(String, String), Option<usize>>;
 
@@ -149,6 +162,7 @@ fn one(section: &Section<'_, '_>, name: Option<Name>, built_in: &[Mapping], seen
 }
 
 fn local_name<'r>(item: &Item<'r, '_>) -> Option<&'r str> {
+    item.wants(Want::like(NC_NAME));
     let text = item.some_text()?;
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     if text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(fits) {
@@ -188,7 +202,7 @@ fn free_name(section: &Section<'_, '_>, name: String, built_in: &[Mapping]) -> O
 }
 
 fn prefixes(section: &Section<'_, '_>) -> Option<BTreeMap<String, String>> {
-    let table = section.table("prefixes").any();
+    let table = section.table("prefixes").named(NC_NAME, &[]);
     let read = table.into_iter().map(|(prefix, item)| {
         let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         if !prefix.starts_with(|c: char| c.is_alphabetic() || c == '_') || !prefix.chars().all(fits) {
@@ -223,8 +237,12 @@ fn path(item: &Item<'_, '_>, spaces: Spaces<'_>) -> Option<PathText> {
     PathText::read(text, spaces).map_or_else(|err| bad(item, text, &err), Some)
 }
 
+/// What [`expression`] takes: text that is not blank.
+const EXPRESSION: &str = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x08\x0b-\x1f\x7f-\x9f]*$";
+
 /// Its text; line breaks and tabs may be in it.
 fn expression<'r>(item: &Item<'r, '_>) -> Option<&'r str> {
+    item.wants(Want::like(EXPRESSION));
     match item.raw_text() {
         Some(text) if text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t')) && !text.trim().is_empty() => {
             Some(text)
@@ -239,7 +257,9 @@ fn bad<T>(item: &Item<'_, '_>, text: &str, err: &BadExpr) -> Option<T> {
 }
 
 fn labels(section: &Section<'_, '_>, spaces: Option<Spaces<'_>>) -> Option<BTreeMap<String, Vec<Template>>> {
-    let table = section.table("labels").any();
+    let table = section.table("labels");
+    table.law(Law::new(What::None(vec!["mapping"])));
+    let table = table.any();
     let read: Vec<_> = table
         .into_iter()
         .map(|(name, item)| {
@@ -253,7 +273,12 @@ fn labels(section: &Section<'_, '_>, spaces: Option<Spaces<'_>>) -> Option<BTree
 }
 
 /// `value`, `table` and `default`.
-fn choice<T: Copy>(section: &Section<'_, '_>, words: &[(&str, T)], spaces: Option<Spaces<'_>>) -> Option<Choice<T>> {
+fn choice<T: Copy>(
+    section: &Section<'_, '_>,
+    words: &[(&'static str, T)],
+    spaces: Option<Spaces<'_>>,
+) -> Option<Choice<T>> {
+    section.law(Law::with("value", What::Needs("table")));
     let value = spaces.and_then(|spaces| all_of(section, "value", spaces));
     let items = section.table("table").any();
     match (section.optional("value"), items.first()) {
@@ -277,7 +302,8 @@ fn choice<T: Copy>(section: &Section<'_, '_>, words: &[(&str, T)], spaces: Optio
         if item.is(REFUSE) {
             return Some(None);
         }
-        let mut words: Vec<(&str, Option<T>)> = words.iter().map(|(word, value)| (*word, Some(*value))).collect();
+        let mut words: Vec<(&'static str, Option<T>)> =
+            words.iter().map(|(word, value)| (*word, Some(*value))).collect();
         words.push((REFUSE, None));
         item.choice(&words)
     });

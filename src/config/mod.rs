@@ -19,10 +19,12 @@ mod report;
 mod restart;
 mod routes;
 mod rules;
+mod schema;
 mod secret;
 mod service;
 mod show;
 mod source;
+mod suggest;
 mod walls;
 mod xmpp;
 
@@ -33,6 +35,7 @@ pub use mapping::built_in as built_in_mappings;
 #[cfg(test)]
 pub(crate) use mapping::read_text as mappings_of;
 pub use report::{Errors, Problem};
+pub use schema::schema;
 pub use secret::{FileError, read_file as read_secret};
 pub use service::Serve;
 pub use source::EXAMPLE;

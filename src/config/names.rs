@@ -3,11 +3,34 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::item::Item;
-use super::reader::{Section, suggestion};
+use super::item::{Formed, Item};
+use super::reader::Section;
 use super::report::quote;
+use super::schema::Want;
+use super::suggest::suggestion;
 use crate::lmtp::Address;
-use crate::model::{BareJid, GroupName, RecipientName};
+use crate::model::{BareJid, GroupName, MailboxName, NAME_FORM, RecipientName};
+
+/// The name of a recipient or a group, with or without an `@`.
+fn reference() -> Want {
+    Want::Like(NAME_FORM.replacen('^', "^@?", 1).into())
+}
+
+impl Formed for MailboxName {
+    const FORM: Option<&'static str> = Some(NAME_FORM);
+}
+
+impl Formed for RecipientName {
+    const FORM: Option<&'static str> = Some(NAME_FORM);
+}
+
+impl Formed for GroupName {
+    const FORM: Option<&'static str> = Some(NAME_FORM);
+}
+
+impl Formed for String {
+    const FORM: Option<&'static str> = None;
+}
 
 /// Names as written, each with the line of its first table. A name that is itself wrong is here too: it is told once, not
 /// again at every reference.
@@ -34,7 +57,7 @@ pub(super) fn names_of<T>(
     seen: &mut BTreeMap<String, Option<usize>>,
 ) -> Vec<Option<T>>
 where
-    T: std::str::FromStr<Err: std::fmt::Display>,
+    T: Formed,
 {
     let read = |section: &Section<'_, '_>| {
         let item = section.required("name", "name = \"NAME\"")?;
@@ -58,6 +81,7 @@ pub(super) fn twice(first: Option<usize>) -> String {
 impl Names {
     /// A reference to a group, with or without its `@`.
     pub(super) fn group(&self, item: &Item<'_, '_>) -> Option<GroupName> {
+        item.wants(reference());
         let text = item.text()?;
         let name = text.strip_prefix('@').unwrap_or(text);
         if !self.groups.contains_key(name) {
@@ -69,6 +93,7 @@ impl Names {
 
     /// A reference to a recipient.
     pub(super) fn recipient(&self, item: &Item<'_, '_>) -> Option<RecipientName> {
+        item.wants(reference());
         let name = item.text()?;
         if !self.recipients.contains_key(name) {
             let hint = if self.groups.contains_key(name) {

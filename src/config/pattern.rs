@@ -2,6 +2,7 @@
 
 use super::item::Item;
 use super::report::quote;
+use super::schema::Want;
 use crate::route::Pattern;
 
 /// A pattern that compiles; `caseless`: of mail addresses.
@@ -21,6 +22,7 @@ pub(super) fn pattern(item: &Item<'_, '_>, caseless: bool) -> Option<Pattern> {
 
 /// A pattern of From addresses, in lower case as addresses are compared.
 pub(super) fn sender(item: &Item<'_, '_>) -> Option<String> {
+    item.wants(Want::like(r"^(~.|\*$|[^~@][^@]*@.)"));
     let text = pattern(item, true)?.to_string();
     if text.starts_with('~') {
         return Some(text);

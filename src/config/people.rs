@@ -5,6 +5,7 @@ use super::mailbox::severities;
 use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
+use super::schema::{Law, Want, What};
 use super::secret;
 use super::xmpp::{bare_jid, resource, shows};
 use crate::model::{FallbackWhen, GroupName, Offline, PolicyRow, Recipient, RecipientName, Severity, Show, ShowSet};
@@ -34,6 +35,8 @@ pub(super) fn recipient(
         names.one_recipient_each(item, &jid)?;
         Some(jid)
     };
+    section.law(Law::new(What::One(vec!["jid", "room"])));
+    section.law(Law::with("jid", What::None([&["nick"][..], &secret::PASSWORD.keys].concat())));
     match (section.optional("jid"), section.optional("room")) {
         (Some(_), Some(room)) => room.fail("is a second address", "give one of jid (a person) and room"),
         (None, None) => {
@@ -60,6 +63,7 @@ pub(super) fn recipient(
 
 /// Shape of a language tag (RFC 5646 §2.1).
 fn language(item: &Item<'_, '_>) -> Option<String> {
+    item.wants(Want::like("^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"));
     let text = item.some_text()?;
     let part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
     let primary = text.split('-').next().unwrap_or_default();
@@ -153,11 +157,10 @@ fn policy_rows<'r, 'a>(
 ) -> Option<Vec<PolicyRow>> {
     let severity = section.value("severity").and_then(|item| item.each(|item| item.choice(&severities())));
     let given = section.optional("shows").map(|item| {
-        let set: ShowSet = item.each(|item| item.choice(&shows()))?.into_iter().collect();
-        if set == ShowSet::default() {
-            return item.fail("is empty: nobody would ever be reachable", "name at least one, or leave the key out");
-        }
-        Some(set)
+        let all = item.each(|item| item.choice(&shows()))?;
+        let none = "is empty: nobody would ever be reachable";
+        item.filled(all, none, "name at least one, or leave the key out")
+            .map(|all| all.into_iter().collect::<ShowSet>())
     });
     let offline = section.value("offline").and_then(|item| item.choice(&OFFLINE));
     let hold_for = section.value("hold_for").and_then(|item| item.span(SHORT..=LONG));

@@ -1,7 +1,7 @@
 //! Reads tables key by key and gathers everything that is wrong, so that one run tells of all of it. A getter that
 //! gives `None` has said why.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::item::Item;
 use super::report::{Problem, quote};
+use super::schema::{Case, Law, Trace, Want, What, free};
 use super::source::{Lines, kind};
+use super::suggest::suggestion;
 
 /// What a file is read with.
 pub(super) struct Reader<'a> {
@@ -28,6 +30,8 @@ pub(super) struct Reader<'a> {
     warnings: RefCell<Vec<Problem>>,
     /// Every key that was asked for, by table: what exists at all.
     asked: RefCell<BTreeMap<String, Vec<&'static str>>>,
+    /// What was asked of them, where somebody wants to know.
+    trace: Option<RefCell<Trace>>,
 }
 
 impl<'a> Reader<'a> {
@@ -48,6 +52,7 @@ impl<'a> Reader<'a> {
             errors: RefCell::default(),
             warnings: RefCell::default(),
             asked: RefCell::default(),
+            trace: None,
         }
     }
 
@@ -64,6 +69,27 @@ impl<'a> Reader<'a> {
     /// Secrets and certificates are not looked at: only what the file itself says is of interest.
     pub(super) fn blind(self) -> Self {
         Self { blind: true, ..self }
+    }
+
+    /// Writes down what is asked of each key. Nothing else is of interest, so that no file is opened.
+    pub(super) fn tracing(self) -> Self {
+        Self { blind: true, trace: Some(RefCell::default()), ..self }
+    }
+
+    pub(super) fn is_tracing(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Writes down what is asked; costs nothing where nobody wants to know.
+    pub(super) fn note(&self, write: impl FnOnce(&mut Trace)) {
+        if let Some(trace) = &self.trace {
+            write(&mut trace.borrow_mut());
+        }
+    }
+
+    /// What was asked of each key, and every key that exists, by table.
+    pub(super) fn traced(self) -> (Trace, BTreeMap<String, Vec<&'static str>>) {
+        (self.trace.map(RefCell::into_inner).unwrap_or_default(), self.asked.into_inner())
     }
 
     /// Was no error told so far?
@@ -98,6 +124,8 @@ pub(super) struct Section<'r, 'a> {
     table: Option<&'r DeTable<'a>>,
     defaults: Option<&'r DeTable<'static>>,
     asked: RefCell<Vec<&'static str>>,
+    /// What is known of it already: what is required from here on is required in this case.
+    case: Cell<Option<Case>>,
 }
 
 impl<'r, 'a> Section<'r, 'a> {
@@ -111,11 +139,13 @@ impl<'r, 'a> Section<'r, 'a> {
             table: Some(table),
             defaults: Some(defaults),
             asked: RefCell::default(),
+            case: Cell::default(),
         }
     }
 
     /// `[key]`; where it is not there, all of it is default.
     pub(super) fn table(&self, key: &'static str) -> Section<'r, 'a> {
+        self.reader.note(|trace| trace.table(&self.doc_path(key), false));
         let given = self.look_up(key).and_then(|value| match value.get_ref() {
             DeValue::Table(table) => Some((table, value)),
             other => {
@@ -131,6 +161,7 @@ impl<'r, 'a> Section<'r, 'a> {
 
     /// All `[[key]]`, in order. They are called after their `name`, else by their number.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'r, 'a>> {
+        self.reader.note(|trace| trace.table(&self.doc_path(key), true));
         let Some(value) = self.look_up(key) else { return Vec::new() };
         let DeValue::Array(array) = value.get_ref() else {
             let wrong = format!("is {}", kind(value.get_ref()));
@@ -174,6 +205,7 @@ impl<'r, 'a> Section<'r, 'a> {
             table: given.map(|(table, _)| table),
             defaults,
             asked: RefCell::default(),
+            case: Cell::default(),
         }
     }
 
@@ -192,11 +224,12 @@ impl<'r, 'a> Section<'r, 'a> {
     /// The key's value, if it is given.
     pub(super) fn optional(&self, key: &'static str) -> Option<Item<'r, 'a>> {
         let value = self.look_up(key)?;
-        Some(Item { reader: self.reader, key: self.key(key), line: self.line_of(value), value: value.get_ref() })
+        Some(self.item(key, self.line_of(value), value.get_ref()))
     }
 
     /// The key's value; it must be given. `example` shows how.
     pub(super) fn required(&self, key: &'static str, example: &str) -> Option<Item<'r, 'a>> {
+        self.law(Law::new(What::Needs(key)));
         let item = self.optional(key);
         if item.is_none() {
             self.missing(key, example);
@@ -217,23 +250,59 @@ impl<'r, 'a> Section<'r, 'a> {
 
     /// The key's value, else the one in the example file.
     pub(super) fn value(&self, key: &'static str) -> Option<Item<'r, 'a>> {
-        self.optional(key).or_else(|| {
-            let default = self.defaults.and_then(|table| table.get(key));
-            debug_assert!(default.is_some(), "config/mailbell.toml has no default of {}.{key}", self.path);
-            Some(Item { reader: self.reader, key: self.key(key), line: self.line, value: default?.get_ref() })
-        })
+        let default = self.defaults.and_then(|table| table.get(key));
+        debug_assert!(default.is_some(), "config/mailbell.toml has no default of {}.{key}", self.path);
+        self.reader.note(|trace| default.iter().for_each(|value| trace.default(&self.doc_path(key), value.get_ref())));
+        self.optional(key).or_else(|| Some(self.item(key, self.line, default?.get_ref())))
     }
 
-    /// Every key of the table, whatever it is called, as `match` has them.
+    fn item(&self, key: &str, line: Option<usize>, value: &'r DeValue<'a>) -> Item<'r, 'a> {
+        Item { reader: self.reader, key: self.key(key), path: self.doc_path(key), line, value }
+    }
+
+    /// Every key of the table, whatever it is called.
     pub(super) fn any(&self) -> Vec<(String, Item<'r, 'a>)> {
+        self.named("", &[])
+    }
+
+    /// The same, where a schema can tell what keys may be called: so (a regular expression), or one of the fixed names.
+    pub(super) fn named(&self, form: &'static str, fixed: &[&'static str]) -> Vec<(String, Item<'r, 'a>)> {
+        self.reader.note(|trace| trace.names(&self.path, form, fixed));
         let entries = self.table.into_iter().flatten();
-        entries
-            .map(|(key, value)| {
-                let (name, line) = (key.get_ref().to_string(), Some(self.reader.line(key.span().start)));
-                let item = Item { reader: self.reader, key: self.key(&name), line, value: value.get_ref() };
-                (name, item)
-            })
-            .collect()
+        let read = entries.map(|(key, value)| {
+            let name = key.get_ref().to_string();
+            let path = if fixed.contains(&name.as_str()) { self.doc_path(&name) } else { free(&self.path) };
+            let line = Some(self.reader.line(key.span().start));
+            let item = Item { reader: self.reader, key: self.key(&name), path, line, value: value.get_ref() };
+            (name, item)
+        });
+        read.collect()
+    }
+
+    /// The line of a key, where it is there.
+    pub(super) fn line_of_key(&self, key: &str) -> Option<usize> {
+        let (key, _) = self.table?.get_key_value(key)?;
+        Some(self.reader.line(key.span().start))
+    }
+
+    /// From here on it is read as a table whose key is one of these words.
+    pub(super) fn in_case(&self, key: &'static str, words: &'static [&'static str]) {
+        self.case.set(Some(Case { key, words }));
+    }
+
+    /// Tells a schema how keys of this table stand or fall together; who reads them checks it.
+    pub(super) fn law(&self, law: Law) {
+        self.reader.note(|trace| {
+            let known = self.case.get().filter(|case| law.when.iter().all(|own| own.key != case.key));
+            let when = known.into_iter().chain(law.when).collect();
+            trace.law(&self.path, Law { when, ..law });
+        });
+    }
+
+    /// Tells a schema what the value of a key may be, where no value is at hand.
+    pub(super) fn wants(&self, key: &str, wants: impl IntoIterator<Item = Want>) {
+        let path = format!("{}.{key}", self.path);
+        self.reader.note(|trace| wants.into_iter().for_each(|want| trace.want(&path, want)));
     }
 
     /// Every key that nobody asked for is unknown. Call it last.
@@ -290,57 +359,9 @@ fn name_of<'t>(table: &'t DeTable<'_>) -> Option<&'t str> {
     fits.then_some(name.as_ref())
 }
 
-/// `did you mean …?`, else the list of what there is.
-pub(super) fn suggestion(wrong: &str, all: &[&str]) -> String {
-    let steps = |key: &str| if swapped(wrong, key) { 1 } else { distance(wrong, key) };
-    let near = all.iter().map(|key| (steps(key), *key)).min();
-    match near {
-        Some((steps, key)) if steps <= (wrong.len() / 3).max(1) => format!("did you mean `{key}`?"),
-        _ => {
-            let mut all = all.to_vec();
-            all.sort_unstable();
-            format!("allowed: {}", all.join(", "))
-        }
-    }
-}
-
-/// Do the texts differ by two neighbours that changed places, the commonest slip?
-fn swapped(a: &str, b: &str) -> bool {
-    let differ: Vec<_> = a.char_indices().zip(b.chars()).filter(|((_, from), to)| from != to).collect();
-    let [((at, x), y), ((next, z), w)] = &differ[..] else { return false };
-    a.len() == b.len() && *next == at + x.len_utf8() && x == w && z == y
-}
-
-/// Edits (insert, remove, replace a character) from one text to the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for ((to, up), diagonal) in b.iter().zip(row.iter().skip(1)).zip(&row) {
-            left = (left + 1).min(up + 1).min(diagonal + usize::from(*to != from));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances_and_suggestions() {
-        assert_eq!(distance("pol", "poll"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(suggestion("pasword", &["password", "poll"]), "did you mean `password`?");
-        assert_eq!(suggestion("plol", &["poll"]), "did you mean `poll`?");
-        assert!(!swapped("plol", "ploly") && !swapped("abc", "cba") && !swapped("ab", "ab"));
-        assert_eq!(suggestion("zzz", &["poll", "after"]), "allowed: after, poll");
-    }
 
     #[test]
     fn odd_keys_are_quoted() {

@@ -3,12 +3,16 @@
 use super::item::Item;
 use super::names::{Names, one_of, twice};
 use super::pattern::pattern;
-use super::reader::{Section, suggestion};
+use super::reader::Section;
 use super::report::quote;
+use super::schema::{Want, element};
+use super::suggest::suggestion;
 use crate::model::Severity;
 use crate::route::{FIELDS, Route, statuses};
 
 const LABEL: &str = "label.";
+/// Stands for the fields that are labels.
+const ANY_LABEL: &str = "*";
 
 /// The names of routes, for those that have one.
 pub(super) fn names_of(sections: &[Section<'_, '_>], names: &mut Names) -> Vec<Option<String>> {
@@ -41,8 +45,27 @@ pub(super) fn read(section: &Section<'_, '_>, name: Option<String>, names: &Name
 
 pub(super) fn matchers(section: &Section<'_, '_>, names: &Names) -> Option<Vec<(String, Vec<String>)>> {
     let table = section.table("match");
-    let read: Vec<_> = table.any().into_iter().map(|(field, item)| matcher(&field, &item, names)).collect();
+    for field in FIELDS.into_iter().chain([ANY_LABEL]) {
+        table.wants(field, [Want::OneOrMore]);
+        table.wants(&element(field), forms(field));
+    }
+    let read: Vec<_> = table
+        .named(r"^label\.[\s\S]", &FIELDS)
+        .into_iter()
+        .map(|(field, item)| matcher(&field, &item, names))
+        .collect();
     read.into_iter().collect()
+}
+
+/// What a value of this field may be, for a schema: a pattern, and where the exact values are known one of these.
+fn forms(field: &str) -> Vec<Want> {
+    let inexact = Want::like("^~.|[*?]");
+    match field {
+        "severity" => vec![Want::Words(Severity::ALL.map(Severity::as_str).to_vec()), inexact],
+        "status" => vec![Want::Words(statuses()), inexact],
+        "source" => vec![Want::like("^(mailbox:.+|probe|api)$"), inexact],
+        _ => vec![Want::like(r"^(~[^\x00-\x1f\x7f-\x9f]+|[^\x00-\x1f\x7f-\x9f~][^\x00-\x1f\x7f-\x9f]*)$")],
+    }
 }
 
 fn matcher(field: &str, item: &Item<'_, '_>, names: &Names) -> Option<(String, Vec<String>)> {

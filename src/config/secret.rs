@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::item::Item;
 use super::reader::Section;
 use super::report::quote;
+use super::schema::{Law, Want, What};
 use crate::model::Secret;
 
 /// Far above any password or token; a larger file is not one.
@@ -19,9 +20,12 @@ const MOST: u64 = 16 * 1024;
 /// A kind of secret: the keys that give it, and what it is called.
 pub(super) struct Kind {
     /// Itself, the file that holds it, the environment variable that holds it.
-    keys: [&'static str; 3],
+    pub(super) keys: [&'static str; 3],
     name: &'static str,
 }
+
+/// What [`usable`] lets pass: blanks belong to a password.
+const LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
 
 pub(super) const PASSWORD: Kind = Kind { keys: ["password", "password_file", "password_env"], name: "password" };
 pub(super) const CLIENT_SECRET: Kind =
@@ -35,7 +39,7 @@ pub(super) fn password(section: &Section<'_, '_>) -> Option<Secret> {
         section.missing("password", "password_file = \"FILE\", password_env = \"NAME\" or password = \"…\"");
         return None;
     }
-    optional(section, &PASSWORD)?
+    one(section, &PASSWORD)?
 }
 
 /// The keys of this kind that are there.
@@ -46,6 +50,15 @@ pub(super) fn given<'r, 'a>(section: &Section<'r, 'a>, kind: &Kind) -> Vec<Item<
 /// Reads a secret that may be left out: `Some(None)` where it is, `None` where it is wrong.
 #[allow(clippy::option_option)]
 pub(super) fn optional(section: &Section<'_, '_>, kind: &Kind) -> Option<Option<Secret>> {
+    section.law(Law::new(What::AtMostOne(kind.keys.to_vec())));
+    one(section, kind)
+}
+
+#[allow(clippy::option_option)]
+fn one(section: &Section<'_, '_>, kind: &Kind) -> Option<Option<Secret>> {
+    let [here, in_file, by_env] = kind.keys;
+    section.wants(here, [Want::like(LINE)]);
+    [in_file, by_env].into_iter().for_each(|key| section.wants(key, [Want::SomeText]));
     let given: Vec<_> = kind.keys.into_iter().filter_map(|key| Some((key, section.optional(key)?))).collect();
     let name = kind.name;
     if let Some((_, second)) = given.get(1) {
@@ -59,7 +72,6 @@ pub(super) fn optional(section: &Section<'_, '_>, kind: &Kind) -> Option<Option<
     if item.reader.blind {
         return Some(Some(Secret::new("not read".to_owned())));
     }
-    let [here, _, by_env] = kind.keys;
     let secret = if *key == here {
         inline(item, name)
     } else if *key == by_env {

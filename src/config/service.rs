@@ -6,6 +6,7 @@ use super::item::{Item, LONG, SHORT};
 use super::names::Names;
 use super::reader::Section;
 use super::report::quote;
+use super::schema::Want;
 use crate::dispatch::budget::{LEAST, LONGEST_PAUSE, Limits};
 use crate::model::{GroupName, Span};
 use crate::{dispatch, parse, queue, telemetry};
@@ -68,6 +69,7 @@ pub(super) fn operators(section: &Section<'_, '_>, names: &Names) -> Option<Oper
 
 /// A program by its whole path: no shell, and nobody's PATH, stands between.
 fn command(item: &Item<'_, '_>) -> Option<Vec<String>> {
+    item.wants(Want::First("^/"));
     let words = item.each(|item| item.text().map(str::to_owned))?;
     let Some(program) = words.first() else { return Some(words) };
     if !std::path::Path::new(program).is_absolute() {
@@ -110,6 +112,7 @@ pub(super) fn dispatch(
 
 /// Most messages in a minute. Of fewer than five none can be kept for who was not heard yet, nor for digests.
 fn cap(item: &Item<'_, '_>) -> Option<u32> {
+    item.wants(Want::NotNumber(1..=LEAST as usize - 1));
     let cap = item.number(0..=10_000).and_then(|n| u32::try_from(n).ok())?;
     if (1..LEAST).contains(&cap) {
         return item.fail(

@@ -7,6 +7,7 @@ use super::people::any_member;
 use super::reader::Section;
 use super::report::quote;
 use super::routes::matchers;
+use super::schema::{Law, Want, What};
 use crate::route::{Disclaimer, Wall};
 
 /// Longest disclaimer, in characters: it stands under every message.
@@ -15,11 +16,12 @@ const TEXT: usize = 1000;
 pub(super) fn wall(section: &Section<'_, '_>, name: Option<String>, names: &Names) -> Option<Wall> {
     let to = section.required("to", "to = [\"alice\", \"@group\"]").and_then(|item| {
         let read: Vec<_> = item.list()?.iter().map(|item| any_member(item, names)).collect();
-        if read.is_empty() {
-            return item.fail("is empty: it would keep nobody from anything", "name who is behind it");
-        }
-        read.into_iter().collect::<Option<Vec<_>>>()
+        item.filled(read, "is empty: it would keep nobody from anything", "name who is behind it")?
+            .into_iter()
+            .collect()
     });
+    section.law(Law::new(What::Needs("match")));
+    section.wants("match", [Want::Filled]);
     let against = matchers(section, names)?;
     if against.is_empty() {
         section.missing("match", "match = { sender = [\"*@example.org\"] }, against which alerts it stands");
@@ -55,6 +57,7 @@ fn route(item: &Item<'_, '_>, names: &Names) -> Option<String> {
 }
 
 fn domain(item: &Item<'_, '_>) -> Option<String> {
+    item.wants(Want::like("^(~.|[^~@][^@]*$)"));
     let text = pattern(item, true)?.to_string();
     if !text.starts_with('~') && text.contains('@') {
         let mended = text.rsplit('@').next().unwrap_or_default();

@@ -6,6 +6,7 @@ use super::connection::{Tls, server};
 use super::item::{Item, SHORT};
 use super::reader::Section;
 use super::report::quote;
+use super::schema::{Law, Want, What};
 use super::secret;
 use crate::model::{BareJid, Jid, Show};
 use crate::net::TlsMode;
@@ -24,6 +25,7 @@ pub(super) fn read(section: &Section<'_, '_>, contacts: Vec<BareJid>, rooms: Vec
         }
         Some(jid)
     });
+    section.law(Law::new(What::One(secret::PASSWORD.keys.to_vec())));
     let password = secret::password(section);
     let tls = Tls::read(section);
     let default_port = if tls.mode == Some(TlsMode::Direct) { 5223 } else { 5222 };
@@ -69,6 +71,7 @@ pub(super) fn shows() -> [(&'static str, Show); 5] {
 /// `name@domain` (RFC 7622), without a resource.
 pub(super) fn bare_jid(item: &Item<'_, '_>, no_resource: &str) -> Option<BareJid> {
     const ALLOWED: &str = "write NAME@DOMAIN, such as \"alice@example.org\"";
+    item.wants(Want::like("^[^@/]+@[^@/]+$"));
     let text = item.some_text()?;
     let jid = match Jid::new(text) {
         Ok(jid) => jid,

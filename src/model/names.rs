@@ -14,6 +14,9 @@ pub struct BadName {
 /// Longest name that config may give, in bytes: names stand in every log line and message footer.
 const MAX_NAME: usize = 64;
 
+/// A regular expression that every name matches, in words that all dialects share: of ASCII only what a name may hold.
+pub const NAME_FORM: &str = r"^[^\x00-\x2a,/\x3a-\x40\x5b-\x5e\x60\x7b-\xa0]{1,64}$";
+
 fn check(what: &'static str, text: &str) -> Result<(), BadName> {
     let bad = |why| Err(BadName { what, text: text.chars().take(80).collect(), why });
     if text.is_empty() {
@@ -116,6 +119,18 @@ impl std::fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_form_matches_every_name() {
+        let form = regex::Regex::new(NAME_FORM).unwrap();
+        let legal = |c: &char| check("group", &c.to_string()).is_ok();
+        let mut all = ('\0'..=char::MAX).filter(legal);
+        assert_eq!(all.find(|c| !form.is_match(&c.to_string())), None);
+        assert!(form.is_match(&"x".repeat(MAX_NAME)) && !form.is_match(&"x".repeat(MAX_NAME + 1)));
+        for bad in ["", "a b", "a/b", "a\n", "@a"] {
+            assert!(!form.is_match(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_name_says_why_it_is_refused() {

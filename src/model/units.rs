@@ -13,6 +13,36 @@ pub enum BadUnit {
     Size(String),
 }
 
+/// Units, each as a multiple of the smallest one.
+type Units = [(&'static str, u64)];
+
+const SPANS: &Units = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+const SIZES: &Units = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("KB", 1_000),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+
+/// The number in a text with one of these units.
+fn read(text: &str, units: &Units) -> Option<u64> {
+    let (n, unit) = split(text)?;
+    let (_, each) = units.iter().find(|(name, _)| *name == unit)?;
+    n.checked_mul(*each)
+}
+
+/// A regular expression for what [`read`] reads; `zero`: also where the number is 0.
+fn form(units: &Units, zero: bool) -> String {
+    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    let number = if zero { "[0-9]+" } else { "0*[1-9][0-9]*" };
+    format!(r"{number}\s*({})\s*", names.join("|"))
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (digits, unit) = text.split_at(end);
@@ -23,21 +53,19 @@ fn split(text: &str) -> Option<(u64, &str)> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+impl Span {
+    /// A regular expression, without anchors, that matches every duration; `zero`: also those of no length.
+    pub fn form(zero: bool) -> String {
+        form(SPANS, zero)
+    }
+}
+
 impl std::str::FromStr for Span {
     type Err = BadUnit;
 
     fn from_str(text: &str) -> Result<Self, BadUnit> {
-        let bad = || BadUnit::Span(text.to_owned());
-        let (n, unit) = split(text).ok_or_else(bad)?;
-        let ms: u64 = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(bad()),
-        };
-        n.checked_mul(ms).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(bad)
+        let ms = read(text, SPANS).ok_or_else(|| BadUnit::Span(text.to_owned()))?;
+        Ok(Self(Duration::from_millis(ms)))
     }
 }
 
@@ -57,23 +85,18 @@ impl std::fmt::Display for Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+impl Size {
+    /// A regular expression, without anchors, that matches every size; `zero`: also that of nothing.
+    pub fn form(zero: bool) -> String {
+        form(SIZES, zero)
+    }
+}
+
 impl std::str::FromStr for Size {
     type Err = BadUnit;
 
     fn from_str(text: &str) -> Result<Self, BadUnit> {
-        let bad = || BadUnit::Size(text.to_owned());
-        let (n, unit) = split(text).ok_or_else(bad)?;
-        let bytes: u64 = match unit {
-            "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            "KB" | "kB" => 1_000,
-            "MB" => 1_000_000,
-            "GB" => 1_000_000_000,
-            _ => return Err(bad()),
-        };
-        n.checked_mul(bytes).map(Self).ok_or_else(bad)
+        read(text, SIZES).map(Self).ok_or_else(|| BadUnit::Size(text.to_owned()))
     }
 }
 
@@ -101,6 +124,22 @@ mod tests {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
         assert_eq!("2MB".parse(), Ok(Size(2_000_000)));
+    }
+
+    #[test]
+    fn forms_are_those_that_are_read() {
+        let is = |form: String, text: &str| regex::Regex::new(&format!("^{form}$")).unwrap().is_match(text);
+        for text in ["250ms", "0030 s", "5min ", "0m", "8 h", "30d"] {
+            assert!(text.parse::<Span>().is_ok() && is(Span::form(true), text), "{text}");
+            assert_eq!(is(Span::form(false), text), text != "0m", "{text}");
+        }
+        for text in ["", "30", "s", "-1s", "1.5h", " 1s", "1S", "1ms1s"] {
+            assert!(text.parse::<Span>().is_err() && !is(Span::form(true), text), "{text}");
+        }
+        for text in ["0B", "1 kB", "2KB", "3MiB", "1 MB", "1GB", "1GiB"] {
+            assert!(text.parse::<Size>().is_ok() && is(Size::form(true), text), "{text}");
+        }
+        assert!(!is(Size::form(false), "0B") && !is(Size::form(true), "2 megs"));
     }
 
     #[test]

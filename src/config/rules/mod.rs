@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::item::Item;
-use crate::config::reader::{Reader, Section, suggestion};
+use crate::config::reader::{Reader, Section};
 use crate::config::report::{Problem, quote};
+use crate::config::schema::Want;
 use crate::config::source::{self, Lines};
+use crate::config::suggest::suggestion;
 use crate::parse::Rules;
 use crate::parse::rules::{READY_MADE, RULE_LABEL, Rule, Shadow, shadows};
 
@@ -141,7 +143,12 @@ impl Place<'_, '_> {
 
 /// The rules of one entry of `rules`: a ready-made set by its name, or a file.
 fn file<'r, 'a>(item: &Item<'r, 'a>) -> Option<Vec<Placed<'r, 'a>>> {
+    item.wants(Want::Words(READY_MADE.iter().map(|(name, _)| *name).collect()));
+    item.wants(Want::like(r"/|\.toml$"));
     let name = item.some_text()?;
+    if item.reader.is_tracing() {
+        return None;
+    }
     if let Some((name, text)) = READY_MADE.iter().find(|(known, _)| *known == name) {
         return rules_of(item, name, &format!("config/rules/{name}.toml"), text, true);
     }

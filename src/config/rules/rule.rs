@@ -1,13 +1,12 @@
 //! One `[[mailbox.rule]]`, or one `[[rule]]` of a file.
 
-use toml::de::DeValue;
-
 use crate::config::item::Item;
 use crate::config::mailbox::severities;
-use crate::config::reader::{Section, suggestion};
+use crate::config::reader::Section;
 use crate::config::report::quote;
+use crate::config::schema::{Law, Want, What};
 use crate::model::Status;
-use crate::parse::rules::{Choice, Rule, RuleSettings};
+use crate::parse::rules::{Choice, NOT_BESIDE_IGNORE, Rule, RuleSettings};
 
 /// Reads one rule; `file`: the ready-made set or the file that it is in.
 pub(super) fn read(section: &Section<'_, '_>, file: Option<&str>) -> Option<Rule> {
@@ -22,6 +21,7 @@ pub(super) fn read(section: &Section<'_, '_>, file: Option<&str>) -> Option<Rule
     let body = texts("body");
     let find = texts("find");
     let each_line = text("each_line");
+    section.law(Law::with("ignore", What::None(NOT_BESIDE_IGNORE.to_vec())));
     let ignore = match section.optional("ignore") {
         None => Some(None),
         Some(item) => item.some_text().map(|why| Some(why.to_owned())),
@@ -69,10 +69,11 @@ pub(super) fn read(section: &Section<'_, '_>, file: Option<&str>) -> Option<Rule
 /// The line of a fault's key, else that of the rule.
 fn line_of(section: &Section<'_, '_>, key: &str) -> Option<usize> {
     let first = key.split('.').next().unwrap_or_default();
-    section.any().into_iter().find(|(name, _)| name == first).map_or(section.line, |(_, item)| item.line)
+    section.line_of_key(first).or(section.line)
 }
 
 fn rule_name(item: &Item<'_, '_>) -> Option<String> {
+    item.wants(Want::like(r"^[A-Za-z0-9._+\-]{1,64}$"));
     let name = item.text()?;
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
@@ -102,31 +103,31 @@ fn table<T>(
 }
 
 /// A word, or a table that a value is looked up in.
-fn choice<T: Copy>(section: &Section<'_, '_>, key: &'static str, words: &[(&str, T)]) -> Option<Option<Choice<T>>> {
+fn choice<T: Copy>(
+    section: &Section<'_, '_>,
+    key: &'static str,
+    words: &[(&'static str, T)],
+) -> Option<Option<Choice<T>>> {
     let Some(item) = section.optional(key) else { return Some(None) };
-    if !matches!(item.value, DeValue::Table(_)) {
+    if !item.is_table() {
         return item.choice(words).map(|word| Some(Choice::Fixed(word)));
     }
+    item.wants(Want::Words(words.iter().map(|(word, _)| *word).collect()));
     let inside = section.table(key);
-    let (mut from, mut map, mut default, mut good) = (None, None, Some(None), true);
-    for (name, item) in inside.any() {
-        match name.as_str() {
-            "from" => from = item.text().map(str::to_owned),
-            "map" => map = table(&inside, "map", |item| item.choice(words)),
-            "default" => default = item.choice(words).map(Some),
-            _ => {
-                item.fail::<()>("there is no such key", suggestion(&name, &["from", "map", "default"]));
-                good = false;
-            }
+    let example = "{ from = \"{NAME}\", map = { VALUE = \"WORD\" }, default = \"WORD\" }";
+    let from = inside.required("from", example).and_then(|item| item.text().map(str::to_owned));
+    inside.law(Law::new(What::Needs("map")));
+    let map = match inside.optional("map") {
+        Some(_) => table(&inside, "map", |item| item.choice(words)),
+        None => {
+            inside.missing("map", example);
+            None
         }
-    }
-    let names: Vec<String> = inside.any().into_iter().map(|(name, _)| name).collect();
-    for needed in ["from", "map"] {
-        if !names.iter().any(|name| name == needed) {
-            inside.missing(needed, "{ from = \"{NAME}\", map = { VALUE = \"WORD\" }, default = \"WORD\" }");
-            good = false;
-        }
-    }
-    let choice = Choice::Table { from: from?, map: map?, default: default? };
-    good.then_some(Some(choice))
+    };
+    let default = match inside.optional("default") {
+        Some(item) => item.choice(words).map(Some),
+        None => Some(None),
+    };
+    inside.done();
+    Some(Some(Choice::Table { from: from?, map: map?, default: default? }))
 }

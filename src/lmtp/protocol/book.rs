@@ -20,6 +20,11 @@ pub enum Address {
 #[error("`{0}` is no address; write NAME@DOMAIN, *@DOMAIN for every name of a domain, or * for every address")]
 pub struct BadAddress(String);
 
+impl Address {
+    /// A regular expression that matches every one that can be read.
+    pub const PATTERN: &str = r"^(\*|.+@.+)$";
+}
+
 impl std::str::FromStr for Address {
     type Err = BadAddress;
 

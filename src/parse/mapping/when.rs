@@ -26,6 +26,9 @@ pub enum TimeFormat {
 pub struct BadTimeFormat(String);
 
 impl TimeFormat {
+    /// A regular expression that matches in every one that can be read.
+    pub const PATTERN: &str = "^(rfc3339|epoch|epoch_ms)$|%";
+
     /// As in config.
     pub fn as_str(&self) -> &str {
         match self {

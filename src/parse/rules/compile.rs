@@ -7,6 +7,10 @@ use super::values::PAIR;
 use super::{BODY, FROM, LINE, SUBJECT};
 use crate::model::{Severity, Status};
 
+/// Keys that say something of an alert, and have no meaning where none is made.
+pub const NOT_BESIDE_IGNORE: [&str; 11] =
+    ["key", "status", "severity", "title", "text", "group", "link", "sent", "pairs", "find", "each_line"];
+
 /// Where a condition looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
@@ -128,23 +132,21 @@ impl Compiler {
         if settings.ignore.is_none() {
             return;
         }
-        let mut idle = Vec::new();
-        let templates = [
-            ("key", settings.key.is_some()),
-            ("status", settings.status.is_some()),
-            ("severity", settings.severity.is_some()),
-            ("title", settings.title.is_some()),
-            ("text", settings.text.is_some()),
-            ("group", settings.group.is_some()),
-            ("link", settings.link.is_some()),
-            ("sent", settings.sent.is_some()),
-            ("pairs", settings.pairs.is_some()),
-            ("labels", !settings.labels.is_empty()),
-            ("find", !settings.find.is_empty()),
-            ("each_line", settings.each_line.is_some()),
+        let given = [
+            settings.key.is_some(),
+            settings.status.is_some(),
+            settings.severity.is_some(),
+            settings.title.is_some(),
+            settings.text.is_some(),
+            settings.group.is_some(),
+            settings.link.is_some(),
+            settings.sent.is_some(),
+            settings.pairs.is_some(),
+            !settings.find.is_empty(),
+            settings.each_line.is_some(),
         ];
-        idle.extend(templates.into_iter().filter_map(|(key, given)| given.then_some(key)));
-        for key in idle {
+        let keys = NOT_BESIDE_IGNORE.into_iter().zip(given).chain([("labels", !settings.labels.is_empty())]);
+        for (key, _) in keys.filter(|(_, given)| *given) {
             self.fault(key, "has no meaning beside ignore: no alert is made", "leave one of them out");
         }
     }

@@ -15,6 +15,7 @@ mod syntax;
 mod template;
 mod values;
 
+pub use compile::NOT_BESIDE_IGNORE;
 pub use library::READY_MADE;
 pub use settings::{Choice, RuleFault, RuleSettings};
 pub use shadow::{Shadow, shadows};
