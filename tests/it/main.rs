@@ -25,6 +25,8 @@ macro_rules! on_each_server {
 mod commands;
 mod conditions;
 mod config;
+mod config_schema;
+mod config_schema_agrees;
 mod crash;
 mod flow;
 mod fuzz;
