@@ -38,7 +38,10 @@ impl std::str::FromStr for Address {
         let plain = |part: &str| !part.is_empty() && !part.chars().any(odd);
         // A domain may be an address literal (RFC 5321 §4.1.3), with colons.
         let literal = domain.starts_with('[') && domain.ends_with(']') && !domain.contains(char::is_whitespace);
-        if !(plain(domain) || literal) || !(local == "*" || plain(local)) {
+        // One dot may end it, which means nothing. Without any name before that it would be no domain, or every one.
+        let mut labels = domain.strip_suffix('.').unwrap_or(domain).split('.');
+        let named = plain(domain) && labels.all(|label| !label.is_empty());
+        if !(named || literal) || !(local == "*" || plain(local)) {
             return Err(bad());
         }
         let folded = fold(text);
@@ -165,8 +168,12 @@ mod tests {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }
         assert!("ops@[127.0.0.1]".parse::<Address>().is_ok());
+        // `*@.` would be shown as `*`, and so be every address when it is read again.
+        let dots = ["*@.", "a@.", "a@b..", "a@.b", "a@b..c"];
         for bad in
             ["", "ops", "@", "a@", "@a", "*@", "o*@a", "a@*", "a b@c", "a@b c", "<a@b>", "a@b@c", "a,b@c", "~.*@a"]
+                .into_iter()
+                .chain(dots)
         {
             assert_eq!(bad.parse::<Address>(), Err(BadAddress(bad.to_owned())), "{bad}");
         }
