@@ -303,10 +303,14 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// What the XML reader says of an error. It quotes the document, whole tags of it, as they are.
 fn told(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
+    on_one_line(&error.to_string(), REASON)
+}
+
+/// A text for a reason: nothing in it breaks the line or plays tricks, and there is not too much of it.
+pub(crate) fn on_one_line(text: &str, most: usize) -> String {
     let escaped = |c: char| if plays_tricks(c) { c.escape_debug().collect() } else { vec![c] };
-    let mut short: String = text.chars().take(REASON).flat_map(escaped).collect();
-    if text.chars().nth(REASON).is_some() {
+    let mut short: String = text.chars().take(most).flat_map(escaped).collect();
+    if text.chars().nth(most).is_some() {
         short.push('…');
     }
     short

@@ -5,10 +5,13 @@ use jiff::Timestamp;
 use super::super::draft::{Context, Draft, at, capped, empty, is_link, label, title};
 use super::super::fields::one_line;
 use super::super::tree::El;
-use super::super::xml::shown;
+use super::super::xml::{on_one_line, shown};
 use super::super::xpath::{self, Spent, Work};
 use super::{Choice, Mapping, State, Template};
 use crate::model::{Format, Key, Status};
+
+/// Longest reason, in characters.
+const REASON: usize = 400;
 
 /// The elements of a root that are an alert each.
 pub(crate) fn each<'d>(mapping: &Mapping, root: &El<'d>, context: &Context<'_>) -> Result<Vec<El<'d>>, String> {
@@ -28,8 +31,9 @@ pub(crate) fn read(mapping: &Mapping, el: &El<'_>, context: &Context<'_>) -> Res
     if reader.problems.is_empty() { Ok(reader.draft) } else { Err(say(mapping, el, &reader.problems.join("; "))) }
 }
 
+/// Says what is wrong with an element. Expressions are told as they were written, and may be long and of several lines.
 fn say(mapping: &Mapping, el: &El<'_>, what: &str) -> String {
-    at(el, &format!("mapping {}: {what}", mapping.name))
+    at(el, &format!("mapping {}: {}", mapping.name, on_one_line(what, REASON)))
 }
 
 fn spent(mapping: &Mapping, el: &El<'_>) -> String {

@@ -137,6 +137,27 @@ fn a_list_without_alerts_is_told() {
 }
 
 #[test]
+fn a_reason_is_one_short_line_however_expressions_are_written() {
+    // The built-in mapping for NRDP has line breaks in its titles.
+    let (_, bad) =
+        read(&mappings_of(TICKER), "<checkresults><checkresult><state>2</state></checkresult></checkresults>");
+    assert!(
+        bad[0].starts_with("line 1: <checkresult>: mapping nrdp: no value for \"{hostname}\", which is"),
+        "{bad:?}"
+    );
+    assert!(bad[0].contains("(output, '\\n')"), "{bad:?}");
+    let long = "{a}".repeat(500);
+    let lines = format!(
+        "[[mapping]]\nname = \"a\"\nroot = \"r\"\ntitle = \"{{a}}\\n{{b}}\"\nlinks = \"{long}\"\nrequired = \"{long}\"\n"
+    );
+    let (_, long) = read(&mappings_of(&lines), "<r><b>x</b></r>");
+    for reason in bad.iter().chain(&long) {
+        assert!(reason.chars().count() < 500 && !reason.contains('\n'), "{reason}");
+    }
+    assert!(long[0].ends_with('…'), "{long:?}");
+}
+
+#[test]
 fn without_each_the_root_is_one_alert_and_defaults_are_those_of_any_alert() {
     let mappings = mappings_of("[[mapping]]\nname = \"one\"\nroot = \"Störung\"\ntitle = \"{Text}\"\nkey = \"{Nr}\"\n");
     let (alerts, bad) = read(&mappings, "<Störung><Text>Strom weg</Text></Störung>");
