@@ -3,14 +3,11 @@
 use async_imap::imap_proto::{Capability, Response};
 use zeroize::Zeroizing;
 
-use super::common::base64;
 use super::connect::Login;
-use super::failure::quote_login;
 use super::imap_wire::{Next, Reply, Wire};
 use super::imap_words::quoted;
-use super::oauth::xoauth2;
+use super::login::Attempt;
 use super::port::{Failure, MailboxError};
-use crate::model::Secret;
 
 /// How a server lets people log in.
 #[derive(Debug, Default, Clone, Copy)]
@@ -36,59 +33,33 @@ impl Ways {
     }
 }
 
-/// Logs in. One attempt.
+/// Logs in: AUTHENTICATE where the server offers the mechanism; a password else by LOGIN (RFC 3501 §6.2.2, §6.2.3).
 pub(super) async fn log_in(wire: &mut Wire, ways: Ways, user: &str, login: &Login) -> Result<(), MailboxError> {
-    match login {
-        Login::Password(password) => by_password(wire, ways, user, password).await,
-        Login::Token(token) => by_token(wire, ways, user, &token.secret).await,
-    }
-}
-
-/// AUTHENTICATE PLAIN where offered, which takes any password; else LOGIN (RFC 3501 §6.2.2, §6.2.3).
-async fn by_password(wire: &mut Wire, ways: Ways, user: &str, password: &Secret) -> Result<(), MailboxError> {
-    let password = password.expose();
-    let token = Zeroizing::new(base64(Zeroizing::new(format!("\0{user}\0{password}")).as_bytes()));
-    let (command, words) = if ways.plain {
-        authenticate("PLAIN", &token, ways)
-    } else if ways.login_disabled {
-        let what = format!("{}: the server allows no login by password on this connection; use TLS", wire.place);
-        return Err(MailboxError::permanent(what));
-    } else {
-        login_command(user, password)
+    let attempt = Attempt::new(user, login);
+    let (command, words) = match login {
+        Login::Token(_) if !ways.xoauth2 => return Err(attempt.not_offered(&wire.place)),
+        Login::Password(_) if !ways.plain && ways.login_disabled => {
+            let what = format!("{}: the server allows no login by password on this connection; use TLS", wire.place);
+            return Err(MailboxError::permanent(what));
+        }
+        Login::Password(password) if !ways.plain => login_command(user, password.expose()),
+        _ => authenticate(&attempt, ways),
     };
-    let ended = converse(wire, &command, words, false).await?;
-    if ended.reply.ok {
+    let Ended { reply, challenge } = converse(wire, &command, words, attempt.is_explained()).await?;
+    if reply.ok {
         return Ok(());
     }
-    let advice = "check user and password";
-    Err(refused(wire, &ended.reply, &format!("login as {user:?}"), "", &[password, &token], advice))
-}
-
-/// AUTHENTICATE XOAUTH2. Where the token is refused the server explains why, and waits for an empty line.
-async fn by_token(wire: &mut Wire, ways: Ways, user: &str, token: &Secret) -> Result<(), MailboxError> {
-    if !ways.xoauth2 {
-        return Err(MailboxError::permanent(format!(
-            "{}: the server offers no XOAUTH2 on this connection; use TLS, switch it on at the server, or set auth = \"password\"",
-            wire.place
-        )));
-    }
-    let response = xoauth2::response(user, token.expose());
-    let (command, words) = authenticate("XOAUTH2", &response, ways);
-    let ended = converse(wire, &command, words, true).await?;
-    if ended.reply.ok {
-        return Ok(());
-    }
-    let what = format!("login as {user:?} by XOAUTH2");
-    let why = ended.challenge.as_deref().map_or_else(String::new, xoauth2::explained);
-    Err(refused(wire, &ended.reply, &what, &why, &[token.expose(), &response], xoauth2::ADVICE))
+    let failure = reply.failure(if reply.bad { Failure::Transient } else { Failure::Auth });
+    Err(attempt.refused(&wire.place, failure, &reply.text, challenge.as_deref()))
 }
 
 /// AUTHENTICATE with its first response, at once where the server takes that (SASL-IR, RFC 4959).
-fn authenticate(mechanism: &str, response: &str, ways: Ways) -> (Zeroizing<String>, Vec<Zeroizing<String>>) {
+fn authenticate(attempt: &Attempt<'_>, ways: Ways) -> (Zeroizing<String>, Vec<Zeroizing<String>>) {
+    let (mechanism, response) = (attempt.mechanism(), &attempt.response);
     if ways.sasl_ir {
-        return (Zeroizing::new(format!("AUTHENTICATE {mechanism} {response}")), Vec::new());
+        return (Zeroizing::new(format!("AUTHENTICATE {mechanism} {}", **response)), Vec::new());
     }
-    (Zeroizing::new(format!("AUTHENTICATE {mechanism}")), vec![Zeroizing::new(response.to_owned())])
+    (Zeroizing::new(format!("AUTHENTICATE {mechanism}")), vec![response.clone()])
 }
 
 /// How a login ended.
@@ -123,13 +94,6 @@ async fn converse(
             },
         }
     }
-}
-
-fn refused(wire: &Wire, reply: &Reply, what: &str, why: &str, secrets: &[&str], advice: &str) -> MailboxError {
-    let failure = reply.failure(if reply.bad { Failure::Transient } else { Failure::Auth });
-    let said = quote_login(&reply.text, secrets);
-    let advice = if failure == Failure::Auth { format!("; {advice}") } else { String::new() };
-    MailboxError::new(failure, format!("{}: {what} refused: {said}{why}{advice}", wire.place))
 }
 
 /// LOGIN with quoted strings, or literals where those cannot carry it: the command up to the first literal, and what follows

@@ -11,6 +11,7 @@ mod imap_session;
 mod imap_wire;
 mod imap_words;
 mod imap_work;
+mod login;
 mod oauth;
 mod pop3;
 mod pop3_login;
