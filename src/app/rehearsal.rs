@@ -9,17 +9,16 @@ use jiff::Timestamp;
 use super::Exit;
 use crate::config::Config;
 pub use crate::dispatch::Preview;
-use crate::dispatch::preview;
+use crate::dispatch::{look_at, preview};
 use crate::intake::Rules;
 use crate::model::{
-    AlertId, Cursor, Epoch, MailboxName, MessageId, MessageState, NewMessage, NotificationId, Presence, RecipientName,
-    Source, StanzaId,
+    AlertId, BareJid, Cursor, Epoch, GroupName, MailboxName, MessageId, MessageState, NewMessage, NotificationId,
+    Presence, RecipientName, Source, StanzaId,
 };
-use crate::presence::watch::{Judgement, Member, judge};
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{
-    self, Ask, Desk, Express, Inbox, MessageView, Outbox, Outgoing, Place, StoreError, StoreFault, Verdict, Watch,
-    WatchEnd, Way,
+    self, Ask, Desk, Express, Inbox, MessageView, Outbox, Outgoing, Place, StoreError, StoreFault, Verdict, WatchEnd,
+    Way,
 };
 use crate::route::Router;
 
@@ -209,46 +208,17 @@ impl Rehearsal {
     ) -> Result<bool, StoreError> {
         let mut ends = Vec::new();
         for watch in self.store.watches(None, ROUND).await? {
-            let Some((end, text)) = self.judge(&watch, presences, now).await? else { continue };
-            told.entry(watch.alert).or_default().extend(text);
+            let presence = |jid: &BareJid| {
+                let recipient = self.router.recipient(jid);
+                recipient.map_or(Presence::Offline, |recipient| presences.of(&recipient.name))
+            };
+            let Some(end) = look_at(&watch, presence, &*self.store, &self.router, now).await? else { continue };
+            told.entry(watch.alert).or_default().extend(in_words(&watch.group, &end));
             ends.push((watch.alert, watch.group, end));
         }
         let settled = !ends.is_empty();
         self.store.end_watches(ends, now).await?;
         Ok(settled)
-    }
-
-    async fn judge(
-        &self,
-        watch: &Watch,
-        presences: &Presences,
-        now: Timestamp,
-    ) -> Result<Option<(WatchEnd, Option<String>)>, StoreError> {
-        let member = |m: &queue::WatchMember| {
-            let recipient = self.router.recipient(&m.jid).map(|r| &r.name);
-            let presence = recipient.map_or(Presence::Offline, |name| presences.of(name));
-            Member { state: m.state, delivery: m.delivery, presence, forced: m.forced }
-        };
-        let members: Vec<Member> = watch.members.iter().map(member).collect();
-        let group = &watch.group;
-        let nobody = |then: &str| Some(format!("nobody of {group} is reachable: {then}"));
-        Ok(match judge(watch.severity, watch.fallback.as_ref().map(|(_, when)| *when), &members) {
-            Judgement::Undecided => None,
-            Judgement::Reached => Some((WatchEnd::Reached, None)),
-            Judgement::Force => Some((WatchEnd::Forced, nobody("sent to all of them anyway"))),
-            Judgement::Give => Some((WatchEnd::Given, nobody("it waits for them"))),
-            Judgement::AddFallback => {
-                let Some((to, _)) = &watch.fallback else { return Ok(Some((WatchEnd::Given, None))) };
-                let Some(record) = self.store.alert(watch.alert).await? else { return Ok(None) };
-                let Ok(source) = record.source.parse::<Source>() else { return Ok(None) };
-                let brought = self.router.fallback(&record.alert, &source, to, now);
-                let left_out: String = brought.left_out.iter().map(|who| format!("; left out {who}")).collect();
-                let text = nobody(&format!("{to} is added{left_out}"));
-                let next = self.router.next(to, watch.severity);
-                let (notifications, left_out) = (brought.notifications, brought.left_out);
-                Some((WatchEnd::Fallback { group: to.clone(), next, notifications, left_out }, text))
-            }
-        })
     }
 
     /// What the operators would be told; told once.
@@ -271,6 +241,20 @@ impl Presences {
     fn of(&self, recipient: &RecipientName) -> Presence {
         self.named.get(recipient).copied().unwrap_or(self.others)
     }
+}
+
+/// What a group came to; nothing where somebody of it is there.
+fn in_words(group: &GroupName, end: &WatchEnd) -> Option<String> {
+    let then = match end {
+        WatchEnd::Reached => return None,
+        WatchEnd::Forced => "sent to all of them anyway".to_owned(),
+        WatchEnd::Given => "it waits for them".to_owned(),
+        WatchEnd::Fallback { group: fallback, left_out, .. } => {
+            let left_out: String = left_out.iter().map(|who| format!("; left out {who}")).collect();
+            format!("{fallback} is added{left_out}")
+        }
+    };
+    Some(format!("nobody of {group} is reachable: {then}"))
 }
 
 /// Not due: it takes effect later, or waits behind another one of its condition.

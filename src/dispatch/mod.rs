@@ -31,4 +31,5 @@ pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger, RoomState};
 pub use preview::{Preview, preview};
 pub use settings::{Rules, Settings};
+pub use watches::look_at;
 pub use worker::{Parts, run};

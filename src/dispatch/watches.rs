@@ -3,13 +3,56 @@
 use jiff::Timestamp;
 
 use super::worker::Worker;
-use crate::model::{AlertId, GroupName, Presence, Severity, Source};
+use crate::model::{AlertId, BareJid, GroupName, Presence, Severity, Source};
 use crate::presence::watch::{Judgement, Member, judge};
 use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
-use crate::route::Brought;
+use crate::route::{Brought, Router};
 
 /// Most watches settled at a time.
 const LOOK_AT: usize = 256;
+
+/// How the watch over one group of one alert ends, where people are at these presences; `None`: that is not known yet.
+pub async fn look_at<Q: Outbox + ?Sized>(
+    watch: &Watch,
+    presence: impl Fn(&BareJid) -> Presence,
+    queue: &Q,
+    router: &Router,
+    now: Timestamp,
+) -> Result<Option<WatchEnd>, StoreError> {
+    let members: Vec<Member> = watch
+        .members
+        .iter()
+        .map(|m| Member { state: m.state, delivery: m.delivery, presence: presence(&m.jid), forced: m.forced })
+        .collect();
+    let when = watch.fallback.as_ref().map(|(_, when)| *when);
+    Ok(match judge(watch.severity, when, &members) {
+        Judgement::Undecided => None,
+        Judgement::Reached => Some(WatchEnd::Reached),
+        Judgement::AddFallback => Some(fallback(watch, queue, router, now).await?),
+        Judgement::Force => Some(WatchEnd::Forced),
+        Judgement::Give => Some(WatchEnd::Given),
+    })
+}
+
+async fn fallback<Q: Outbox + ?Sized>(
+    watch: &Watch,
+    queue: &Q,
+    router: &Router,
+    now: Timestamp,
+) -> Result<WatchEnd, StoreError> {
+    let Some((group, _)) = &watch.fallback else { return Ok(WatchEnd::Given) };
+    let Some(record) = queue.alert(watch.alert).await? else { return Ok(WatchEnd::Given) };
+    if !router.has_group(group) {
+        tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
+            "the fallback group is not in the config any more; there is none");
+        let critical = watch.severity == Severity::Critical;
+        return Ok(if critical { WatchEnd::Forced } else { WatchEnd::Given });
+    }
+    let Ok(source) = record.source.parse::<Source>() else { return Ok(WatchEnd::Given) };
+    let Brought { notifications, left_out, .. } = router.fallback(&record.alert, &source, group, now);
+    let next = router.next(group, record.alert.severity);
+    Ok(WatchEnd::Fallback { group: group.clone(), next, notifications, left_out })
+}
 
 impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Settles what can be settled: the alerts that came since the last look, and now and then all that are undecided.
@@ -34,7 +77,8 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let now = Timestamp::now();
             let mut ends = Vec::new();
             for watch in &watches {
-                if let Some(end) = self.judge(watch, now).await? {
+                let presence = |jid: &BareJid| self.lane.presence(jid);
+                if let Some(end) = look_at(watch, presence, &*self.queue, &self.router, now).await? {
                     ends.push((watch.alert, watch.group.clone(), end));
                 }
             }
@@ -44,42 +88,6 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 patiently("settle groups", || self.queue.end_watches(ends.clone(), now)).await?;
             }
         }
-    }
-
-    async fn judge(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
-        let members: Vec<Member> = watch
-            .members
-            .iter()
-            .map(|m| Member {
-                state: m.state,
-                delivery: m.delivery,
-                presence: self.lane.presence(&m.jid),
-                forced: m.forced,
-            })
-            .collect();
-        let when = watch.fallback.as_ref().map(|(_, when)| *when);
-        Ok(match judge(watch.severity, when, &members) {
-            Judgement::Undecided => None,
-            Judgement::Reached => Some(WatchEnd::Reached),
-            Judgement::AddFallback => self.fallback(watch, now).await?,
-            Judgement::Force => Some(WatchEnd::Forced),
-            Judgement::Give => Some(WatchEnd::Given),
-        })
-    }
-
-    async fn fallback(&self, watch: &Watch, now: Timestamp) -> Result<Option<WatchEnd>, StoreError> {
-        let Some((group, _)) = &watch.fallback else { return Ok(Some(WatchEnd::Given)) };
-        let Some(record) = self.queue.alert(watch.alert).await? else { return Ok(Some(WatchEnd::Given)) };
-        if !self.router.has_group(group) {
-            tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
-                "the fallback group is not in the config any more; there is none");
-            let critical = watch.severity == Severity::Critical;
-            return Ok(Some(if critical { WatchEnd::Forced } else { WatchEnd::Given }));
-        }
-        let Ok(source) = record.source.parse::<Source>() else { return Ok(Some(WatchEnd::Given)) };
-        let Brought { notifications, left_out, .. } = self.router.fallback(&record.alert, &source, group, now);
-        let next = self.router.next(group, record.alert.severity);
-        Ok(Some(WatchEnd::Fallback { group: group.clone(), next, notifications, left_out }))
     }
 
     /// Nothing can be sent to a room that we are not in.
