@@ -1,13 +1,12 @@
 //! SIGHUP and `mailbell reload`: what changed is in force, and all else goes on undisturbed.
 
-use std::os::unix::net::UnixDatagram;
-
 use crate::support::ca::Ca;
 use crate::support::lab::{Lab, OPERATORS, critical, group, severe};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::outcome::came_with_one_id;
 use crate::support::prosody::Options;
 use crate::support::proxy::Proxy;
+use crate::support::supervisor::Supervisor;
 use crate::support::wait_for;
 
 /// Operators that get nothing else: every alert has to be routed.
@@ -86,35 +85,20 @@ async fn a_bad_config_is_refused_with_every_error_and_the_old_one_stays() {
 fn the_supervisor_is_told_of_a_reload() {
     let lab = Lab::new(&["alice"]);
     let mut mailbell = Mailbell::new(&lab.config());
-    let path = mailbell.path("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    mailbell.env("NOTIFY_SOCKET", path.to_str().unwrap());
+    let supervisor = Supervisor::of(&mut mailbell);
     mailbell.start();
-    let datagram = || {
-        let mut datagram = [0; 4096];
-        let n = loop {
-            match socket.recv(&mut datagram) {
-                Ok(n) => break n,
-                // A signal: a child of some test ended.
-                Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(err) => panic!("not told: {err}"),
-            }
-        };
-        String::from_utf8(datagram[..n].to_vec()).unwrap()
-    };
-    assert_eq!(datagram().trim(), "READY=1");
+    assert_eq!(supervisor.told(), "READY=1");
     mailbell.signal("HUP");
-    let reloading = datagram();
+    let reloading = supervisor.told();
     let lines: Vec<_> = reloading.lines().collect();
     assert!(lines.contains(&"RELOADING=1"), "{reloading}");
     let at = lines.iter().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).expect("when");
     assert!(at.parse::<u64>().unwrap() > 0, "{reloading}");
-    assert_eq!(datagram().trim(), "READY=1\nSTATUS=the config is reloaded");
+    assert_eq!(supervisor.told(), "READY=1\nSTATUS=the config is reloaded");
     mailbell.configure("[store]\ncolour = 1\n");
     mailbell.signal("HUP");
-    assert!(datagram().contains("RELOADING=1"));
-    let refused = datagram();
+    assert!(supervisor.told().contains("RELOADING=1"));
+    let refused = supervisor.told();
     assert!(refused.starts_with("READY=1\nSTATUS=the config was refused, "), "{refused}");
 }
 

@@ -1,12 +1,12 @@
 //! The process as its supervisor sees it: signals, sd_notify, exit codes, secrets, memory.
 
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::{Lab, OPERATORS, critical};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::outcome::{SENT, all_in_state, came_with_one_id, notifications};
 use crate::support::prosody::Options;
+use crate::support::supervisor::Supervisor;
 use crate::support::wait_for;
 
 #[tokio::test]
@@ -61,27 +61,14 @@ async fn a_process_that_was_stopped_for_a_while_loses_nothing() {
 fn the_supervisor_is_told() {
     let lab = Lab::new(&["alice"]);
     let mut mailbell = Mailbell::new(&lab.config());
-    let path = mailbell.path("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    mailbell.env("NOTIFY_SOCKET", path.to_str().unwrap());
+    let supervisor = Supervisor::of(&mut mailbell);
     mailbell.env("WATCHDOG_USEC", "400000");
-    let hears = |what: &str| {
-        let mut heard = String::new();
-        while !heard.lines().any(|line| line == what) {
-            let mut datagram = [0; 4096];
-            let n =
-                socket.recv(&mut datagram).unwrap_or_else(|err| panic!("{what} was not told: {err}; but {heard:?}"));
-            heard += std::str::from_utf8(&datagram[..n]).unwrap();
-            heard.push('\n');
-        }
-    };
     mailbell.spawn();
-    hears("READY=1");
-    hears("WATCHDOG=1");
-    hears("WATCHDOG=1");
+    supervisor.hears("READY=1");
+    supervisor.hears("WATCHDOG=1");
+    supervisor.hears("WATCHDOG=1");
     mailbell.stop();
-    hears("STOPPING=1");
+    supervisor.hears("STOPPING=1");
 }
 
 #[test]

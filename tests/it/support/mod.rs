@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod room;
 pub mod script;
 pub mod store;
+pub mod supervisor;
 pub mod tmpfs;
 
 use std::net::TcpListener;
