@@ -6,9 +6,15 @@ use mailbell::config::Config;
 
 use super::assert_told_well;
 
-/// The text of a config file. Every error of it is told well; what loads can be shown, and what is shown loads to the same.
+/// The text of a config file.
 pub fn run(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(text) = std::str::from_utf8(data) {
+        loaded(text);
+    }
+}
+
+/// The config of this text. Every error of it is told well; what loads can be shown, and what is shown loads to the same.
+pub fn loaded(text: &str) -> Option<Config> {
     match read(text) {
         Ok(config) => {
             config
@@ -16,6 +22,7 @@ pub fn run(data: &[u8]) {
                 .iter()
                 .for_each(|warning| assert_told_well("a warning", &warning.show(file()).to_string(), 5000));
             shown(&config);
+            Some(config)
         }
         Err(errors) => {
             assert!(!errors.problems.is_empty(), "it is refused without a reason");
@@ -23,6 +30,7 @@ pub fn run(data: &[u8]) {
                 assert_told_well("a problem", &problem.show(file()).to_string(), 5000);
                 assert!(problem.line.is_none_or(|line| line <= text.lines().count() + 1), "{problem:?}");
             }
+            None
         }
     }
 }

@@ -19,10 +19,14 @@ pub fn run(data: &[u8]) {
 
 /// Reads a mail in the way that these flags choose.
 pub fn check(flags: u8, raw: &[u8]) {
+    check_as(flags, raw, &Mappings::default(), &Rules::default());
+}
+
+/// The same by a config's mappings and rules; what became of it.
+pub fn check_as(flags: u8, raw: &[u8], mappings: &Mappings, rules: &Rules) -> Outcome {
     let plain = if flags & 1 == 0 { Plain::Quarantine } else { Plain::Alert(Severity::Minor) };
     let limits = if flags & 2 == 0 { Limits::default() } else { tight() };
-    let mail =
-        parse::mail(raw, &How { plain, limits: &limits, mappings: &Mappings::default(), rules: &Rules::default() });
+    let mail = parse::mail(raw, &How { plain, limits: &limits, mappings, rules });
     assert_eq!(parse::header(raw), mail.header, "the header alone reads as with the mail");
     told_well(&mail, &limits);
     if let Outcome::Alerts { alerts, .. } = &mail.outcome {
@@ -33,6 +37,7 @@ pub fn check(flags: u8, raw: &[u8]) {
         }
         written(alerts, &limits);
     }
+    mail.outcome
 }
 
 /// Limits that a small mail reaches.

@@ -1,12 +1,18 @@
 //! What each fuzz target does with its bytes, and what must hold whatever they are. Every body is one function of bytes: a
 //! target of its own runs it on what the fuzzer invents, and the ordinary suite on what is kept in `corpus`.
 
+use std::sync::OnceLock;
+
 pub mod config;
+pub mod lmtp;
 pub mod mail;
 pub mod mailbox;
+pub mod mapping;
 pub mod mime;
+pub mod parts;
 pub mod peer;
 pub mod pick;
+pub mod rules;
 pub mod stanzas;
 pub mod xml;
 
@@ -14,14 +20,25 @@ pub mod xml;
 pub type Body = fn(&[u8]);
 
 /// Every target. Each has a program in `targets` and a directory in `corpus`.
-pub const ALL: [(&str, Body); 6] = [
+pub const ALL: [(&str, Body); 9] = [
     ("mail", mail::run),
     ("xml", xml::run),
     ("pop3", mailbox::pop3),
     ("imap", mailbox::imap),
     ("stanzas", stanzas::run),
     ("config", config::run),
+    ("lmtp", lmtp::run),
+    ("mapping", mapping::run),
+    ("rules", rules::run),
 ];
+
+/// Who is told when a body has read the config that it was given: that may take more than what is done by it. In the ordinary
+/// suite nobody measures.
+pub static PREPARED: OnceLock<fn()> = OnceLock::new();
+
+fn prepared() {
+    PREPARED.get().into_iter().for_each(|tell| tell());
+}
 
 /// A text of ours about bytes from outside: on one line, nothing in it that plays tricks in a log, and bounded.
 pub fn assert_told_well(what: &str, text: &str, most: usize) {

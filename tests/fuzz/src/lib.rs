@@ -5,45 +5,72 @@ pub mod bodies;
 mod meter;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 pub use libfuzzer_sys;
 
 /// What the last panic said.
 static SAID: Mutex<String> = Mutex::new(String::new());
 
-/// Memory that a body may take whatever it is given, bytes.
-const MEMORY: usize = 6 << 20;
-/// And so many bytes more for each byte that it is given.
-const MEMORY_A_BYTE: usize = 200;
-/// Processor time that a body may take, milliseconds; most take less than one.
-const TIME: i64 = 1000;
+/// What may be taken, for work on so many bytes.
+struct Limits {
+    what: &'static str,
+    /// Memory, bytes: whatever it is given, and for each byte more.
+    memory: usize,
+    memory_a_byte: usize,
+    /// Processor time, milliseconds.
+    time: i64,
+}
 
-/// Panics that are caught on their way are no findings: only what comes out of a body is.
+/// For what a body does; most take less than a millisecond.
+const WORK: Limits = Limits { what: "work", memory: 6 << 20, memory_a_byte: 200, time: 1000 };
+/// For reading a config before that. It is trusted: each expression in it may take its own memory and time.
+const CONFIG: Limits = Limits { what: "config", memory: 6 << 20, memory_a_byte: 64 << 10, time: 5000 };
+
+/// Where the meters stood when the work began, and the bytes that it is about.
+static BEGUN: Mutex<(usize, i64, usize)> = Mutex::new((0, 0, 0));
+
+/// Panics that are caught on their way are no findings: only what comes out of a body is. What is read once, whatever the
+/// body is given, is read here.
 pub fn prepare() {
     set_hook(Box::new(|panic| {
         *SAID.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
     }));
+    LazyLock::force(&bodies::rules::READY);
+    let _ = bodies::PREPARED.set(|| {
+        let bytes = measure(&CONFIG);
+        begin(bytes);
+    });
 }
 
 /// Runs a body; ends the process where it fails, or takes too much memory or time.
 pub fn run(body: bodies::Body, data: &[u8]) {
-    let (before, began) = (meter::start(), meter::processor());
+    begin(data.len());
     let done = catch_unwind(AssertUnwindSafe(|| body(data)));
-    let peak = meter::peak().saturating_sub(before);
     if done.is_err() {
         eprintln!("{}", SAID.lock().unwrap_or_else(PoisonError::into_inner));
         std::process::abort();
     }
-    let took = meter::processor() - began;
-    if took > TIME {
-        eprintln!("{} bytes took {took} ms", data.len());
+    measure(&WORK);
+}
+
+fn begin(bytes: usize) {
+    *BEGUN.lock().unwrap_or_else(PoisonError::into_inner) = (meter::start(), meter::processor(), bytes);
+}
+
+/// Ends the process where more was taken than these limits allow; gives the bytes that it was about.
+fn measure(limits: &Limits) -> usize {
+    let (before, began, bytes) = *BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (what, took, peak) = (limits.what, meter::processor() - began, meter::peak().saturating_sub(before));
+    if took > limits.time {
+        eprintln!("{what}: {bytes} bytes took {took} ms");
         std::process::abort();
     }
-    if peak > MEMORY + MEMORY_A_BYTE * data.len() {
-        eprintln!("{} bytes took {peak} bytes of memory", data.len());
+    if peak > limits.memory + limits.memory_a_byte * bytes {
+        eprintln!("{what}: {bytes} bytes took {peak} bytes of memory");
         std::process::abort();
     }
+    bytes
 }
 
 /// A program of libFuzzer's for a body.
