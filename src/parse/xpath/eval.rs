@@ -9,6 +9,9 @@ use super::{Axis, Comparison, Condition, Expr, Function, Path, Predicate, Step, 
 /// Steps that all expressions together may take in one mail: far above what mails need, and a fraction of a second.
 const MAX_WORK: usize = 5_000_000;
 
+/// So many things may be found more than once before they are looked through.
+const MANY: usize = 10_000;
+
 /// What may still be done, and how long a text may get.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -112,17 +115,20 @@ impl Finder<'_, '_> {
     fn items(&self, path: &Path, here: Item) -> Result<Vec<Item>, Spent> {
         let mut found = vec![if path.absolute { Item::Document } else { here }];
         for step in &path.steps {
-            let mut next = Vec::new();
+            let (mut next, mut most) = (Vec::new(), MANY);
             for item in &found {
                 let mut of_one = self.step(step, *item)?;
                 for predicate in &step.predicates {
                     of_one = self.filtered(of_one, predicate)?;
                 }
                 next.append(&mut of_one);
+                // The memory is that of the document, not that of the work.
+                if next.len() > most {
+                    once(&mut next);
+                    most = MANY.max(2 * next.len());
+                }
             }
-            // From elements inside each other the same thing is found twice, and out of order.
-            next.sort_unstable();
-            next.dedup();
+            once(&mut next);
             found = next;
         }
         Ok(found)
@@ -312,6 +318,12 @@ impl Finder<'_, '_> {
             }
         }
     }
+}
+
+/// In order and each once: from elements inside each other the same thing is found again and again.
+fn once(items: &mut Vec<Item>) {
+    items.sort_unstable();
+    items.dedup();
 }
 
 fn is_element(doc: &Doc, test: &Test, kind: &Kind) -> bool {

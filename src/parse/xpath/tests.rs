@@ -209,6 +209,17 @@ fn texts_are_cut_before_they_grow() {
     assert_eq!(cut("string-join(b, '/')"), "ääää/ä");
 }
 
+#[test]
+fn what_is_found_again_and_again_is_found_once_and_in_order() {
+    let chain =
+        |n: usize| (0..50).map(|at| format!("<e n='{}'>", n * 50 + at)).collect::<String>() + &"</e>".repeat(50);
+    let doc = xml::read(&format!("<a>{}</a>", (0..100).map(chain).collect::<String>()), &Limits::default()).unwrap();
+    let none = BTreeMap::new();
+    let (expr, _) = read_some("//*//e/@n", Spaces { own: "", prefixes: &none }, false).unwrap();
+    let found = values(&expr, &doc.root().unwrap(), &work()).unwrap();
+    assert_eq!(found, (0..5000).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
 mod random {
     use proptest::prelude::*;
 
