@@ -17,6 +17,7 @@ pub mod prosody;
 pub mod proxy;
 pub mod room;
 pub mod script;
+pub mod splitter;
 pub mod store;
 pub mod supervisor;
 pub mod tmpfs;

@@ -32,7 +32,22 @@ impl Tmpfs {
 
     /// Remounts it read-only.
     pub fn read_only(&self) {
-        assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()).status().unwrap().success());
+        self.remount("ro");
+    }
+
+    /// Remounts it to be written to again.
+    pub fn writable(&self) {
+        self.remount("rw");
+    }
+
+    /// Makes it larger.
+    pub fn resize(&self, mebibytes: usize) {
+        self.remount(&format!("size={mebibytes}m"));
+    }
+
+    fn remount(&self, option: &str) {
+        let options = format!("remount,{option}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(self.path()).status().unwrap().success());
     }
 
     /// Fills it but for so many pages of 4096 bytes.
