@@ -5,7 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mailbell::intake::watch_disk;
+use mailbell::lmtp;
+use mailbell::model::MessageState;
+use mailbell::queue::sqlite::Sqlite;
+use mailbell::queue::{Inbox, Verdict};
+use tokio_util::sync::CancellationToken;
+
 use crate::lmtp_door::{address, config, door, lab, mailbox, without_key};
+use crate::store;
 use crate::support::lab::{Lab, alert, critical, severe};
 use crate::support::lmtp::{Session, stuffed};
 use crate::support::mailbell::{Mailbell, SOON};
@@ -201,6 +209,53 @@ async fn a_flood_is_bounded_and_does_not_delay_another_mailbox() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn while_too_many_mails_wait_to_be_parsed_the_next_one_is_made_to_wait() {
+    // A door and a store, and nobody who parses.
+    let (dir, cancel) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let store = Sqlite::open(&store::settings(dir.path())).await.unwrap();
+    let (disk, _) = watch_disk(store.clone(), Arc::default(), cancel.clone()).await.unwrap();
+    let taken_by = |name: &str| lmtp::Mailbox {
+        name: name.parse().unwrap(),
+        addresses: vec![address(name).parse().unwrap()],
+        max_size: 10_000,
+    };
+    let mailboxes = vec![taken_by("flood"), taken_by("quiet")];
+    let port = free_port();
+    let settings = lmtp::Settings {
+        listen: lmtp::Listen::Tcp(([127, 0, 0, 1], port).into()),
+        allow_public: false,
+        max_connections: 10,
+        max_recipients: 100,
+        timeout: SOON,
+        in_flight: 1 << 20,
+    };
+    let shared = Arc::new(lmtp::Shared::new(store.clone(), Arc::default(), disk, mailboxes));
+    let listener = lmtp::Listener::bind(&settings.listen).unwrap();
+    let door = tokio::spawn(lmtp::Door::new(settings, listener, shared).run(cancel.clone()));
+
+    let mut flood = Session::connect(port).unwrap();
+    for _ in 0..400 {
+        flood.hand_in(&[&address("flood")], "Subject: x\n\nx\n").unwrap();
+    }
+    flood.ask("MAIL FROM:<a@b>\r\n").unwrap();
+    flood.send(format!("RCPT TO:<{}>\r\n", address("flood")).as_bytes()).unwrap();
+    let waits = std::thread::spawn(move || flood.reply().unwrap());
+    // Others are not: their mails are stored meanwhile.
+    let mut quiet = Session::connect(port).unwrap();
+    for _ in 0..5 {
+        quiet.hand_in(&[&address("quiet")], "Subject: x\n\nx\n").unwrap();
+    }
+    assert!(!waits.is_finished(), "one more than 400 was let in");
+    let first = store.ready(1, u64::MAX).await.unwrap().remove(0);
+    let ended = Verdict::Ends(MessageState::Ignored, "enough".into());
+    let batch = vec![store::message(first.id, ended)];
+    store.d2_commit(batch, &store::Both, &store::Closed, jiff::Timestamp::now()).await.unwrap();
+    assert_eq!(waits.join().unwrap(), "250 2.1.5 ok");
+    cancel.cancel();
+    door.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn at_the_end_a_mail_that_is_coming_in_is_still_taken() {
     let lab = lab();
@@ -210,7 +265,9 @@ async fn at_the_end_a_mail_that_is_coming_in_is_still_taken() {
     let mut idle = Session::connect(port).unwrap();
     let mut busy = Session::connect(port).unwrap();
     busy.begin(&[&address("direct")]).unwrap();
-    let mail = stuffed(critical("l", "The last one").as_bytes());
+    // So large that what comes after the signal is read in several pieces.
+    let text = format!("<title>The last one</title><text>{}</text>", "word ".repeat(40_000));
+    let mail = stuffed(alert("key=\"l\" severity=\"critical\"", &text).as_bytes());
     let (half, rest) = mail.split_at(mail.len() / 2);
     busy.send(half).unwrap();
     mailbell.signal("TERM");

@@ -123,6 +123,52 @@ fn route_shows_who_would_get_what_and_why_not() {
 }
 
 #[test]
+fn what_a_mail_meets_in_service_it_meets_in_a_rehearsal() {
+    let dir = folder();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    // The wall keeps the fallback's members back as well, and mails are small.
+    let config = CONFIG.replace("to = [\"carol\"]", "to = [\"carol\", \"alice\"]");
+    write("mailbell.toml", &config.replace("senders =", "max_size = \"2KiB\"\nsenders ="));
+    write("large.eml", &mail("key=\"large\"", &format!("<title>{}</title>", "x".repeat(3000)), "db1@example.org"));
+    let cap = "<alert xmlns=\"urn:oasis:names:tc:emergency:cap:1.2\"><identifier>I</identifier><sender>s@x</sender>\
+        <sent>2026-11-21T03:00:00+00:00</sent><status>Actual</status><msgType>Alert</msgType><scope>Public</scope><info>\
+        <category>Met</category><event>Storm</event><urgency>Future</urgency><severity>Severe</severity>\
+        <certainty>Likely</certainty><effective>2026-11-21T06:00:00+00:00</effective></info></alert>";
+    let head = "From: met@example.org\nMessage-ID: <cap@example.org>\nContent-Type: application/cap+xml\n\n";
+    write("later.eml", &format!("{head}{cap}\n"));
+    let mails = ["full.eml", "full.eml", "large.eml", "later.eml"];
+    let args = ["route", "--at", AT, "--presence", "bob=offline,*=available"];
+    let shown = mailbell(dir.path(), &[&args[..], &mails].concat());
+    insta::assert_snapshot!(said(&shown), @r"
+    full.eml in mailbox inbox: parsed
+      alert #1: firing, major: Disk full
+        key: disk in mailbox:inbox/db1@example.org
+        label host: db1
+        label secret: yes
+        routed: route 1 (databases) → dba; left out carol: behind the wall `not carol`
+        bob (dba): held: until 2026-11-21T11:00:05Z: the recipient is offline
+        nobody of dba is reachable: ops is added; left out alice: behind the wall `not carol`
+        nobody of ops is reachable: it waits for them
+    full.eml in mailbox inbox: duplicate: it was here before
+    large.eml in mailbox inbox: quarantined: 3209 bytes, over max_size (2KiB); only its headers were fetched
+      operators are told: mailbox inbox: message 3 is in quarantine: 3209 bytes, over max_size (2KiB); only its headers were fetched; see `mailbell quarantine show 3`
+    later.eml in mailbox inbox: parsed
+      alert #2: firing, major: Storm
+        key: I in mailbox:inbox/s@x
+        label cap.category: Met
+        label cap.certainty: Likely
+        label cap.event: Storm
+        label cap.msgType: Alert
+        label cap.scope: Public
+        label cap.severity: Severe
+        label cap.status: Actual
+        label cap.urgency: Future
+        routed: default group → ops; not before 2026-11-21T06:00:00Z, when it takes effect
+        alice (ops): held: until 2026-11-21T06:00:00Z: it takes effect then
+    ");
+}
+
+#[test]
 fn slips_of_the_pen_are_told() {
     let dir = folder();
     let said = |args: &[&str]| {

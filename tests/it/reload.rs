@@ -1,12 +1,14 @@
 //! SIGHUP and `mailbell reload`: what changed is in force, and all else goes on undisturbed.
 
+use crate::storms::{limited, report, reports};
 use crate::support::ca::Ca;
-use crate::support::lab::{Lab, OPERATORS, critical, group, severe};
+use crate::support::lab::{Lab, OPERATORS, alert, critical, group, severe};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::outcome::came_with_one_id;
 use crate::support::prosody::Options;
 use crate::support::proxy::Proxy;
 use crate::support::supervisor::Supervisor;
+use crate::support::tmpfs::Tmpfs;
 use crate::support::wait_for;
 
 /// Operators that get nothing else: every alert has to be routed.
@@ -182,6 +184,86 @@ async fn mailboxes_come_and_go() {
     lab.mail_to("a", "From: x@example.test\nSubject: Plain words\nMessage-ID: <plain@x>\n\nA text.\n");
     alice.gets("Plain words").await;
     came_with_one_id(&alice, "One of a", 1);
+}
+
+#[tokio::test]
+async fn another_poll_is_in_force_at_once_and_needs_no_other_connection() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let imap = Proxy::start(lab.dovecot.imaps).await;
+    let config = |poll: &str| {
+        let inbox = lab.imap("inbox", &format!("watch = \"poll\"\npoll = \"{poll}\""));
+        let inbox = inbox.replace(&lab.dovecot.imaps.to_string(), &imap.port.to_string());
+        lab.base() + &inbox + &lab.everybody("ops") + OPERATORS
+    };
+    lab.mail(&critical("1", "At the start"));
+    let mailbell = Mailbell::run(&config("1h"));
+    alice.gets("At the start").await;
+    lab.mail(&critical("2", "In an hour"));
+    let said = mailbell.reload(&config("1s"));
+    assert!(said.contains("mailbox inbox: new rules, same connection\n"), "{said}");
+    // It is looked at once; the next mail comes by the poll.
+    alice.gets("In an hour").await;
+    lab.mail(&critical("3", "By the poll"));
+    alice.gets("By the poll").await;
+    assert_eq!(imap.connections(), 1);
+}
+
+#[tokio::test]
+async fn another_cap_is_in_force_at_once() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let mailbell = Mailbell::run(&limited(&lab, 0, "200ms"));
+    let flood = |name: &str| {
+        let one = |n| report(&format!("{name}/{n}"), "firing", "minor", &format!("{name} {n}."));
+        reports("monitor", (0..20).map(one))
+    };
+    lab.mail(&flood("Free"));
+    for n in 0..20 {
+        alice.gets(&format!("MINOR: Free {n}.")).await;
+    }
+    mailbell.reload(&limited(&lab, 25, "200ms"));
+    lab.mail(&flood("Capped"));
+    // What was sent before counts.
+    assert!(alice.gets("Storm: ").await.contains("Capped "));
+}
+
+#[tokio::test]
+async fn the_length_of_messages_and_what_is_logged_are_in_force_at_once() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let mailbell = Mailbell::run(&lab.config());
+    let text = "word ".repeat(400);
+    let long = |title: &str| alert("severity=\"critical\"", &format!("<title>{title}</title><text>{text}</text>"));
+    lab.mail(&long("Whole"));
+    assert!(alice.gets("Whole").await.len() > 1900);
+    assert!(!mailbell.log().contains("DEBUG"));
+    let shorter = lab.config().replace("[dispatch]\n", "[dispatch]\ntext_max = 200\n");
+    mailbell.reload(&(shorter + "[log]\nfilter = \"debug\"\n"));
+    lab.mail(&long("Cut"));
+    assert!(alice.gets("Cut").await.len() < 500);
+    assert!(mailbell.log().contains("DEBUG"));
+}
+
+#[tokio::test]
+async fn larger_mails_need_more_room_on_the_disk_at_once() {
+    let Some(disk) = Tmpfs::mount(24) else { return };
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let config = |max_size: &str| {
+        let inbox = lab.imap("inbox", &format!("max_size = \"{max_size}\"\nbatch = 1"));
+        let config = lab.base() + &inbox + &lab.everybody("ops") + OPERATORS;
+        config.replace("{dir}/mailbell.db", disk.path().join("mailbell.db").to_str().unwrap())
+    };
+    let mailbell = Mailbell::run(&config("1MiB"));
+    lab.mail(&critical("1", "There is room"));
+    alice.gets("There is room").await;
+    mailbell.reload(&config("20MiB"));
+    mailbell.logged("disk space is below the reserve", 1).await;
+    lab.mail(&critical("2", "Waits in the mailbox"));
+    alice.gets("of disk space are free, the reserve is 30MiB").await;
+    mailbell.reload(&config("1MiB"));
+    alice.gets("Waits in the mailbox").await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::support::cap::Cap;
 use crate::support::chat::Kind;
+use crate::support::client::Received;
 use crate::support::lab::{Lab, asks, group};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::outcome::{came_with_one_id, copies_of};
@@ -98,6 +99,23 @@ async fn what_is_for_a_room_that_is_gone_waits_until_it_is_back(kind: Kind) {
     lab.mail(&asks("team", "info", "Marker"));
     alice.gets("Marker").await;
     assert_eq!((alice.copies("Waits"), alice.copies("Presses"), olga.copies("not in the room opsroom")), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_room_that_a_reload_brings_is_joined_and_told_and_one_that_it_takes_is_left() {
+    let lab = Lab::new(&["olga", "alice"]);
+    let alice = lab.online("alice").await;
+    alice.make_room("ops", "Alice", &[]).await;
+    let without = lab.operated_by("olga") + &group("team", &["olga"], "");
+    let mailbell = Mailbell::run(&without);
+    mailbell.reload(&config(&lab));
+    alice.sees_enter("ops", "mailbell", 1).await;
+    lab.mail(&asks("team", "warning", "In the new room"));
+    alice.gets("In the new room").await;
+    mailbell.reload(&without);
+    let bot = address("ops") + "/mailbell";
+    let left = |s: &Received| s.from() == bot && s.attr("type") == Some("unavailable");
+    alice.wait("mailbell to leave the room", SOON, left).await;
 }
 
 async fn refusals_are_told_and_a_taken_nick_gets_a_number(kind: Kind) {

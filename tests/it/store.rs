@@ -22,7 +22,7 @@ fn mailbox() -> MailboxName {
     "ops".parse().unwrap()
 }
 
-fn settings(dir: &Path) -> Settings {
+pub fn settings(dir: &Path) -> Settings {
     Settings { path: dir.join("mailbell.db"), raw_for: DAY, history_for: DAY, reserve: 0 }
 }
 
@@ -44,7 +44,7 @@ fn alert(title: &str) -> Alert {
 }
 
 /// Everything goes to ann and bob.
-struct Both;
+pub struct Both;
 
 impl Planner for Both {
     fn scope(&self, _: &Alert, source: &Source) -> Scope {
@@ -75,7 +75,7 @@ impl Planner for Both {
 }
 
 /// No express lane.
-struct Closed;
+pub struct Closed;
 
 impl Express for Closed {
     fn epoch(&self) -> Option<Epoch> {
@@ -93,7 +93,7 @@ impl Express for Closed {
     }
 }
 
-fn message(id: MessageId, verdict: Verdict) -> D2Message {
+pub fn message(id: MessageId, verdict: Verdict) -> D2Message {
     let source = Source::Mailbox(mailbox());
     D2Message { id, source, may_choose_group: false, received: at(0), digest: None, verdict }
 }

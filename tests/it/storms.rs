@@ -22,7 +22,7 @@ fn mail(sender: &str, host: &str, severity: &str, title: &str) -> String {
 }
 
 /// The gateway for everybody, with limits.
-fn limited(lab: &Lab, max_per_minute: u32, group_window: &str) -> String {
+pub fn limited(lab: &Lab, max_per_minute: u32, group_window: &str) -> String {
     lab.config()
         .replace("max_per_minute = 0", &format!("max_per_minute = {max_per_minute}"))
         .replace("group_window = \"0s\"", &format!("group_window = \"{group_window}\""))
@@ -236,13 +236,13 @@ async fn a_storm_of_critical_alerts_does_not_keep_a_new_sender_back() {
 }
 
 /// One mail with several reports: they come in one by one, and at once.
-fn reports(sender: &str, reports: impl IntoIterator<Item = String>) -> String {
+pub fn reports(sender: &str, reports: impl IntoIterator<Item = String>) -> String {
     let reports: String = reports.into_iter().collect();
     crate::support::lab::xml_mail(&format!("<alerts xmlns=\"urn:mailbell:alert:1\">{reports}</alerts>"))
         .replace("From: monitor@", &format!("From: {sender}@"))
 }
 
-fn report(key: &str, status: &str, severity: &str, title: &str) -> String {
+pub fn report(key: &str, status: &str, severity: &str, title: &str) -> String {
     let id = format!("id=\"{key}-{title}\" key=\"{key}\"");
     format!(
         "<alert {id} status=\"{status}\" severity=\"{severity}\"><title>{title}</title><label name=\"host\">ups-7</label></alert>"

@@ -122,6 +122,8 @@ mod tests {
             (b"a\r\n.\0\r\nQUIT\r\n", b"a\r\n\0\r\nQUIT\r\n"),
             (b"a\r\n. \r\nQUIT\r\n", b"a\r\n \r\nQUIT\r\n"),
             (b"a\n\r.\r\n", b"a\n\r.\r\n"),
+            (b"\n.\r\nQUIT\r\n", b"\n.\r\nQUIT\r\n"),
+            (b"a\r\n\n.\r\nQUIT\r\n", b"a\r\n\n.\r\nQUIT\r\n"),
             (b"", b""),
             (b".", b""),
             (b".\r", b""),

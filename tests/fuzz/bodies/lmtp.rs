@@ -9,11 +9,13 @@ use mailbell::model::MessageId;
 /// Most bytes of each mailbox's mails.
 const SIZES: [u64; 3] = [100, 1000, 100_000];
 const MOST_RECIPIENTS: usize = 3;
+/// Longest command line, with its CRLF.
+const LONGEST_LINE: usize = 2048;
 /// What a mail begins with before what was sent of it.
 const HEAD: &[u8] = b"Return-Path: <";
 /// Bytes at the end that are said again and again where that is chosen, and how often.
 const TAIL: usize = 1024;
-const AGAIN: usize = 4096;
+const AGAIN: usize = 10_000;
 
 /// The first four bytes choose: which questions are answered with yes, in turn; whether the disk is full and LHLO is said; how
 /// the bytes are cut; whether their end is said for ever. The rest is said.
@@ -135,6 +137,11 @@ impl Talk {
         self.say(line);
         let replies = std::mem::take(&mut self.new);
         let codes: Vec<&str> = replies.iter().map(|reply| reply.code.as_str()).collect();
+        assert!(
+            line.len() <= LONGEST_LINE || codes.iter().all(|code| *code != "250"),
+            "a line of {} bytes",
+            line.len()
+        );
         match (end, self.session.is_closed(), &codes[..]) {
             (None, false, []) | (Some(_), false, [_]) | (Some(_), true, ["221"]) => {}
             (Some(_), true, [refusal, "421"]) if refusal.starts_with('5') => {}
