@@ -6,7 +6,7 @@ use super::worker::Worker;
 use crate::model::{AlertId, BareJid, GroupName, Presence, Severity, Source};
 use crate::presence::watch::{Judgement, Member, judge};
 use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
-use crate::route::{Brought, Router};
+use crate::route::Router;
 
 /// Most watches settled at a time.
 const LOOK_AT: usize = 256;
@@ -40,18 +40,34 @@ async fn fallback<Q: Outbox + ?Sized>(
     router: &Router,
     now: Timestamp,
 ) -> Result<WatchEnd, StoreError> {
-    let Some((group, _)) = &watch.fallback else { return Ok(WatchEnd::Given) };
+    let Some((first, _)) = &watch.fallback else { return Ok(WatchEnd::Given) };
     let Some(record) = queue.alert(watch.alert).await? else { return Ok(WatchEnd::Given) };
-    if !router.has_group(group) {
-        tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
-            "the fallback group is not in the config any more; there is none");
-        let critical = watch.severity == Severity::Critical;
-        return Ok(if critical { WatchEnd::Forced } else { WatchEnd::Given });
-    }
     let Ok(source) = record.source.parse::<Source>() else { return Ok(WatchEnd::Given) };
-    let Brought { notifications, left_out, .. } = router.fallback(&record.alert, &source, group, now);
-    let next = router.next(group, record.alert.severity);
-    Ok(WatchEnd::Fallback { group: group.clone(), next, notifications, left_out })
+    let critical = watch.severity == Severity::Critical;
+    let mut left_out = Vec::new();
+    let mut next = Some(first.clone());
+    while let Some(group) = next {
+        if !router.has_group(&group) {
+            tracing::warn!(alert = %watch.alert, group = %watch.group, fallback = %group,
+                "the fallback group is not in the config any more; there is none");
+            return Ok(if critical { WatchEnd::Forced } else { WatchEnd::Given });
+        }
+        let brought = router.fallback(&record.alert, &source, &group, now);
+        left_out.extend(brought.left_out);
+        let after = router.next(&group, record.alert.severity);
+        if !brought.notifications.is_empty() {
+            let notifications = brought.notifications;
+            return Ok(WatchEnd::Fallback { group, next: after, notifications, left_out });
+        }
+        // Nobody of it may be told: its own fallback is asked at once.
+        next = after.map(|(group, _)| group);
+    }
+    if critical {
+        let left_out = left_out.join("; ");
+        tracing::warn!(alert = %watch.alert, group = %watch.group, %left_out, "nobody of the fallback may be told; there is none");
+        return Ok(WatchEnd::Forced);
+    }
+    Ok(WatchEnd::Fallback { group: first.clone(), next: None, notifications: Vec::new(), left_out })
 }
 
 impl<Q: Outbox + ?Sized> Worker<Q> {

@@ -136,7 +136,10 @@ fn what_a_mail_meets_in_service_it_meets_in_a_rehearsal() {
         <certainty>Likely</certainty><effective>2026-11-21T06:00:00+00:00</effective></info></alert>";
     let head = "From: met@example.org\nMessage-ID: <cap@example.org>\nContent-Type: application/cap+xml\n\n";
     write("later.eml", &format!("{head}{cap}\n"));
-    let mails = ["full.eml", "full.eml", "large.eml", "later.eml"];
+    let labels = "<label name=\"host\">db1</label><label name=\"secret\">yes</label>";
+    let dire = format!("<title>Database gone</title>{labels}");
+    write("dire.eml", &mail("key=\"dire\" severity=\"critical\"", &dire, "db1@example.org"));
+    let mails = ["full.eml", "full.eml", "large.eml", "later.eml", "dire.eml"];
     let args = ["route", "--at", AT, "--presence", "bob=offline,*=available"];
     let shown = mailbell(dir.path(), &[&args[..], &mails].concat());
     insta::assert_snapshot!(said(&shown), @r"
@@ -165,6 +168,16 @@ fn what_a_mail_meets_in_service_it_meets_in_a_rehearsal() {
         label cap.urgency: Future
         routed: default group → ops; not before 2026-11-21T06:00:00Z, when it takes effect
         alice (ops): held: until 2026-11-21T06:00:00Z: it takes effect then
+    dire.eml in mailbox inbox: parsed
+      alert #3: firing, critical: Database gone
+        key: dire in mailbox:inbox/db1@example.org
+        label host: db1
+        label secret: yes
+        routed: route 1 (databases) → dba; left out carol: behind the wall `not carol`
+        bob (dba): sent
+          | CRITICAL: Database gone
+          | dba · mailbox:inbox · 2026-11-21 03:00 UTC · #3
+        nobody of dba is reachable: sent to all of them anyway
     ");
 }
 
