@@ -65,11 +65,14 @@ pub async fn measure(lab: &Lab, scale: &Scale, table: &mut Table) {
     table.row("  processor time an alert", Some(cost(&many)), Some(cost(&few)), times);
 
     let purge = many.purge(lab, person, next, &post, table).await;
-    let above = Some(Target::Above(Duration::from_millis(50)));
-    for (share, name, target) in [(0.5, "p50", None), (0.99, "p99", None), (1.0, "longest", above)] {
+    for (share, name) in [(0.5, "p50"), (0.99, "p99")] {
         let what = format!("one alert while the older half is purged, {name}");
-        table.row(what, Some(purge.whole.quantile(share)), Some(many.whole.quantile(share)), target);
+        table.row(what, Some(purge.whole.quantile(share)), Some(many.whole.quantile(share)), None);
     }
+    // Not beside the longest of the others: what else stalls the machine is no excuse.
+    let above = Some(Target::Above(Duration::from_millis(50)));
+    let (own, floor) = (purge.whole.quantile(1.0), many.whole.quantile(0.5));
+    table.row("  the longest, beside the p50 without a purge", Some(own), Some(floor), above);
     table.row("  purged, of notifications", Some(Figure::PerSecond(purge.rate)), None, None);
     table.note(format!(
         "Past: {} alerts by LMTP to a gateway whose store holds {past} old notifications ({} alerts), in turn with one that holds {};\n\
@@ -212,6 +215,9 @@ async fn fill(db: &mut SqliteConnection, alerts: u32) {
         sqlx::query(sql).bind(&body).execute(&mut *db).await.unwrap();
     }
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *db).await.unwrap();
+    // What is still on its way to the disk would stall the first commits.
+    let file: String = sqlx::query("SELECT file FROM pragma_database_list").fetch_one(&mut *db).await.unwrap().get(0);
+    std::fs::File::open(file).unwrap().sync_all().unwrap();
     let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *db).await.unwrap();
     assert!(broken.is_empty(), "the past refers to what is not there");
 }
