@@ -3,12 +3,15 @@
 
 use std::path::Path;
 
-use crate::lmtp_door::{address, config, door, lab, mailbox, without_key};
+#[cfg(feature = "failpoints")]
+use crate::lmtp_door::without_key;
+use crate::lmtp_door::{address, config, door, lab, mailbox};
 use crate::support::dovecot::Dovecot;
 use crate::support::free_port;
 use crate::support::lab::critical;
 use crate::support::lmtp::Session;
 use crate::support::mailbell::{Mailbell, SOON};
+#[cfg(feature = "failpoints")]
 use crate::support::outcome::came_with_one_id;
 use crate::support::postfix::Postfix;
 

@@ -12,7 +12,9 @@ use mailbell::queue::sqlite::Sqlite;
 use mailbell::queue::{Inbox, Verdict};
 use tokio_util::sync::CancellationToken;
 
-use crate::lmtp_door::{address, config, door, lab, mailbox, without_key};
+#[cfg(feature = "failpoints")]
+use crate::lmtp_door::without_key;
+use crate::lmtp_door::{address, config, door, lab, mailbox};
 use crate::store;
 use crate::support::lab::{Lab, alert, critical, severe};
 use crate::support::lmtp::{Session, stuffed};

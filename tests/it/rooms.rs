@@ -5,7 +5,9 @@ use crate::support::chat::Kind;
 use crate::support::client::Received;
 use crate::support::lab::{Lab, asks, group};
 use crate::support::mailbell::{Mailbell, SOON};
-use crate::support::outcome::{came_with_one_id, copies_of};
+use crate::support::outcome::came_with_one_id;
+#[cfg(feature = "failpoints")]
+use crate::support::outcome::copies_of;
 use crate::support::proxy::{Proxy, Trouble, Way};
 use crate::support::room::{address, recipient};
 
