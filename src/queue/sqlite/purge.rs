@@ -207,9 +207,10 @@ impl Sqlite {
 
     /// How many are gone, and how long nobody else could write.
     async fn delete(&self, kind: &Kind, before: Timestamp, ids: &[i64]) -> Result<(usize, Duration), StoreError> {
+        // Before the turn: a new connection takes its time.
+        let mut lease = self.lend(&self.purger, &self.purging).await?;
         let turn = self.turn().await?;
         let start = Instant::now();
-        let mut lease = self.lend(&self.purger, &self.purging).await?;
         lease.begin().await?;
         let ids = still(&mut lease.conn, kind, before, ids).await?;
         sqlx::query(kind.delete).bind(&ids).execute(&mut lease.conn).await.doing(kind.what)?;
@@ -229,13 +230,12 @@ impl Sqlite {
     }
 }
 
-/// The first of `rows` that can go. They are numbered as they came: what follows one that is too young is younger.
+/// The first of `rows` that can go. They are numbered as they came: where none of them is old, what follows is not. A single
+/// young one tells nothing: the clock may have been years ahead when it came.
 fn choose(rows: &[SqliteRow], limit: usize) -> Result<Found, StoreError> {
-    let (mut ids, mut bytes, mut last) = (Vec::new(), 0u64, None);
+    let (mut ids, mut bytes, mut last, mut any_old) = (Vec::new(), 0u64, None, false);
     for row in rows {
-        if !row.flag("old")? {
-            return Ok(Found { ids, next: None });
-        }
+        any_old |= row.flag("old")?;
         if row.flag("done")? {
             bytes = bytes.saturating_add(row.count("size")?);
             if !ids.is_empty() && (bytes > MOST_BYTES || ids.len() == limit) {
@@ -245,7 +245,7 @@ fn choose(rows: &[SqliteRow], limit: usize) -> Result<Found, StoreError> {
         }
         last = Some(row.int("id")?);
     }
-    let more = i64::try_from(rows.len()).is_ok_and(|n| n == WINDOW);
+    let more = any_old && i64::try_from(rows.len()).is_ok_and(|n| n == WINDOW);
     Ok(Found { ids, next: last.filter(|_| more) })
 }
 

@@ -222,6 +222,19 @@ async fn a_mail_that_is_listed_again_after_it_was_gone_is_no_news() {
 }
 
 #[tokio::test]
+async fn what_came_while_the_clock_was_ahead_keeps_nothing_else() {
+    let bed = Bed::new().await;
+    for (key, now) in [("a", 1), ("ahead", 300_000_000), ("b", 2), ("c", 50)] {
+        bed.fired(resolved(key, now), &[], now).await;
+    }
+    bed.purged(10).await;
+    let mut lease = bed.store.desk().await.unwrap();
+    let left = sqlx::query_scalar::<_, String>("SELECT ident FROM alert ORDER BY id").fetch_all(&mut lease.conn);
+    assert_eq!(left.await.unwrap(), ["ahead-300000000", "c-50"]);
+    lease.keep();
+}
+
+#[tokio::test]
 async fn steps_are_small_and_lead_through_everything() {
     let bed = Bed::new().await;
     for n in 0..20 {
