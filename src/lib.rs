@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! mailbox (IMAP, POP3) ─┬► intake ─► parse ─► route ─► queue ─► presence ─► dispatch ─► IM (XMPP)
-//! mail server ─► lmtp ──┘
+//! mail server ─► lmtp ──┤
+//! probe ────────────────┘
 //! ```
 //!
 //! # Invariants
@@ -36,6 +37,7 @@ pub mod dispatch;
 pub mod intake;
 pub mod lmtp;
 pub mod mailbox;
+pub mod probe;
 pub mod queue;
 
 // Adapters, and what they share.

@@ -14,8 +14,7 @@ use lettre::message::{Mailbox, MessageBuilder};
 pub use super::smtp::Failure;
 
 use super::smtp;
-use crate::config::parse_server;
-use crate::model::{Severity, Span, Status};
+use crate::model::{Severity, Span, Status, parse_server};
 use crate::net::TlsMode;
 use crate::parse::native_write::{self, NativeAlert};
 

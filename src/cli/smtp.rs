@@ -169,7 +169,7 @@ fn certificate_refused(err: &lettre::transport::smtp::Error) -> Option<String> {
 pub(super) fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    match crate::config::parse_server(name) {
+    match crate::model::parse_server(name) {
         Ok((host, None)) if host.parse::<std::net::IpAddr>().is_err() => host,
         _ => "localhost".into(),
     }

@@ -28,7 +28,6 @@ mod suggest;
 mod walls;
 mod xmpp;
 
-pub use connection::{BadServer, parse_server};
 pub use lmtp::LmtpMailbox;
 pub use mailbox::MailboxConfig;
 pub use mapping::built_in as built_in_mappings;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::model::plays_tricks;
+pub(super) use crate::model::quote;
 
 /// One thing that is wrong, or looks wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -62,16 +63,6 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
-/// Text from the file inside a message: on one line, not too long.
-pub(super) fn quote(text: &str) -> String {
-    const MOST: usize = 60;
-    let mut shown: String = text.chars().take(MOST).flat_map(printable).collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
-    }
-    format!("`{shown}`")
-}
-
 fn printable(c: char) -> Vec<char> {
     if plays_tricks(c) { c.escape_default().collect() } else { vec![c] }
 }
@@ -79,12 +70,6 @@ fn printable(c: char) -> Vec<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quoted_text_stays_on_one_short_line() {
-        assert_eq!(quote("a\nb \"c\""), "`a\\nb \"c\"`");
-        assert_eq!(quote(&"x".repeat(61)), format!("`{}…`", "x".repeat(60)));
-    }
 
     #[test]
     fn a_problem_is_one_line() {

@@ -11,6 +11,7 @@ mod names;
 mod notification;
 mod policy;
 mod secret;
+mod server;
 mod severity;
 mod tricks;
 mod units;
@@ -26,8 +27,9 @@ pub use notification::{
 };
 pub use policy::{Delivery, FallbackWhen, Offline, PolicyRow, Presence, Show, ShowSet};
 pub use secret::Secret;
+pub use server::{BadServer, check_host, parse_server};
 pub use severity::{BadSeverity, Severity};
-pub use tricks::plays_tricks;
+pub use tricks::{plays_tricks, quote};
 pub use units::{BadUnit, Size, Span};
 
 pub use jid::{BareJid, Jid};

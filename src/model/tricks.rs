@@ -10,9 +10,29 @@ pub fn plays_tricks(c: char) -> bool {
         )
 }
 
+/// Text from outside inside a message: on one line, not too long.
+pub fn quote(text: &str) -> String {
+    const MOST: usize = 60;
+    let mut shown: String = text
+        .chars()
+        .take(MOST)
+        .flat_map(|c| if plays_tricks(c) { c.escape_default().collect() } else { vec![c] })
+        .collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::plays_tricks;
+    use super::{plays_tricks, quote};
+
+    #[test]
+    fn quoted_text_stays_on_one_short_line() {
+        assert_eq!(quote("a\nb \"c\""), "`a\\nb \"c\"`");
+        assert_eq!(quote(&"x".repeat(61)), format!("`{}…`", "x".repeat(60)));
+    }
 
     #[test]
     fn what_breaks_moves_or_reorders() {

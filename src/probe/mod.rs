@@ -1,0 +1,17 @@
+//! The port-probe engine: is anybody listening at this host and port?
+//!
+//! ```text
+//! settings ─► targets ─► engine (names, connections) ─► outcomes ─► monitor (soft, hard, roll-up) ─► alerts
+//! ```
+//!
+//! The [`Target`]s come from the config or from the old health checker's file.
+
+mod classes;
+mod outcome;
+mod settings;
+mod target;
+
+pub use classes::built_in_ports;
+pub use outcome::{Kind, Outcome};
+pub use settings::{Probe, Rules, merge};
+pub use target::{Host, Target};

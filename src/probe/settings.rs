@@ -1,0 +1,110 @@
+//! What is probed, how often, and what its alerts are like.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::target::Target;
+use crate::model::{GroupName, Severity};
+
+/// How a target is probed, and what its alerts are like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// From one probe to the next while all is well.
+    pub interval: Duration,
+    /// So many failures in a row make an outage; at least 1.
+    pub attempts: u32,
+    /// From a failure to the next attempt.
+    pub retry_interval: Duration,
+    /// Longest wait for one attempt, looking up the name included.
+    pub timeout: Duration,
+    /// Severity of its outage.
+    pub severity: Severity,
+    /// Groups that its alerts ask for; empty: the routes decide.
+    pub groups: Vec<GroupName>,
+    /// Labels of its alerts, by name.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A target with its rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is probed.
+    pub target: Target,
+    /// Classes that it belongs to, as config names them.
+    pub classes: Vec<String>,
+    /// How.
+    pub rules: Rules,
+}
+
+/// One probe for each target, in the order of the first ones: what several classes say of a target is taken together, so that
+/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups and labels.
+pub fn merge(probes: Vec<Probe>) -> Vec<Probe> {
+    let mut merged: Vec<Probe> = Vec::with_capacity(probes.len());
+    let mut places = HashMap::new();
+    for probe in probes {
+        let place = *places.entry(probe.target.clone()).or_insert(merged.len());
+        match merged.get_mut(place) {
+            Some(known) => known.take(probe),
+            None => merged.push(probe),
+        }
+    }
+    merged
+}
+
+impl Probe {
+    fn take(&mut self, other: Self) {
+        let (rules, more) = (&mut self.rules, other.rules);
+        rules.interval = rules.interval.min(more.interval);
+        rules.attempts = rules.attempts.min(more.attempts);
+        rules.retry_interval = rules.retry_interval.min(more.retry_interval);
+        rules.timeout = rules.timeout.max(more.timeout);
+        rules.severity = rules.severity.max(more.severity);
+        add_new(&mut rules.groups, more.groups);
+        add_new(&mut rules.labels, more.labels);
+        add_new(&mut self.classes, other.classes);
+    }
+}
+
+fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(target: &str, class: &str, severity: Severity, interval: u64) -> Probe {
+        let second = Duration::from_secs(1);
+        Probe {
+            target: target.parse().unwrap(),
+            classes: vec![class.into()],
+            rules: Rules {
+                interval: second * u32::try_from(interval).unwrap(),
+                attempts: 3,
+                retry_interval: second,
+                timeout: second,
+                severity,
+                groups: vec![class.parse().unwrap()],
+                labels: vec![("class".into(), class.into())],
+            },
+        }
+    }
+
+    #[test]
+    fn a_target_of_two_classes_is_probed_once() {
+        let merged = merge(vec![
+            probe("a:80", "domino", Severity::Minor, 60),
+            probe("b:80", "domino", Severity::Minor, 60),
+            probe("A:80", "sametime", Severity::Critical, 90),
+        ]);
+        assert_eq!(merged.iter().map(|p| p.target.to_string()).collect::<Vec<_>>(), ["a:80", "b:80"]);
+        let both = &merged[0];
+        assert_eq!(both.classes, ["domino", "sametime"]);
+        assert_eq!((both.rules.severity, both.rules.interval), (Severity::Critical, Duration::from_secs(60)));
+        assert_eq!((both.rules.groups.len(), both.rules.labels.len()), (2, 2));
+    }
+}
