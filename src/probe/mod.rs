@@ -7,11 +7,17 @@
 //! The [`Target`]s come from the config or from the old health checker's file.
 
 mod classes;
+mod connect;
+mod engine;
+mod limits;
+mod names;
 mod outcome;
+mod race;
 mod settings;
 mod target;
 
 pub use classes::built_in_ports;
+pub use engine::Engine;
 pub use outcome::{Kind, Outcome};
 pub use settings::{Probe, Rules, merge};
 pub use target::{Host, Target};

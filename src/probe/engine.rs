@@ -1,0 +1,85 @@
+//! Probes: thousands of targets at a time, each within its own time, none behind another.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::Stream;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::limits;
+use super::names::Names;
+use super::outcome::{Kind, Outcome};
+use super::race;
+use super::target::{Host, Target};
+
+/// Probes targets. Cheap to share: everything in it is behind its own lock.
+pub struct Engine {
+    names: Names,
+    permits: Semaphore,
+    connections: usize,
+    bound: Option<String>,
+}
+
+impl Engine {
+    /// `connections`: most of them at once, as far as this process may. `fresh`: how long a name's addresses serve before they are
+    /// asked for again: what one round is. `limit`: longest wait for a name.
+    pub fn new(connections: usize, fresh: Duration, limit: Duration) -> Self {
+        let (connections, bound) = limits::connections(connections.max(1));
+        Self { names: Names::new(fresh, limit), permits: Semaphore::new(connections), connections, bound }
+    }
+
+    /// How many connections are made at a time.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Why they are fewer than was asked for; `None`: they are not.
+    pub fn bound(&self) -> Option<&str> {
+        self.bound.as_deref()
+    }
+
+    /// Probes one target. `timeout` is for the look-up of its name and the connection together; waiting for a turn is not a part
+    /// of it.
+    pub async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
+        let (start, asked, end) = match target.host.address() {
+            Some(ip) => {
+                // Never closed.
+                let _permit = self.permits.acquire().await;
+                let start = Instant::now();
+                (start, Duration::ZERO, race::alone(SocketAddr::new(ip, target.port), timeout).await)
+            }
+            None => {
+                let lookup = self.names.look_up(&target.host);
+                // Who waits for a name takes no turn from a host whose address is known.
+                let asked = lookup.first().await;
+                let _permit = self.permits.acquire().await;
+                let start = Instant::now();
+                (start, asked, race::all(lookup, target.port, timeout).await)
+            }
+        };
+        let took = asked + start.elapsed();
+        match end {
+            Ok(address) => {
+                Outcome { kind: Kind::Open, reason: format!("{} accepted the connection", address.ip()), took }
+            }
+            Err(failure) => Outcome { kind: failure.kind, reason: failure.reason, took },
+        }
+    }
+
+    /// Probes all of them at once. Outcomes come as they are known, with the place of their target.
+    pub fn round<'e>(
+        &'e self,
+        targets: impl IntoIterator<Item = (&'e Target, Duration)>,
+    ) -> impl Stream<Item = (usize, Outcome)> + 'e {
+        let probes = targets.into_iter().enumerate();
+        let probes = probes.map(|(place, (target, timeout))| async move { (place, self.probe(target, timeout).await) });
+        probes.collect::<FuturesUnordered<_>>()
+    }
+
+    /// Forgets the addresses of hosts that are not probed any more.
+    pub fn keep(&self, known: impl Fn(&Host) -> bool) {
+        self.names.keep(known);
+    }
+}
