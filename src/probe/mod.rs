@@ -13,7 +13,9 @@ mod limits;
 mod names;
 mod outcome;
 mod race;
+mod report;
 mod settings;
+mod state;
 mod target;
 
 pub use classes::built_in_ports;
