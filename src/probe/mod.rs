@@ -7,11 +7,13 @@
 //! The [`Target`]s come from the config or from the old health checker's file.
 
 mod classes;
+mod lists;
 mod outcome;
 mod settings;
 mod target;
 
-pub use classes::built_in_ports;
+pub use classes::{BUILT_IN, built_in_ports};
+pub use lists::{Class, Listed, parse_port};
 pub use outcome::{Kind, Outcome};
-pub use settings::{Probe, Rules, merge};
+pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use target::{Host, Target};
