@@ -10,6 +10,7 @@
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
+mod found;
 mod patience;
 mod port;
 mod purge;
@@ -17,6 +18,7 @@ pub mod sqlite;
 mod storm;
 mod views;
 
+pub use found::{Found, FoundReport};
 pub use patience::patiently;
 pub use port::{Desk, Express, Inbox, Old, Outbox, Purged, Queue, Retention};
 pub use purge::{Ages, purge};
