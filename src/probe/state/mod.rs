@@ -117,6 +117,7 @@ impl HostState {
     }
 
     /// What was told, to be kept.
+    #[cfg(test)]
     pub fn saved(&self) -> &Saved {
         &self.saved
     }
