@@ -72,14 +72,16 @@ pub(super) struct Names {
     fresh: Duration,
 }
 
+/// The last good answers: where the resolver fails, a host is probed where it was.
+type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
+
 struct State {
     resolver: Result<Arc<TokioResolver>, String>,
     files: [Option<SystemTime>; 2],
     looked: Instant,
     asked: HashMap<Host, (Instant, Lookup)>,
     limit: Duration,
-    /// The last good answers: where the resolver fails, a host is probed where it was.
-    good: Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>,
+    good: Good,
 }
 
 impl Names {
@@ -146,7 +148,7 @@ async fn ask(
     host: Host,
     family: RecordType,
     turn: Arc<Semaphore>,
-    good: Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>,
+    good: Good,
     limit: Duration,
 ) -> Answer {
     // Never closed: without a permit it is only less polite.

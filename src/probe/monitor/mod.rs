@@ -84,7 +84,7 @@ impl Monitor {
         watch.configure(&settings.borrow_and_update().clone(), &*prober);
         let mut probes = FuturesUnordered::new();
         let mut commit: OptionFuture<BoxFuture<'static, Result<(), StoreError>>> = None.into();
-        let mut committing: Option<Vec<(Host, Saved)>> = None;
+        let mut committing: Option<Taken> = None;
         loop {
             for probe in watch.due(Instant::now()) {
                 let prober = prober.clone();
@@ -119,6 +119,9 @@ impl Monitor {
         }
     }
 }
+
+/// What was told of hosts once it is committed.
+type Taken = Vec<(Host, Saved)>;
 
 /// All hosts.
 struct Watch {
@@ -222,7 +225,7 @@ impl Watch {
     }
 
     /// What there is to tell now, of as many hosts as one commit holds.
-    fn gather(&mut self) -> Option<(Vec<Found>, Vec<(Host, Saved)>)> {
+    fn gather(&mut self) -> Option<(Vec<Found>, Taken)> {
         let now = (self.clock)();
         let (mut found, mut saved) = (Vec::new(), Vec::new());
         while found.len() < BATCH {
@@ -241,7 +244,7 @@ impl Watch {
         (!found.is_empty()).then_some((found, saved))
     }
 
-    fn committed(&mut self, saved: Vec<(Host, Saved)>) {
+    fn committed(&mut self, saved: Taken) {
         for (host, saved) in saved {
             if let Some(state) = self.hosts.get_mut(&host) {
                 state.told(saved);

@@ -149,7 +149,7 @@ mod tests {
         let mut times = Vec::new();
         for _ in 0..5 {
             let at = schedule.next().unwrap();
-            assert_eq!(schedule.due(at), [one.clone()]);
+            assert_eq!(schedule.due(at), std::slice::from_ref(&one));
             assert_eq!(schedule.next(), None, "never twice at a time");
             times.push(at);
             schedule.done(&one, MINUTE, true, at + Duration::from_secs(3));
