@@ -128,7 +128,7 @@ async fn whole(
         Verdict::Ends(state, reason) => return ends(conn, work, message, &stored.mailbox, *state, reason).await,
         Verdict::Alerts { alerts, bad } => (alerts, bad),
     };
-    let (reserved, mut outcome) = (work.reserved.places.len(), Outcome::default());
+    let (mark, mut outcome) = (work.mark(), Outcome::default());
     let done = alert::all(conn, work, Arrival::of(message), alerts, &mut outcome).await;
     let reasons: Vec<&str> = match &done {
         Ok(()) if work.written == Written::Ended => return Ok((MessageState::Parsed, outcome)),
@@ -140,7 +140,7 @@ async fn whole(
     let state = if done.is_ok() && !alerts.is_empty() { MessageState::Parsed } else { MessageState::Quarantined };
     if done.is_err() {
         tracing::error!(message = %message.id, reason = %reasons.concat().escape_debug(), "message quarantined");
-        work.undo(conn, reserved).await?;
+        work.undo(conn, mark).await?;
         outcome = Outcome::default();
     }
     outcome.notes.extend(quarantine(conn, message.id, &stored.mailbox, &reasons).await?);

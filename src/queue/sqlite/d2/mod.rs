@@ -1,9 +1,10 @@
-//! D2: what a batch of messages comes to, in one commit, each message whole or not at all.
+//! D2: what a batch of messages, or what an internal source found, comes to; in one commit, each of it whole or not at all.
 
 mod alert;
 mod find;
+pub(super) mod found;
 mod known;
-mod message;
+pub(super) mod message;
 mod notify;
 mod rows;
 mod together;
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-pub(super) use self::message::commit;
 use super::conn::{Columns, Doing, Lease, broken, code, failed};
 use super::notices;
 use crate::model::{Alert, AlertId, Planner, Scope, Source};
@@ -92,21 +92,46 @@ impl Work<'_> {
         self.left() > 0
     }
 
-    /// Nothing of the arrival at hand is written any more; of the places that were reserved it keeps this many.
-    async fn undo(&mut self, conn: &mut SqliteConnection, reserved: usize) -> Result<(), StoreError> {
+    /// Where it stands, to come back to.
+    fn mark(&self) -> Mark {
+        Mark {
+            alert: self.alert,
+            condition: self.condition,
+            notification: self.notification,
+            places: self.reserved.places.len(),
+        }
+    }
+
+    /// Nothing was written since the mark.
+    fn back_to(&mut self, mark: Mark) {
+        let Mark { alert, condition, notification, places } = mark;
+        (self.alert, self.condition, self.notification) = (alert, condition, notification);
+        self.reserved.give_back(places);
+    }
+
+    /// Undoes what was written of the arrival at hand since the mark.
+    async fn undo(&mut self, conn: &mut SqliteConnection, mark: Mark) -> Result<(), StoreError> {
         if self.written != Written::Nothing {
-            sqlx::query("ROLLBACK TO message").execute(conn).await.doing("undoing a message")?;
+            sqlx::query("ROLLBACK TO message").execute(conn).await.doing("undoing (D2)")?;
             self.written = Written::Begun;
         }
-        self.reserved.give_back(reserved);
+        self.back_to(mark);
         Ok(())
     }
+}
+
+/// The numbers and places before something that may have to be undone.
+struct Mark {
+    alert: i64,
+    condition: i64,
+    notification: i64,
+    places: usize,
 }
 
 /// What brought alerts; it is committed whole or not at all.
 #[derive(Clone, Copy)]
 struct Arrival<'a> {
-    /// The mail.
+    /// The mail; `None`: an internal source.
     message: Option<&'a D2Message>,
     source: &'a Source,
     may_choose_group: bool,

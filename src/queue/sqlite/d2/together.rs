@@ -105,16 +105,15 @@ async fn at_once(
     work: &mut Work<'_>,
     members: &[Member<'_>],
 ) -> Result<(usize, Outcome), Fault> {
-    let before = (work.alert, work.condition, work.notification, work.reserved.places.len());
+    let mark = work.mark();
     let mut begun = false;
     let done = write(conn, work, members, &mut begun).await;
     if let Err(Fault::Content(_)) = &done {
         if begun {
             let undo = "ROLLBACK TO message; RELEASE message";
-            sqlx::query(undo).execute(conn).await.doing("undoing messages").map_err(Fault::Store)?;
+            sqlx::query(undo).execute(conn).await.doing("undoing (D2)").map_err(Fault::Store)?;
         }
-        work.reserved.give_back(before.3);
-        (work.alert, work.condition, work.notification) = (before.0, before.1, before.2);
+        work.back_to(mark);
     }
     done
 }
