@@ -1,14 +1,15 @@
 //! Build → run → stop: the only place that names concrete adapters. A reload goes the same way, for what changed: prepare,
 //! which may fail, then replace.
 
+pub mod alone;
 mod build;
 mod desk;
 mod exit;
 mod keeper;
 mod mailboxes;
 mod prepare;
-pub mod rehearsal;
 mod probe;
+pub mod rehearsal;
 mod reload;
 mod run;
 mod stop;

@@ -165,14 +165,20 @@ pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
 pub struct Probing {
     /// `[probe]`, with its classes and targets.
     pub settings: crate::probe::Settings,
+    /// `[log]`, for who does nothing but probe.
+    pub log: crate::telemetry::Settings,
     /// What is allowed and yet looks like a mistake, by line.
     pub warnings: Vec<Problem>,
 }
 
 /// Reads only `[probe]`: the file may hold nothing else, so that its groups need not be there.
 pub fn load_probe(path: &Path) -> Result<Probing, Errors> {
-    let (settings, warnings) = part_and_warnings(path, |root| one(root, "probe", |table| probe::read(table, None)))?;
-    Ok(Probing { settings, warnings })
+    let ((settings, log), warnings) = part_and_warnings(path, |root| {
+        let settings = one(root, "probe", |table| probe::read(table, None));
+        let log = one(root, "log", service::log);
+        settings.zip(log)
+    })?;
+    Ok(Probing { settings, log, warnings })
 }
 
 /// Reads a part of a config file; of that part every error.

@@ -483,7 +483,7 @@ fn the_probe_alone_is_read_from_a_file_that_holds_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("probe.toml");
     std::fs::write(&path, PROBE).unwrap();
-    let Probing { settings, warnings } = load_probe(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    let Probing { settings, warnings, .. } = load_probe(&path).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((&settings, warnings), (&read_text(&(SMALL.to_owned() + PROBE)).unwrap().probe, Vec::new()));
     std::fs::write(&path, "[probe]\ntarget = 1\n[[probe.class]]\nname = \"mux\"\nhosts = []\n[xmpp]\njid = 1\n")
         .unwrap();
