@@ -7,12 +7,14 @@
 //! The [`Target`]s come from the config or from the old health checker's file.
 
 mod classes;
+mod healthcheck;
 mod lists;
 mod outcome;
 mod settings;
 mod target;
 
 pub use classes::{BUILT_IN, built_in_ports};
+pub use healthcheck::{Fault, Healthcheck};
 pub use lists::{Class, Listed, parse_port};
 pub use outcome::{Kind, Outcome};
 pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
