@@ -30,7 +30,11 @@ pub struct Args {
     /// Config file, of which [probe] and [log] are read [default: $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What was told, and what waits to be mailed; made where it is missing [default: beside the config, with the ending .probe]
+    /// The old health checker's file, healthcheck.properties; without --config no config file is read
+    #[arg(long, value_name = "FILE")]
+    healthcheck: Option<PathBuf>,
+    /// What was told, and what waits to be mailed; made where it is missing [default: beside the config (or
+    /// healthcheck.properties), with the ending .probe]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Address of a monitored mailbox; may be repeated
@@ -45,8 +49,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let file = config::path(args.config.as_deref(), |name| std::env::var_os(name));
-    let state = args.state.clone().unwrap_or_else(|| file.with_extension("probe"));
+    let healthcheck = args.healthcheck.clone();
+    let file = match (&args.config, &healthcheck) {
+        (None, Some(_)) => None,
+        (config, _) => Some(config::path(config.as_deref(), |name| std::env::var_os(name))),
+    };
+    let named = file.as_ref().or(healthcheck.as_ref());
+    let beside = named.map_or_else(|| PathBuf::from("mailbell.probe"), |file| file.with_extension("probe"));
+    let state = args.state.clone().unwrap_or(beside);
     let outlet = match outlet(args) {
         Ok(outlet) => outlet,
         Err(failure) => {
@@ -55,9 +65,10 @@ pub fn run(args: &Args) -> ExitCode {
         }
     };
     let settings = move || {
-        let probing = config::load_probe(&file).map_err(|errors| errors.to_string())?;
+        let probing = config::load_probe(file.as_deref(), healthcheck.as_deref());
+        let probing = probing.map_err(|errors| errors.to_string())?;
         for warning in &probing.warnings {
-            eprintln!("warning: {}", warning.show(&file));
+            eprintln!("warning: {warning}");
         }
         Ok(probing)
     };
