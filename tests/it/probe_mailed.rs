@@ -52,6 +52,14 @@ impl Probe {
     }
 }
 
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the probe said:\n{}", self.server.log());
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_outage_and_its_end_go_the_whole_round_by_mail() {
     let lab = Lab::new(&["alice"]);

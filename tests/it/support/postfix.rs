@@ -115,6 +115,7 @@ maillog_file_prefixes = /dev/stdout
             "bounce unix - - n - 0 bounce",
             "defer unix - - n - 0 bounce",
             "trace unix - - n - 0 bounce",
+            "tlsmgr unix - - n 1000? 1 tlsmgr",
             "error unix - - n - - error",
             "retry unix - - n - - error",
             "lmtp unix - - n - - lmtp",
