@@ -46,7 +46,15 @@ enum Command {
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // What Nagios runs never says CRITICAL because it was called wrongly.
+        Err(err) if err.use_stderr() && std::env::args_os().any(|arg| arg == "--nagios") => {
+            return check::unknown(&err.to_string());
+        }
+        Err(err) => err.exit(),
+    };
+    match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),
