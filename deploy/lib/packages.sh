@@ -7,11 +7,12 @@ packages_build=(gcc libc6-dev ca-certificates)
 # To show it working: an XMPP server, a mail server with LMTP and IMAP, an XMPP client, certificates.
 # shellcheck disable=SC2034
 packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
-# What the tests ask for beyond that: more of the servers, a mail server with a queue, tools that inject faults and check the
-# schema, and time zones.
+# What the tests ask for beyond that: more of the servers, a mail server with a queue, tools that inject faults, make networks
+# and check the schema, and time zones; and the port checkers that the measurements set ours beside.
 # shellcheck disable=SC2034
 packages_tests=(
-    ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables strace libxml2-utils tzdata
+    ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables iproute2 strace libxml2-utils tzdata
+    nmap monitoring-plugins-basic prometheus-blackbox-exporter
 )
 
 # Runs a command as root: directly, or through sudo.

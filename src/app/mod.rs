@@ -7,6 +7,7 @@ mod exit;
 mod keeper;
 mod mailboxes;
 mod prepare;
+mod probe;
 pub mod rehearsal;
 mod reload;
 mod run;

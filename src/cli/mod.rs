@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod check;
 pub mod config;
 mod desk;
 pub mod parse;
@@ -32,6 +33,7 @@ enum Command {
     /// Check a config file, show the config in force, or print a schema of it for editors
     #[command(subcommand)]
     Config(config::Command),
+    Check(check::Args),
     Parse(parse::Args),
     Route(route::Args),
     Test(test::Args),
@@ -46,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Check(args) => check::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Test(args) => test::run(&args),

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::healthcheck;
-use super::item::{Formed, Item, SHORT};
+use super::item::{Formed, Item, LONG, SHORT};
 use super::mailbox::severities;
 use super::names::{Names, twice};
 use super::reader::{Reader, Section};
@@ -21,6 +21,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
 const RETRY_INTERVAL: RangeInclusive<Duration> = SHORT..=DAY;
 const TIMEOUT: RangeInclusive<Duration> = SHORT..=Duration::from_secs(300);
+const REMIND: RangeInclusive<Duration> = Duration::from_secs(60)..=LONG;
 /// Ports of one machine.
 const MOST_CONNECTIONS: usize = 65_535;
 
@@ -32,6 +33,7 @@ impl Formed for ClassName {
 pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<Settings> {
     let defaults = rules(section, Base::Example, names);
     let concurrency = section.value("concurrency").and_then(|item| item.number(1..=MOST_CONNECTIONS));
+    let remind = section.value("remind").and_then(|item| item.span(REMIND));
     let plain_item = section.value("targets");
     let plain = plain_item.as_ref().and_then(|item| item.each(with_ports));
     let base = Base::Defaults(defaults.as_ref());
@@ -78,7 +80,7 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     };
     let (probes, concurrency) = (gathered.merged(), concurrency?);
     warn_if_late(section, &probes, concurrency);
-    Some(Settings { probes, concurrency, defaults: defaults?, lists })
+    Some(Settings { probes, concurrency, remind: remind?, defaults: defaults?, lists })
 }
 
 /// What counts where a table says nothing.

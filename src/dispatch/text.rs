@@ -1,8 +1,6 @@
 //! Text from outside, made fit for a message; times and durations as people read them.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+pub use crate::model::{human, when};
 
 /// Parameters of a terminal escape sequence are skipped with it up to so many characters.
 const ESCAPE: usize = 32;
@@ -38,24 +36,6 @@ pub fn cap(text: &str, max: usize, id: &dyn std::fmt::Display) -> String {
     let Some((cut, _)) = text.char_indices().nth(max) else { return text.to_owned() };
     let (kept, rest) = text.split_at(cut);
     format!("{kept}… ({} more characters, {id})", rest.chars().count())
-}
-
-/// `2026-11-21 18:42 UTC`.
-pub fn when(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// `45 s`, `12 min`, `2 h 5 min`, `3 d 4 h`: two units at most, rounded down.
-pub fn human(span: Duration) -> String {
-    let s = span.as_secs();
-    let (large, small) = match s {
-        0..60 => ((s, "s"), (0, "")),
-        60..3_600 => ((s / 60, "min"), (0, "")),
-        3_600..86_400 => ((s / 3_600, "h"), (s % 3_600 / 60, "min")),
-        _ => ((s / 86_400, "d"), (s % 86_400 / 3_600, "h")),
-    };
-    let first = format!("{} {}", large.0, large.1);
-    if small.0 == 0 { first } else { format!("{first} {} {}", small.0, small.1) }
 }
 
 fn strip(text: &str) -> String {
@@ -127,15 +107,5 @@ mod tests {
         assert_eq!(cap("äöüß", 4, &"#1"), "äöüß");
         assert_eq!(cap("äöüß!", 2, &"#1"), "äö… (3 more characters, #1)");
         assert_eq!(cap("ab", 0, &"#1"), "… (2 more characters, #1)");
-    }
-
-    #[test]
-    fn times_are_utc_and_durations_have_two_units() {
-        assert_eq!(when("2026-11-21T20:42:59+02:00".parse().unwrap()), "2026-11-21 18:42 UTC");
-        for (seconds, text) in
-            [(0, "0 s"), (59, "59 s"), (3_599, "59 min"), (7_500, "2 h 5 min"), (7_200, "2 h"), (273_600, "3 d 4 h")]
-        {
-            assert_eq!(human(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -15,6 +15,7 @@ mod server;
 mod severity;
 mod tricks;
 mod units;
+mod words;
 
 pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Variant};
 pub use condition::{ConditionView, Plan, PlannedNotification, Planner, Seen, Told};
@@ -31,6 +32,7 @@ pub use server::{BadServer, check_host, parse_server};
 pub use severity::{BadSeverity, Severity};
 pub use tricks::{plays_tricks, quote};
 pub use units::{BadUnit, Size, Span};
+pub use words::{human, when};
 
 pub use jid::{BareJid, Jid};
 pub use jiff::Timestamp;

@@ -7,15 +7,27 @@
 //! The [`Target`]s come from the config or from the old health checker's file.
 
 mod classes;
+mod connect;
+mod engine;
+mod file;
 mod healthcheck;
+mod limits;
 mod lists;
+mod monitor;
+mod names;
 mod outcome;
+mod race;
+mod report;
 mod settings;
+mod state;
 mod target;
 
 pub use classes::{BUILT_IN, built_in_ports};
+pub use engine::Engine;
+pub use file::StateFile;
 pub use healthcheck::{Fault, Healthcheck};
 pub use lists::{Class, Listed, parse_port};
+pub use monitor::{Ledger, Monitor, Prober};
 pub use outcome::{Kind, Outcome};
 pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use target::{Host, Target};

@@ -12,7 +12,7 @@ use crate::model::{GroupName, Severity};
 pub const MOST_TARGETS: usize = 65_536;
 
 /// Labels that an alert of the engine has by itself: no config may give them another meaning.
-pub const OWN_LABELS: [&str; 4] = ["host", "port", "class", "outcome"];
+pub const OWN_LABELS: [&str; 7] = ["host", "port", "class", "failure", "reason", "since", "attempts"];
 
 /// `[probe]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Settings {
     pub probes: Vec<Probe>,
     /// Most connections on the way at once.
     pub concurrency: usize,
+    /// An outage that lasts is reported again after this.
+    pub remind: Duration,
     /// What counts where a list says nothing.
     pub defaults: Rules,
     /// Where the probes come from.

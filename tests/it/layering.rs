@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("route", &["model"]),
     ("presence", &["model"]),
     ("dispatch::retry", &["model", "dispatch", "dispatch::text"]),
-    ("dispatch::text", &[]),
+    ("dispatch::text", &["model"]),
     ("dispatch::budget", &["model"]),
     // The text of a message is that of an alert as it is stored.
     ("dispatch::render", &["model", "queue", "route", "dispatch::text"]),

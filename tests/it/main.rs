@@ -22,6 +22,8 @@ macro_rules! on_each_server {
     };
 }
 
+mod bed_dns;
+mod bed_hosts;
 mod commands;
 mod conditions;
 mod config;

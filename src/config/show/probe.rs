@@ -9,6 +9,7 @@ pub(super) fn write(out: &mut Writer, probe: &Settings) {
     probe.lists.healthcheck.iter().for_each(|path| out.path("healthcheck", path));
     rules(out, &probe.defaults);
     out.plain("concurrency", probe.concurrency);
+    out.span("remind", probe.remind);
     out.list("targets", &probe.lists.plain);
     for (class, of_class) in &probe.lists.classes {
         out.table("[[probe.class]]");

@@ -1,0 +1,231 @@
+//! Names to addresses, once a round, by hickory: unlike the system's resolver it tells "no such name" from "nobody answered".
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, Shared, select};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RecordType;
+use rustix::io::Errno;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::outcome::Kind;
+use super::target::Host;
+
+/// Most names that are looked up at the same time: more would be dropped by small resolvers.
+const AT_ONCE: usize = 32;
+/// Whether the resolver's files changed is looked at no more often than this.
+const LOOK: Duration = Duration::from_secs(1);
+/// What the resolver is made of.
+const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// What one question was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The addresses of one family; none: the name has none of this family.
+    pub(super) found: Result<Vec<IpAddr>, Unknown>,
+    /// How long it took to ask, without the wait for a turn.
+    pub(super) took: Duration,
+}
+
+/// Why a name has no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unknown {
+    /// [`Kind::NoSuchName`], [`Kind::ResolverFailed`], or [`Kind::Local`].
+    pub(super) kind: Kind,
+    pub(super) reason: String,
+}
+
+pub(super) type Asked = Shared<BoxFuture<'static, Answer>>;
+
+/// The questions for both families, under way or answered.
+#[derive(Clone)]
+pub(super) struct Lookup {
+    pub(super) v4: Asked,
+    pub(super) v6: Asked,
+}
+
+impl Lookup {
+    /// Until an address is known, or that there is none. Gives how long it took to ask, without the wait for a turn.
+    pub(super) async fn first(&self) -> Duration {
+        let none = |answer: &Answer| !matches!(&answer.found, Ok(addresses) if !addresses.is_empty());
+        match select(self.v4.clone(), self.v6.clone()).await {
+            Either::Left((first, other)) if none(&first) => first.took.max(other.await.took),
+            Either::Right((first, other)) if none(&first) => first.took.max(other.await.took),
+            Either::Left((first, _)) | Either::Right((first, _)) => first.took,
+        }
+    }
+}
+
+/// The resolver, and what it answered in this round.
+pub(super) struct Names {
+    state: Mutex<State>,
+    turn: Arc<Semaphore>,
+    /// An answer is as good as new for so long.
+    fresh: Duration,
+}
+
+/// The last good answers: where the resolver fails, a host is probed where it was.
+type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
+
+struct State {
+    /// Made when the first name is asked for.
+    resolver: Option<Result<Arc<TokioResolver>, String>>,
+    files: [Option<SystemTime>; 2],
+    looked: Instant,
+    asked: HashMap<Host, (Instant, Lookup)>,
+    limit: Duration,
+    good: Good,
+}
+
+impl Names {
+    /// `fresh`: how long an answer serves; `limit`: longest wait for one.
+    pub(super) fn new(fresh: Duration, limit: Duration) -> Self {
+        let state = State {
+            resolver: None,
+            files: stamps(),
+            looked: Instant::now(),
+            asked: HashMap::new(),
+            limit,
+            good: Arc::default(),
+        };
+        Self { state: Mutex::new(state), turn: Arc::new(Semaphore::new(AT_ONCE)), fresh }
+    }
+
+    /// The addresses of a name. Whoever asks for the same name meanwhile gets the same answer.
+    pub(super) fn look_up(&self, host: &Host) -> Lookup {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((at, lookup)) = state.asked.get(host)
+            && now.duration_since(*at) < self.fresh
+        {
+            return lookup.clone();
+        }
+        if now.duration_since(state.looked) >= LOOK {
+            state.looked = now;
+            let files = stamps();
+            if files != state.files || matches!(state.resolver, Some(Err(_))) {
+                state.files = files;
+                state.resolver = None;
+            }
+        }
+        let limit = state.limit;
+        let made = state.resolver.get_or_insert_with(|| resolver(limit)).clone();
+        let good = &state.good;
+        let ask = |family| match &made {
+            Ok(resolver) => {
+                let (turn, good) = (self.turn.clone(), good.clone());
+                ask(resolver.clone(), host.clone(), family, turn, good, limit).boxed().shared()
+            }
+            Err(why) => {
+                let unknown = Unknown { kind: Kind::ResolverFailed, reason: why.clone() };
+                let answer = Answer { found: Err(unknown), took: Duration::ZERO };
+                futures::future::ready(answer).boxed().shared()
+            }
+        };
+        let lookup = Lookup { v4: ask(RecordType::A), v6: ask(RecordType::AAAA) };
+        state.asked.insert(host.clone(), (now, lookup.clone()));
+        lookup
+    }
+
+    /// From now on with this limit; forgets hosts that are not known any more.
+    pub(super) fn configure(&self, limit: Duration, known: impl Fn(&Host) -> bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.limit != limit {
+            state.limit = limit;
+            state.resolver = None;
+        }
+        state.asked.retain(|host, _| known(host));
+        state.good.lock().unwrap_or_else(PoisonError::into_inner).retain(|(host, _), _| known(host));
+    }
+}
+
+async fn ask(
+    resolver: Arc<TokioResolver>,
+    host: Host,
+    family: RecordType,
+    turn: Arc<Semaphore>,
+    good: Good,
+    limit: Duration,
+) -> Answer {
+    // Never closed: without a permit it is only less polite.
+    let _turn = turn.acquire().await;
+    let start = Instant::now();
+    let found = match timeout(limit, resolver.lookup(host.as_str(), family)).await {
+        Ok(Ok(lookup)) => Ok(lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect()),
+        Ok(Err(err)) => explain(&err),
+        Err(_) => Err(failed(format!("the resolver did not answer within {}", crate::model::Span(limit)))),
+    };
+    let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (host, family);
+    let found = match found {
+        Err(unknown) if unknown.kind != Kind::NoSuchName => match good.get(&key) {
+            Some(known) => Ok(known.clone()),
+            None => Err(unknown),
+        },
+        Ok(addresses) => {
+            if addresses.is_empty() {
+                good.remove(&key);
+            } else {
+                good.insert(key, addresses.clone());
+            }
+            Ok(addresses)
+        }
+        no_such_name => {
+            good.remove(&key);
+            no_such_name
+        }
+    };
+    Answer { found, took: start.elapsed() }
+}
+
+fn explain(err: &NetError) -> Result<Vec<IpAddr>, Unknown> {
+    match err {
+        // The name is there, an address of this family is not (RFC 2308 §2.2).
+        NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NoError => Ok(Vec::new()),
+        _ if err.is_nx_domain() => Err(Unknown { kind: Kind::NoSuchName, reason: "there is no such name".into() }),
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            Err(failed(format!("the resolver answered: {}", none.response_code)))
+        }
+        NetError::Dns(DnsError::ResponseCode(code)) => Err(failed(format!("the resolver answered: {code}"))),
+        NetError::Timeout => Err(failed("the resolver did not answer".into())),
+        NetError::NoConnections => Err(failed("no resolver can be reached".into())),
+        NetError::Io(err) => {
+            let ours = matches!(
+                Errno::from_io_error(err),
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
+            );
+            let kind = if ours { Kind::Local } else { Kind::ResolverFailed };
+            Err(Unknown { kind, reason: format!("the resolver cannot be asked: {err}") })
+        }
+        _ => Err(failed(format!("the resolver's answer cannot be used: {err}"))),
+    }
+}
+
+fn failed(reason: String) -> Unknown {
+    Unknown { kind: Kind::ResolverFailed, reason }
+}
+
+/// By the system's settings. Nothing is kept beyond a round: a record's own lifetime would hide for so long that it changed.
+fn resolver(limit: Duration) -> Result<Arc<TokioResolver>, String> {
+    let mut builder = TokioResolver::builder_tokio()
+        .map_err(|err| format!("this machine's resolver settings cannot be read: {err}; see /etc/resolv.conf"))?;
+    let options = builder.options_mut();
+    options.cache_size = 0;
+    // Two tries fit into the time that there is.
+    options.timeout = (limit / 2).max(Duration::from_millis(500));
+    options.attempts = 2;
+    options.max_active_requests = 2 * AT_ONCE;
+    builder.build().map(Arc::new).map_err(|err| format!("this machine's resolver settings cannot be used: {err}"))
+}
+
+fn stamps() -> [Option<SystemTime>; 2] {
+    FILES.map(|file| std::fs::metadata(Path::new(file)).and_then(|meta| meta.modified()).ok())
+}

@@ -1,0 +1,210 @@
+//! What is known of one host, and what is to be told because of it. Pure: time is an argument.
+//!
+//! A port is *failing* from its first failure on, and *down* after as many in a row as its rules ask for. What is told follows from
+//! what is, not from what changed: [`HostState::news`] compares what should be known with what was told, and
+//! [`HostState::told`] takes note of it once it is committed. So a failed commit, a crash or a blip between two commits can
+//! neither lose an end nor tell a beginning twice.
+
+mod news;
+mod saved;
+
+pub use news::{News, Newsworthy};
+pub use saved::{Saved, Told};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::outcome::{Kind, Outcome};
+use super::settings::Probe;
+
+/// What a port was found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not probed yet.
+    Unknown,
+    /// The last probe found it open.
+    Up,
+    /// It failed, less often than makes an outage.
+    Failing(Failure),
+    /// It failed as often as makes an outage.
+    Down(Failure),
+}
+
+/// Failures in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The first of them.
+    pub since: Timestamp,
+    /// How many there were.
+    pub attempts: u32,
+    /// How the last one ended.
+    pub kind: Kind,
+    /// Why.
+    pub reason: String,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Port {
+    pub(super) probe: Arc<Probe>,
+    pub(super) phase: Phase,
+    /// The last probe said nothing, by our own fault.
+    pub(super) unclear: bool,
+    /// Another port of the host failed since it was probed last.
+    pub(super) doubted: bool,
+}
+
+impl Port {
+    /// Was it open, or never looked at, so that one look more tells something?
+    fn is_undoubted(&self) -> bool {
+        matches!(self.phase, Phase::Up | Phase::Unknown)
+    }
+}
+
+/// What an outcome made of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// As before.
+    Same,
+    /// The first failure: the other ports of the host are looked at.
+    Fails,
+    /// One more failure, not enough of them yet.
+    FailsAgain,
+    /// It is down from now on.
+    WentDown,
+    /// It is open again.
+    CameBack,
+    /// We could not look.
+    Unclear,
+}
+
+/// One host with its ports.
+#[derive(Debug, Clone, Default)]
+pub struct HostState {
+    ports: BTreeMap<u16, Port>,
+    saved: Saved,
+}
+
+impl HostState {
+    /// A host of which this was told before.
+    pub fn new(saved: Saved) -> Self {
+        Self { ports: BTreeMap::new(), saved }
+    }
+
+    /// From now on these are its ports. What is known of those that stay, stays.
+    pub fn configure(&mut self, probes: impl IntoIterator<Item = Arc<Probe>>) {
+        let mut old = std::mem::take(&mut self.ports);
+        for probe in probes {
+            let port = probe.target.port;
+            let known = old.remove(&port).map_or_else(
+                || Port { probe: probe.clone(), phase: self.saved.phase(port), unclear: false, doubted: false },
+                |known| Port { probe: probe.clone(), ..known },
+            );
+            self.ports.insert(port, known);
+        }
+    }
+
+    /// Is anything wrong with it, or was something told that is not over?
+    pub fn is_troubled(&self) -> bool {
+        !self.saved.is_empty() || self.ports.values().any(|port| !matches!(port.phase, Phase::Up))
+    }
+
+    /// Is there nothing left to be known of it?
+    pub fn is_over(&self) -> bool {
+        self.ports.is_empty() && self.saved.is_empty()
+    }
+
+    /// What was told, to be kept.
+    #[cfg(test)]
+    pub fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// Takes an outcome.
+    pub fn observe(&mut self, port: u16, outcome: &Outcome, now: Timestamp) -> Step {
+        let step = self.take(port, outcome, now);
+        let first = match step {
+            Step::Fails => true,
+            Step::WentDown => self.failure(port).is_some_and(|failure| failure.attempts == 1),
+            _ => false,
+        };
+        let others = self.ports.iter_mut().filter(|(number, _)| first && **number != port);
+        others.for_each(|(_, other)| other.doubted |= other.is_undoubted());
+        step
+    }
+
+    fn take(&mut self, port: u16, outcome: &Outcome, now: Timestamp) -> Step {
+        let Some(port) = self.ports.get_mut(&port) else { return Step::Same };
+        port.doubted = false;
+        port.unclear = outcome.kind.up().is_none();
+        let Some(up) = outcome.kind.up() else { return Step::Unclear };
+        if up {
+            let was = std::mem::replace(&mut port.phase, Phase::Up);
+            return if matches!(was, Phase::Up | Phase::Unknown) { Step::Same } else { Step::CameBack };
+        }
+        let (before, was_down) = match &port.phase {
+            Phase::Failing(failure) => (Some(failure), false),
+            Phase::Down(failure) => (Some(failure), true),
+            Phase::Unknown | Phase::Up => (None, false),
+        };
+        let failure = Failure {
+            since: before.map_or(now, |failure| failure.since),
+            attempts: before.map_or(1, |failure| failure.attempts.saturating_add(1)),
+            kind: outcome.kind,
+            reason: outcome.reason.clone(),
+        };
+        let first = before.is_none();
+        if was_down || failure.attempts >= port.probe.rules.attempts {
+            port.phase = Phase::Down(failure);
+            return if was_down { Step::Same } else { Step::WentDown };
+        }
+        port.phase = Phase::Failing(failure);
+        if first { Step::Fails } else { Step::FailsAgain }
+    }
+
+    /// Ports to be looked at at once: another one of the host failed.
+    pub fn doubted(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter(|(_, port)| port.doubted).map(|(number, _)| *number)
+    }
+
+    /// How long until the port is to be probed again.
+    pub fn pause(&self, port: u16) -> Option<Duration> {
+        let port = self.ports.get(&port)?;
+        let rules = &port.probe.rules;
+        let soon = port.unclear || matches!(port.phase, Phase::Failing(_));
+        Some(if soon { rules.retry_interval.min(rules.interval) } else { rules.interval })
+    }
+
+    /// The failure that the port is in, if it is in one.
+    pub fn failure(&self, port: u16) -> Option<&Failure> {
+        match &self.ports.get(&port)?.phase {
+            Phase::Failing(failure) | Phase::Down(failure) => Some(failure),
+            Phase::Unknown | Phase::Up => None,
+        }
+    }
+
+    /// Are all its ports down, two at least? Then it is the host that is down.
+    fn is_down(&self) -> bool {
+        self.ports.len() > 1 && self.ports.values().all(|port| matches!(port.phase, Phase::Down(_)))
+    }
+
+    /// May it turn out within a few attempts that the host is down? As long as it may, no port of it is told by itself.
+    fn may_be_down(&self) -> bool {
+        let undecided = |port: &Port| match port.phase {
+            Phase::Failing(_) | Phase::Unknown => !port.unclear,
+            Phase::Up => port.doubted,
+            Phase::Down(_) => false,
+        };
+        let down = |port: &Port| matches!(port.phase, Phase::Down(_));
+        self.ports.values().any(undecided) && self.ports.values().all(|port| undecided(port) || down(port))
+    }
+
+    fn is_up(&self) -> bool {
+        self.ports.values().any(|port| port.phase == Phase::Up)
+    }
+}
+
+#[cfg(test)]
+mod tests;

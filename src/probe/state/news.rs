@@ -1,0 +1,155 @@
+//! What should be known of a host against what was told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Failure, HostState, Phase, Port, Saved, Told};
+use crate::probe::settings::Probe;
+
+/// One thing to be told of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Newsworthy {
+    /// A port is down.
+    Outage(Arc<Probe>, Failure),
+    /// All ports of the host are down.
+    HostOutage(Vec<(Arc<Probe>, Failure)>),
+    /// A port that was told as down is open again, or is not probed any more (`None`).
+    Recovery(u16, Option<Arc<Probe>>),
+    /// A host that was told as down answers again: on these ports, and still not on those. Neither: it is not probed any more.
+    HostRecovery(Vec<Arc<Probe>>, Vec<(Arc<Probe>, Failure)>),
+}
+
+/// What is to be told, and what has been told then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// Each with the time that it carries, and for an end or a repetition what was told before.
+    pub tell: Vec<(Newsworthy, Timestamp, Option<Told>)>,
+    /// To be kept with it.
+    pub saved: Saved,
+}
+
+impl HostState {
+    /// What there is to tell; `None`: nothing. `remind`: an outage that lasts is told again after this.
+    pub fn news(&self, now: Timestamp, remind: Duration) -> Option<News> {
+        let mut news = News { tell: Vec::new(), saved: self.saved.clone() };
+        self.ends(now, &mut news);
+        match &self.saved.host {
+            // Of its ports nothing is told beside it.
+            Some(_) => self.host_again(now, remind, &mut news),
+            None if self.is_down() => self.host_begins(now, None, &mut news),
+            None => {
+                if !self.may_be_down() {
+                    self.ports_begin(now, &mut news);
+                }
+                self.ports_again(now, remind, &mut news);
+            }
+        }
+        (!news.tell.is_empty()).then_some(news)
+    }
+
+    /// Takes note that it was told.
+    pub fn told(&mut self, saved: Saved) {
+        let host_back = self.saved.host.is_some() && saved.host.is_none();
+        self.saved = saved;
+        if !host_back {
+            return;
+        }
+        // Services come up one after the other: a port that is still down has its attempts before it is told by itself.
+        for (number, port) in &mut self.ports {
+            if let (Phase::Down(failure), false) = (&port.phase, self.saved.ports.contains_key(number)) {
+                let failure = Failure { attempts: 0, ..failure.clone() };
+                port.phase = Phase::Failing(failure);
+            }
+        }
+    }
+
+    fn ends(&self, now: Timestamp, news: &mut News) {
+        if let Some(told) = &self.saved.host
+            && (self.is_up() || self.ports.is_empty())
+        {
+            let up = self.ports.values().filter(|port| port.phase == Phase::Up).map(|port| port.probe.clone());
+            let end = Newsworthy::HostRecovery(up.collect(), self.failures());
+            news.tell.push((end, told.next(now), Some(told.clone())));
+            news.saved.host = None;
+        }
+        for (number, told) in &self.saved.ports {
+            let port = self.ports.get(number);
+            if port.is_none_or(|port| port.phase == Phase::Up) {
+                let end = Newsworthy::Recovery(*number, port.map(|port| port.probe.clone()));
+                news.tell.push((end, told.next(now), Some(told.clone())));
+                news.saved.ports.remove(number);
+            }
+        }
+    }
+
+    fn host_begins(&self, now: Timestamp, before: Option<&Told>, news: &mut News) {
+        let failures = self.failures();
+        let rules = self.ports.values().map(|port| &port.probe.rules);
+        let (Some(severity), Some(first)) =
+            (rules.map(|rules| rules.severity).max(), failures.iter().min_by_key(|(_, failure)| failure.since))
+        else {
+            return;
+        };
+        let sent = before.map_or(now, |told| told.next(now));
+        let failure = Failure { since: before.map_or(first.1.since, |told| told.since), ..first.1.clone() };
+        news.saved.host = Some(told(&failure, severity, sent));
+        news.tell.push((Newsworthy::HostOutage(failures), sent, before.cloned()));
+    }
+
+    fn host_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
+        if let Some(before) = news.saved.host.clone().filter(|told| is_due(told, now, remind))
+            && self.is_down()
+        {
+            self.host_begins(now, Some(&before), news);
+        }
+    }
+
+    fn ports_begin(&self, now: Timestamp, news: &mut News) {
+        for (number, port) in &self.ports {
+            let Phase::Down(failure) = &port.phase else { continue };
+            if news.saved.ports.contains_key(number) {
+                continue;
+            }
+            news.saved.ports.insert(*number, told(failure, port.probe.rules.severity, now));
+            news.tell.push((Newsworthy::Outage(port.probe.clone(), failure.clone()), now, None));
+        }
+    }
+
+    fn ports_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
+        for (number, before) in &self.saved.ports {
+            let Some(Port { probe, phase: Phase::Down(failure), .. }) = self.ports.get(number) else { continue };
+            if !is_due(before, now, remind) {
+                continue;
+            }
+            let failure = Failure { since: before.since, ..failure.clone() };
+            let sent = before.next(now);
+            news.saved.ports.insert(*number, told(&failure, probe.rules.severity, sent));
+            news.tell.push((Newsworthy::Outage(probe.clone(), failure), sent, Some(before.clone())));
+        }
+    }
+
+    fn failures(&self) -> Vec<(Arc<Probe>, Failure)> {
+        let failing = |port: &Port| match &port.phase {
+            Phase::Failing(failure) | Phase::Down(failure) => Some((port.probe.clone(), failure.clone())),
+            Phase::Unknown | Phase::Up => None,
+        };
+        self.ports.values().filter_map(failing).collect()
+    }
+}
+
+fn told(failure: &Failure, severity: crate::model::Severity, sent: Timestamp) -> Told {
+    Told {
+        since: failure.since,
+        last: sent,
+        severity,
+        attempts: failure.attempts,
+        kind: failure.kind.as_str().to_owned(),
+        reason: failure.reason.clone(),
+    }
+}
+
+fn is_due(told: &Told, now: Timestamp, remind: Duration) -> bool {
+    now.duration_since(told.last).unsigned_abs() >= remind
+}

@@ -1,0 +1,70 @@
+//! What was told of a host: what has to outlive the process.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, Phase};
+use crate::model::Severity;
+use crate::probe::outcome::Kind;
+
+/// An outage that was told, and whose end was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The first failure.
+    pub since: Timestamp,
+    /// The time that the last report of it carries.
+    pub last: Timestamp,
+    /// How bad.
+    pub severity: Severity,
+    /// How many failures in a row there were.
+    pub attempts: u32,
+    /// How the last of them ended, as [`Kind::as_str`] has it.
+    pub kind: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Told {
+    /// The time of the next report of the same condition: never that of an earlier one, or it would count as out of order.
+    pub(super) fn next(&self, now: Timestamp) -> Timestamp {
+        // A clock that was far ahead and is right again is none to follow.
+        const AHEAD: SignedDuration = SignedDuration::from_mins(10);
+        match self.last.duration_since(now) {
+            ahead if ahead < SignedDuration::ZERO || ahead > AHEAD => now,
+            _ => self.last.checked_add(SignedDuration::from_millis(1)).unwrap_or(now),
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        let kind = self.kind.parse().unwrap_or(Kind::TimedOut);
+        Failure { since: self.since, attempts: self.attempts, kind, reason: self.reason.clone() }
+    }
+}
+
+/// All that was told of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Saved {
+    /// That it is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Told>,
+    /// That single ports are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<u16, Told>,
+}
+
+impl Saved {
+    /// Was nothing told?
+    pub fn is_empty(&self) -> bool {
+        self.host.is_none() && self.ports.is_empty()
+    }
+
+    /// How a port was when it was told: still down, until a probe says something else.
+    pub(super) fn phase(&self, port: u16) -> Phase {
+        match self.ports.get(&port).or(self.host.as_ref()) {
+            Some(told) => Phase::Down(told.failure()),
+            None => Phase::Unknown,
+        }
+    }
+}
