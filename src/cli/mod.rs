@@ -5,6 +5,7 @@ pub mod config;
 mod desk;
 mod import;
 pub mod parse;
+pub mod probe;
 pub mod quarantine;
 pub mod queue;
 pub mod reload;
@@ -35,6 +36,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     Check(check::Args),
+    Probe(Box<probe::Args>),
     Parse(parse::Args),
     Route(route::Args),
     Test(test::Args),
@@ -50,6 +52,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Check(args) => check::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Test(args) => test::run(&args),

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
+use super::healthcheck::load_healthcheck;
 use super::reader::{Reader, Section};
 use super::report::{Errors, Problem};
 use super::source::{self, Lines};
 use super::{mailbox, mapping, names, one, probe, service, text_of};
 use crate::model::MailboxName;
+use crate::probe::{Fault, merge};
 use crate::{parse, queue};
 
 /// What mails are read with.
@@ -51,14 +53,36 @@ pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
 pub struct Probing {
     /// `[probe]`, with its classes and targets.
     pub settings: crate::probe::Settings,
-    /// What is allowed and yet looks like a mistake, by line.
-    pub warnings: Vec<Problem>,
+    /// `[log]`, for who does nothing but probe.
+    pub log: crate::telemetry::Settings,
+    /// What is allowed and yet looks like a mistake: a line each, with its place.
+    pub warnings: Vec<String>,
 }
 
-/// Reads only `[probe]`: the file may hold nothing else, so that its groups need not be there.
-pub fn load_probe(path: &Path) -> Result<Probing, Errors> {
-    let (settings, warnings) = part_and_warnings(path, |root| one(root, "probe", |table| probe::read(table, None)))?;
-    Ok(Probing { settings, warnings })
+/// Reads only `[probe]` and `[log]` of a config file, which may hold nothing else, so that the groups need not be there; without a
+/// file the defaults hold. `healthcheck`: the old health checker's file, read beside it.
+pub fn load_probe(file: Option<&Path>, healthcheck: Option<&Path>) -> Result<Probing, Errors> {
+    let read = |root: &Section<'_, '_>| {
+        let settings = one(root, "probe", |table| probe::read(table, None));
+        settings.zip(one(root, "log", service::log))
+    };
+    let ((mut settings, log), warnings) = match file {
+        Some(file) => part_and_warnings(file, read)?,
+        None => part_of("", Path::new("(defaults)"), None, read)?,
+    };
+    let shown = |problem: &Problem| problem.show(file.unwrap_or(Path::new("(defaults)")));
+    let mut warnings: Vec<String> = warnings.iter().map(shown).collect();
+    if let Some(path) = healthcheck {
+        let old = load_healthcheck(path)?;
+        let fault = |fault: &Fault| {
+            let Fault { line, wrong, mend } = fault.clone();
+            Problem { line: Some(line), key: String::new(), wrong, allowed: mend }.show(path)
+        };
+        warnings.extend(old.faults.iter().map(fault));
+        let probes = std::mem::take(&mut settings.probes).into_iter().chain(old.probes(&settings.defaults));
+        settings.probes = merge(probes.collect());
+    }
+    Ok(Probing { settings, log, warnings })
 }
 
 /// Reads a part of a config file; of that part every error.
@@ -71,8 +95,17 @@ fn part_and_warnings<T>(
     read: impl FnOnce(&Section<'_, '_>) -> Option<T>,
 ) -> Result<(T, Vec<Problem>), Errors> {
     let (text, exposed) = text_of(path)?;
-    let lines = Lines::of(&text);
-    let source::Parsed { table, mut problems } = source::parse(&text, &lines);
+    part_of(&text, path, exposed, read)
+}
+
+fn part_of<T>(
+    text: &str,
+    path: &Path,
+    exposed: Option<u32>,
+    read: impl FnOnce(&Section<'_, '_>) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Errors> {
+    let lines = Lines::of(text);
+    let source::Parsed { table, mut problems } = source::parse(text, &lines);
     let reader = Reader::new(path, exposed, lines, &|_| None);
     let part = table.as_ref().and_then(|table| read(&Section::root(&reader, table, source::example())));
     let (errors, mut warnings, _) = reader.finish();

@@ -505,14 +505,14 @@ fn the_probe_alone_is_read_from_a_file_that_holds_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("probe.toml");
     std::fs::write(&path, PROBE).unwrap();
-    let Probing { settings, warnings } = load_probe(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    let Probing { settings, warnings, .. } = load_probe(Some(&path), None).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((&settings, warnings), (&read_text(&(SMALL.to_owned() + PROBE)).unwrap().probe, Vec::new()));
     std::fs::write(&path, "[probe]\ntarget = 1\n[[probe.class]]\nname = \"mux\"\nhosts = []\n[xmpp]\njid = 1\n")
         .unwrap();
-    let told = load_probe(&path).unwrap_err().to_string();
+    let told = load_probe(Some(&path), None).unwrap_err().to_string();
     assert_eq!(told, format!("{}:2: probe.target: is a number; write [[probe.target]]", path.display()));
     std::fs::write(&path, "[[probe.class]]\nname = \"mux\"\nhosts = []\n").unwrap();
-    assert_eq!(load_probe(&path).unwrap().warnings.len(), 1);
+    assert_eq!(load_probe(Some(&path), None).unwrap().warnings.len(), 1);
     std::fs::write(&path, "").unwrap();
-    assert_eq!(load_probe(&path).unwrap().settings, read_text(SMALL).unwrap().probe);
+    assert_eq!(load_probe(Some(&path), None).unwrap().settings, read_text(SMALL).unwrap().probe);
 }

@@ -19,6 +19,7 @@ mod outcome;
 mod race;
 mod report;
 mod settings;
+mod spool;
 mod state;
 mod target;
 
@@ -30,4 +31,5 @@ pub use lists::{Class, Listed, parse_port};
 pub use monitor::{Ledger, Monitor, Prober};
 pub use outcome::{Kind, Outcome};
 pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
+pub use spool::{Outlet, hand_on};
 pub use target::{Host, Target};
