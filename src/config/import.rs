@@ -25,7 +25,7 @@ pub fn import(old: &Healthcheck, file: &str, secret: &str) -> String {
     xmpp(&mut out, old, secret);
     operators(&mut out);
     probe(&mut out, old);
-    people(&mut out, &old.users);
+    people(&mut out, old);
     out.0
 }
 
@@ -109,8 +109,11 @@ fn probe(out: &mut Lines, old: &Healthcheck) {
     }
 }
 
-fn people(out: &mut Lines, users: &[String]) {
+fn people(out: &mut Lines, old: &Healthcheck) {
+    let users = &old.users;
     let mut names = Names::default();
+    // The gateway cannot be one of those whom it tells.
+    names.jids.extend(old.login_user.as_deref().and_then(bare_jid));
     let mut members = Vec::new();
     out.blank();
     out.comment("Who is told: Sametime_Notification_Users.");
@@ -246,6 +249,8 @@ impl Lines {
 mod tests {
     use std::path::Path;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::config::{Config, load_healthcheck};
 
@@ -299,6 +304,45 @@ mod tests {
         );
         insta::assert_snapshot!(toml);
         assert_eq!(missing(&filled(&toml)), [""; 0]);
+    }
+
+    /// As odd as such a file may be: what is made of it can be filled in, and checks the same.
+    fn holds(text: &str) {
+        let old = Healthcheck::read(text.as_bytes());
+        let toml = filled(&import(&old, "old.properties", "xmpp.secret"));
+        let read =
+            Config::of(&toml.replace("password_file", "password_env"), Path::new("a.toml"), |_| Some("x".into()));
+        let config = read.unwrap_or_else(|errors| panic!("{text:?}\n{errors}\n{toml}"));
+        let unfinished = old.interval.is_some_and(|interval| interval <= Duration::from_secs(3));
+        assert_eq!(config.probe.defaults.timeout < Duration::from_secs(3), unfinished, "{toml}");
+        assert_eq!(config.probe.probes, old.probes(&config.probe.defaults), "{toml}");
+        assert_eq!(config.route.recipients.len(), old.users.len().max(1), "{toml}");
+        assert!(!toml.contains("CANARY"), "{toml}");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn whatever_is_imported_loads_once_it_is_filled_in(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    "\\[(hosts|domino|mux|web 1|W\u{dc}b|\\PC{0,70})\\]",
+                    "(domino|mux|web_1|w\u{fc}b)_ports=[0-9,]{0,9}",
+                    "check_interval=[0-9]{1,5}",
+                    "sametime_login_user=[a-b]?@?[a-b/]{0,3}",
+                    "sametime_login_pw=CANARY\\PC{0,9}",
+                    "sametime_notification_server=\\PC{0,9}",
+                    "sametime_notification_users=(([a-b]|\\PC{1,9})[@/]?[a-b]{0,2}, ?){0,9}",
+                    "[a-d]{1,2}(;[0-9,]{1,6})?",
+                    "[0-9a-f:]{1,6}(;[0-9,]{1,6})?",
+                    "\\PC{0,9}",
+                ],
+                0..25,
+            ),
+        ) {
+            holds(&lines.join("\n"));
+        }
     }
 
     #[test]
