@@ -3,6 +3,7 @@
 pub mod check;
 pub mod config;
 mod desk;
+mod import;
 pub mod parse;
 pub mod probe;
 pub mod quarantine;
@@ -31,7 +32,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Args),
     Reload(reload::Args),
-    /// Check a config file, show the config in force, or print a schema of it for editors
+    /// Check a config file, show the config in force, print a schema of it for editors, or make one of an old file
     #[command(subcommand)]
     Config(config::Command),
     Check(check::Args),

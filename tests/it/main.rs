@@ -27,6 +27,7 @@ mod bed_hosts;
 mod commands;
 mod conditions;
 mod config;
+mod config_import;
 mod config_schema;
 mod config_schema_agrees;
 mod crash;

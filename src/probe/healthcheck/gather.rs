@@ -13,6 +13,8 @@ use crate::probe::target::Host;
 
 /// Longest interval, seconds.
 const DAY: u64 = 86_400;
+/// Most users; each becomes a recipient.
+const MOST_USERS: usize = 1000;
 /// Of a name that is too long for a class so many characters are kept, with the number of its line.
 const KEPT: usize = 12;
 /// Every key.
@@ -230,6 +232,11 @@ impl Gathered {
         let mut seen = HashSet::new();
         let mut users = Vec::new();
         for user in value.split(',').map(str::trim).filter(|user| !user.is_empty()) {
+            if users.len() == MOST_USERS {
+                let wrong = format!("there are more than {MOST_USERS} users: the rest was left out");
+                self.fault(place, wrong, "name fewer");
+                break;
+            }
             match seen.insert(user) {
                 true => users.push(user.to_owned()),
                 false => self.fault(place, format!("{} is there twice", shown(place, user)), "name everybody once"),

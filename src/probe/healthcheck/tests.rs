@@ -95,6 +95,9 @@ fn what_a_large_file_asks_for_is_bounded() {
             "line 68: with this host there are more than {MOST_TARGETS} targets: it was left out; check fewer ports or hosts"
         )
     );
+    let users: Vec<_> = (0..1500).map(|n| n.to_string()).collect();
+    let told = Healthcheck::read(format!("Sametime_Notification_Users={}", users.join(",")).as_bytes());
+    assert_eq!((told.users.len(), told.faults.len()), (1000, 1));
     let faults = Healthcheck::read("x\n".repeat(5000).as_bytes()).faults;
     assert_eq!(faults.len(), Healthcheck::MOST_FAULTS + 1);
     assert_eq!(faults.last().unwrap().wrong, "4000 more faults are not shown");
