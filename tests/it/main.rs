@@ -47,6 +47,7 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod probe_engine;
 mod purge;
 mod rehearsal;
 mod reload;
