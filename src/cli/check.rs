@@ -1,7 +1,8 @@
 //! `mailbell check`: probes every target once, and says which answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::table;
+use crate::config;
 use crate::model::Span;
-use crate::probe::{Engine, Host, Kind, Outcome, Target};
+use crate::probe::{Engine, Host, Kind, Listed, Outcome, Target};
 
 /// Some target is not open.
 const NOT_OPEN: u8 = 1;
@@ -26,14 +28,20 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const ROUND: Duration = Duration::from_secs(86_400);
 
 /// Probe TCP ports once: which of them answer, and why the others do not
+///
+/// Names are resolved once, IPv4 and IPv6; a host that has both is open where one of them is.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Exit codes: 0 all are open, 1 some are not, 2 the check itself failed.\n\
     Example: mailbell check db1.example.org:5432 [2001:db8::1]:443 --timeout 2s")]
 pub struct Args {
-    /// What to probe; an IPv6 address in brackets
-    #[arg(value_name = "HOST:PORT", required = true)]
-    targets: Vec<Target>,
-    /// Longest wait for each, looking up its name included [default: 3s]
+    /// What to probe: HOST:PORT, or HOST:PORT,PORT; an IPv6 address in brackets [default: all that the config names]
+    #[arg(value_name = "HOST:PORT", value_parser = with_ports)]
+    targets: Vec<Listed>,
+    /// Config file whose [probe] is checked; its passwords are not read [default, where no target is named:
+    /// $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Longest wait for each, looking up its name included [default: as the config says, else 3s]
     #[arg(long, value_name = "TIME", value_parser = span)]
     timeout: Option<Duration>,
     /// Print one JSON object a line for each target, as soon as it is known: host, port, outcome, reason, ms
@@ -44,6 +52,14 @@ pub struct Args {
     quiet: bool,
 }
 
+fn with_ports(text: &str) -> Result<Listed, String> {
+    let listed: Listed = text.parse().map_err(|err: crate::model::BadServer| err.to_string())?;
+    match listed.ports.is_empty() {
+        false => Ok(listed),
+        true => Err("it has no port; write HOST:PORT, such as db1.example.org:5432 or [2001:db8::1]:443".into()),
+    }
+}
+
 fn span(text: &str) -> Result<Duration, String> {
     let Span(span) = text.parse().map_err(|err: crate::model::BadUnit| err.to_string())?;
     if span.is_zero() { Err("it must be longer than nothing".into()) } else { Ok(span) }
@@ -51,8 +67,15 @@ fn span(text: &str) -> Result<Duration, String> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
+    let work = match work(args) {
+        Ok(work) => work,
+        Err(err) => {
+            eprintln!("{err}");
+            return ExitCode::from(FAILED);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.and_then(|runtime| runtime.block_on(check(args, &mut io::stdout())));
+    let done = runtime.and_then(|runtime| runtime.block_on(check(args, &work, &mut io::stdout())));
     match done {
         Ok(code) => ExitCode::from(code),
         // Whoever reads the output has seen enough (`| head`).
@@ -64,24 +87,54 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn check(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
-    let timeout = args.timeout.unwrap_or(TIMEOUT);
-    let mut targets: Vec<Target> = Vec::with_capacity(args.targets.len());
-    for target in &args.targets {
-        if !targets.contains(target) {
-            targets.push(target.clone());
+/// What is probed, each within which time.
+struct Work {
+    targets: Vec<(Target, Duration)>,
+    connections: usize,
+}
+
+fn work(args: &Args) -> Result<Work, String> {
+    let mut work = Work { targets: Vec::new(), connections: CONNECTIONS };
+    let mut known = HashSet::new();
+    let mut add = |target: Target, timeout| {
+        if known.insert(target.clone()) {
+            work.targets.push((target, args.timeout.unwrap_or(timeout)));
+        }
+    };
+    for listed in &args.targets {
+        let target = |port: &u16| Target { host: listed.host.clone(), port: *port };
+        listed.ports.iter().map(target).for_each(|target| add(target, TIMEOUT));
+    }
+    if args.targets.is_empty() || args.config.is_some() {
+        let file = config::path(args.config.as_deref(), |name| std::env::var_os(name));
+        let probing = config::load_probe(&file).map_err(|errors| errors.to_string())?;
+        for warning in &probing.warnings {
+            eprintln!("warning: {}", warning.show(&file));
+        }
+        for probe in probing.settings.probes {
+            add(probe.target, probe.rules.timeout);
+        }
+        work.connections = probing.settings.concurrency;
+        if work.targets.is_empty() {
+            return Err(format!("{}: there is nothing to probe; name targets in [probe]", file.display()));
         }
     }
-    let engine = Engine::new(CONNECTIONS.min(targets.len()), ROUND, timeout);
+    Ok(work)
+}
+
+async fn check(args: &Args, work: &Work, out: &mut dyn Write) -> io::Result<u8> {
+    let Work { targets, connections } = work;
+    let longest = targets.iter().map(|(_, timeout)| *timeout).max().unwrap_or(TIMEOUT);
+    let engine = Engine::new((*connections).min(targets.len()), ROUND, longest);
     if let Some(why) = engine.bound() {
         eprintln!("mailbell check: {why}");
     }
     let bar = bar(targets.len(), args);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; targets.len()];
-    let mut round = engine.round(targets.iter().map(|target| (target, timeout)));
+    let mut round = engine.round(targets.iter().map(|(target, timeout)| (target, *timeout)));
     while let Some((place, outcome)) = round.next().await {
         bar.inc(1);
-        if let (true, Some(target)) = (args.json, targets.get(place)) {
+        if let (true, Some((target, _))) = (args.json, targets.get(place)) {
             writeln!(out, "{}", line(target, &outcome)?)?;
         }
         if let Some(slot) = outcomes.get_mut(place) {
@@ -90,8 +143,8 @@ async fn check(args: &Args, out: &mut dyn Write) -> io::Result<u8> {
     }
     drop(round);
     bar.finish_and_clear();
-    let results: Vec<(Target, Outcome)> =
-        targets.into_iter().zip(outcomes).filter_map(|(target, outcome)| Some((target, outcome?))).collect();
+    let results = targets.iter().zip(outcomes).filter_map(|((target, _), outcome)| Some((target.clone(), outcome?)));
+    let results: Vec<(Target, Outcome)> = results.collect();
     if !args.json && !args.quiet {
         report(out, &results)?;
     }

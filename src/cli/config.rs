@@ -109,13 +109,17 @@ fn check(
 
 fn summary(file: &Path, config: &Config) -> String {
     let route = &config.route;
-    let parts = [
-        counted(config.mailboxes.len() + config.lmtp_mailboxes.len(), "mailbox", "mailboxes"),
-        count(route.recipients.len(), "recipient"),
-        count(route.groups.len(), "group"),
-        count(route.routes.len(), "route"),
-        count(config.warnings.len(), "warning"),
-    ];
+    let targets = config.probe.probes.len();
+    let parts: Vec<String> = [counted(config.mailboxes.len() + config.lmtp_mailboxes.len(), "mailbox", "mailboxes")]
+        .into_iter()
+        .chain((targets > 0).then(|| count(targets, "target")))
+        .chain([
+            count(route.recipients.len(), "recipient"),
+            count(route.groups.len(), "group"),
+            count(route.routes.len(), "route"),
+            count(config.warnings.len(), "warning"),
+        ])
+        .collect();
     format!("{}: ok: {}", file.display(), parts.join(", "))
 }
 
@@ -145,6 +149,12 @@ mod tests {
         assert!(ok);
         assert_eq!(out, "tests/fixtures/config/good.toml: ok: 1 mailbox, 1 recipient, 1 group, 0 routes, 0 warnings\n");
         assert_eq!(err, "");
+    }
+
+    #[test]
+    fn targets_are_counted_where_there_are_any() {
+        let (ok, out, _) = checked("tests/fixtures/config/warn-probe.toml", false);
+        assert!(ok && out.contains(": ok: 1 mailbox, 14 targets, 1 recipient, "), "{out}");
     }
 
     #[test]

@@ -83,8 +83,8 @@ fn only_rooms(reader: &Reader<'_>, config: &Config) {
 }
 
 fn nothing_in(reader: &Reader<'_>, config: &Config) {
-    if config.mailboxes.is_empty() && config.lmtp_mailboxes.is_empty() {
-        reader.warn(None, "mailbox", "there is none: no alert can come in", "add a [[mailbox]]");
+    if config.mailboxes.is_empty() && config.lmtp_mailboxes.is_empty() && config.probe.probes.is_empty() {
+        reader.warn(None, "mailbox", "there is none: no alert can come in", "add a [[mailbox]], or targets to [probe]");
     }
     let everything = config.route.routes.iter().any(|route| route.matchers.is_empty());
     if config.route.default_group.is_none() && !everything {

@@ -14,6 +14,7 @@ mod mapping;
 mod names;
 mod pattern;
 mod people;
+mod probe;
 mod reader;
 mod report;
 mod restart;
@@ -77,6 +78,8 @@ pub struct Config {
     pub parse: parse::Limits,
     /// `[[mapping]]`, and what is built in.
     pub mappings: parse::Mappings,
+    /// `[probe]`, with its classes and targets.
+    pub probe: crate::probe::Settings,
     /// `[serve]`.
     pub serve: Serve,
     /// `[log]`.
@@ -157,16 +160,40 @@ pub fn load_store(path: &Path) -> Result<queue::Settings, Errors> {
     part(path, |root| one(root, "store", service::store))
 }
 
+/// What is probed, and what looks like a mistake in it.
+#[derive(Debug, Clone)]
+pub struct Probing {
+    /// `[probe]`, with its classes and targets.
+    pub settings: crate::probe::Settings,
+    /// What is allowed and yet looks like a mistake, by line.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads only `[probe]`: the file may hold nothing else, so that its groups need not be there.
+pub fn load_probe(path: &Path) -> Result<Probing, Errors> {
+    let (settings, warnings) = part_and_warnings(path, |root| one(root, "probe", |table| probe::read(table, None)))?;
+    Ok(Probing { settings, warnings })
+}
+
 /// Reads a part of a config file; of that part every error.
 fn part<T>(path: &Path, read: impl FnOnce(&Section<'_, '_>) -> Option<T>) -> Result<T, Errors> {
+    part_and_warnings(path, read).map(|(part, _)| part)
+}
+
+fn part_and_warnings<T>(
+    path: &Path,
+    read: impl FnOnce(&Section<'_, '_>) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Errors> {
     let (text, exposed) = text_of(path)?;
     let lines = Lines::of(&text);
     let source::Parsed { table, mut problems } = source::parse(&text, &lines);
     let reader = Reader::new(path, exposed, lines, &|_| None);
     let part = table.as_ref().and_then(|table| read(&Section::root(&reader, table, source::example())));
-    problems.extend(reader.finish().0);
+    let (errors, mut warnings, _) = reader.finish();
+    problems.extend(errors);
+    warnings.sort();
     match part {
-        Some(part) if problems.is_empty() => Ok(part),
+        Some(part) if problems.is_empty() => Ok((part, warnings)),
         _ => Err(Errors { file: path.to_owned(), problems }),
     }
 }
@@ -288,6 +315,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let operators = one(root, "operators", |table| service::operators(table, &names));
     let dispatch = one(root, "dispatch", |table| service::dispatch(table, operators.as_ref()));
     let parse = one(root, "parse", service::limits);
+    let probe = one(root, "probe", |table| probe::read(table, Some(&names)));
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
     let mappings = mapping::read(root);
@@ -335,6 +363,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         dispatch,
         parse: parse?,
         mappings: mappings?,
+        probe: probe?,
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

@@ -1,6 +1,7 @@
 //! The effective config as TOML, defaults included, without secrets.
 
 mod mapping;
+mod probe;
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
@@ -29,6 +30,7 @@ impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = Writer::default();
         self.service(&mut out);
+        probe::write(&mut out, &self.probe);
         self.xmpp(&mut out);
         for entry in &self.mailboxes {
             mailbox(&mut out, entry);
@@ -345,7 +347,7 @@ impl Writer {
         self.text(key, path.display());
     }
 
-    fn span(&mut self, key: &str, span: Duration) {
+    pub(super) fn span(&mut self, key: &str, span: Duration) {
         self.text(key, Span(span));
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::probe::Probe;
 
 fn no_env(_: &str) -> Option<OsString> {
     None
@@ -383,6 +384,8 @@ fn only_what_is_read_at_the_start_needs_a_restart() {
         ("shutdown_grace = \"", "shutdown_grace = \"1", &[]),
         ("listen = \"127.0.0.1:2424\"", "listen = \"127.0.0.1:2525\"", &["lmtp"]),
         ("addresses = [\"alerts@example.org\", ", "addresses = [", &["mailbox.direct"]),
+        ("concurrency = 1000", "concurrency = 999", &[]),
+        ("[[probe.target]]\n", "[[probe.target]]\naddress = \"a:1\"\n[[probe.target]]\n", &[]),
         ("protocol = \"lmtp\"\n", "protocol = \"lmtp\"\nmax_age = \"1h\"\n", &[]),
     ] {
         let next = changed(from, to);
@@ -408,4 +411,86 @@ fn passwords_and_recipients_are_in_force_after_a_reload() {
     assert_eq!(in_force.xmpp.password, next.xmpp.password);
     assert_eq!((in_force.xmpp.contacts, in_force.xmpp.ca_file), (next.xmpp.contacts, next.xmpp.ca_file));
     assert_eq!(in_force.xmpp.window, old.xmpp.window);
+}
+
+const PROBE: &str = r#"
+    [probe]
+    interval = "2m"
+    attempts = 2
+    severity = "critical"
+    groups = ["@ops"]
+    labels = { site = "berlin", b = "1" }
+    targets = ["ups1:80,443", "[::1]:22"]
+    [[probe.class]]
+    name = "Sametime"
+    hosts = ["im1", "im2:1533"]
+    interval = "30s"
+    groups = []
+    labels = { site = "bonn", "a.b" = "ü \"x\"" }
+    [[probe.class]]
+    name = "web"
+    ports = [80, 443, 80]
+    hosts = ["UPS1.", "2001:db8::1"]
+    [[probe.target]]
+    address = "im2:1533,2"
+    severity = "info"
+    timeout = "9s"
+"#;
+
+#[test]
+fn what_a_list_does_not_say_comes_from_probe_and_each_target_is_probed_once() {
+    use crate::model::Severity;
+    use std::time::Duration;
+    let config = read_text(&(SMALL.to_owned() + PROBE)).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.warnings, []);
+    let probe = |target: &str| {
+        let target = target.parse().unwrap();
+        config.probe.probes.iter().find(|probe| probe.target == target).unwrap_or_else(|| panic!("no {target}"))
+    };
+    let targets: Vec<_> = config.probe.probes.iter().map(|probe| probe.target.to_string()).collect();
+    assert_eq!(
+        targets.join(" "),
+        "im1:1352 im1:80 im1:1533 im1:8081 im1:8082 im2:1533 ups1:80 ups1:443 [2001:db8::1]:80 [2001:db8::1]:443 [::1]:22 im2:2"
+    );
+    let Probe { rules, classes, .. } = probe("im1:80");
+    assert_eq!((rules.interval, rules.attempts), (Duration::from_secs(30), 2));
+    assert_eq!((rules.severity, rules.groups.len(), classes.join(" ").as_str()), (Severity::Critical, 0, "Sametime"));
+    let labels: Vec<_> = rules.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels.join(" "), "a.b=ü \"x\" b=1 site=bonn");
+    let Probe { rules, classes, .. } = probe("im2:1533");
+    assert_eq!((rules.severity, rules.timeout), (Severity::Critical, Duration::from_secs(9)));
+    assert_eq!((rules.interval, rules.groups.len(), classes.len()), (Duration::from_secs(30), 1, 1));
+    assert_eq!(
+        (probe("im2:2").rules.severity, probe("ups1:80").classes.as_slice()),
+        (Severity::Info, &["web".into()][..])
+    );
+    assert_eq!(example().probe.concurrency, 1000);
+    assert_eq!(read_text(SMALL).unwrap().probe.probes, []);
+}
+
+#[test]
+fn probes_that_are_shown_load_again_to_the_same() {
+    let config = read_text(&(SMALL.to_owned() + PROBE)).unwrap();
+    let shown = config.to_string();
+    let again = read_text(&with_secrets(&shown)).unwrap_or_else(|e| panic!("{e}\n{shown}"));
+    assert_eq!(again.probe, config.probe, "{shown}");
+    assert_eq!(again.to_string(), shown);
+}
+
+/// The engine alone has neither people nor a chat server.
+#[test]
+fn the_probe_alone_is_read_from_a_file_that_holds_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("probe.toml");
+    std::fs::write(&path, PROBE).unwrap();
+    let Probing { settings, warnings } = load_probe(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((&settings, warnings), (&read_text(&(SMALL.to_owned() + PROBE)).unwrap().probe, Vec::new()));
+    std::fs::write(&path, "[probe]\ntarget = 1\n[[probe.class]]\nname = \"mux\"\nhosts = []\n[xmpp]\njid = 1\n")
+        .unwrap();
+    let told = load_probe(&path).unwrap_err().to_string();
+    assert_eq!(told, format!("{}:2: probe.target: is a number; write [[probe.target]]", path.display()));
+    std::fs::write(&path, "[[probe.class]]\nname = \"mux\"\nhosts = []\n").unwrap();
+    assert_eq!(load_probe(&path).unwrap().warnings.len(), 1);
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(load_probe(&path).unwrap().settings, read_text(SMALL).unwrap().probe);
 }

@@ -21,7 +21,7 @@ pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Vari
 pub use condition::{ConditionView, Plan, PlannedNotification, Planner, Seen, Told};
 pub use drift::Drift;
 pub use message::{Cursor, MailDigest, MessageState, NewMessage, Source};
-pub use names::{BadName, GroupName, Key, MailboxName, NAME_FORM, RecipientName, Scope};
+pub use names::{BadName, ClassName, GroupName, Key, MailboxName, NAME_FORM, RecipientName, Scope};
 pub use notification::{
     AlertId, AlertState, BadId, ConditionId, Epoch, Kind, MessageId, Notification, NotificationId, NotificationState,
     StanzaId,

@@ -91,6 +91,11 @@ name!(
     MailboxName,
     "mailbox"
 );
+name!(
+    /// Name of a class of hosts that the port probe looks at.
+    ClassName,
+    "class"
+);
 
 /// Correlation key: names the *condition* that an alert reports, so that firing, update and resolved meet.
 /// Any text; counts only within its [`Scope`].

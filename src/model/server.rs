@@ -1,6 +1,7 @@
 //! Servers as people write them: `HOST`, `HOST:PORT`, `[IPV6]:PORT`.
 
-use std::net::Ipv6Addr;
+// An address is a value; what is barred here under std::net are sockets.
+use core::net::Ipv6Addr;
 
 use super::quote;
 

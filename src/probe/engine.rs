@@ -1,6 +1,8 @@
 //! Probes: thousands of targets at a time, each within its own time, none behind another.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
@@ -12,13 +14,15 @@ use super::limits;
 use super::names::Names;
 use super::outcome::{Kind, Outcome};
 use super::race;
+use super::settings::Settings;
 use super::target::{Host, Target};
 
 /// Probes targets. Cheap to share: everything in it is behind its own lock.
 pub struct Engine {
     names: Names,
     permits: Semaphore,
-    connections: usize,
+    /// How many permits there are.
+    connections: Mutex<usize>,
     bound: Option<String>,
 }
 
@@ -27,12 +31,8 @@ impl Engine {
     /// asked for again: what one round is. `limit`: longest wait for a name.
     pub fn new(connections: usize, fresh: Duration, limit: Duration) -> Self {
         let (connections, bound) = limits::connections(connections.max(1));
-        Self { names: Names::new(fresh, limit), permits: Semaphore::new(connections), connections, bound }
-    }
-
-    /// How many connections are made at a time.
-    pub fn connections(&self) -> usize {
-        self.connections
+        let permits = Semaphore::new(connections);
+        Self { names: Names::new(fresh, limit), permits, connections: Mutex::new(connections), bound }
     }
 
     /// Why they are fewer than was asked for; `None`: they are not.
@@ -78,8 +78,23 @@ impl Engine {
         probes.collect::<FuturesUnordered<_>>()
     }
 
-    /// Forgets the addresses of hosts that are not probed any more.
-    pub fn keep(&self, known: impl Fn(&Host) -> bool) {
-        self.names.keep(known);
+    /// From now on by these settings: what is on the way stays so.
+    pub fn configure(&self, settings: &Settings) {
+        let (wanted, bound) = limits::connections(settings.concurrency.min(settings.probes.len()).max(1));
+        if let Some(why) = bound {
+            tracing::warn!("{why}");
+        }
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted > *connections {
+            self.permits.add_permits(wanted - *connections);
+            *connections = wanted;
+        } else {
+            // Those that are in use now stay: fewer next time.
+            *connections -= self.permits.forget_permits(*connections - wanted);
+        }
+        drop(connections);
+        let hosts: HashSet<&Host> = settings.probes.iter().map(|probe| &probe.target.host).collect();
+        let longest = settings.probes.iter().map(|probe| probe.rules.timeout).max();
+        self.names.configure(longest.unwrap_or(settings.defaults.timeout), |host| hosts.contains(host));
     }
 }

@@ -70,16 +70,18 @@ pub(super) struct Names {
     turn: Arc<Semaphore>,
     /// An answer is as good as new for so long.
     fresh: Duration,
-    limit: Duration,
 }
+
+/// The last good answers: where the resolver fails, a host is probed where it was.
+type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
 
 struct State {
     resolver: Result<Arc<TokioResolver>, String>,
     files: [Option<SystemTime>; 2],
     looked: Instant,
     asked: HashMap<Host, (Instant, Lookup)>,
-    /// The last good answers: where the resolver fails, a host is probed where it was.
-    good: Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>,
+    limit: Duration,
+    good: Good,
 }
 
 impl Names {
@@ -90,9 +92,10 @@ impl Names {
             files: stamps(),
             looked: Instant::now(),
             asked: HashMap::new(),
+            limit,
             good: Arc::default(),
         };
-        Self { state: Mutex::new(state), turn: Arc::new(Semaphore::new(AT_ONCE)), fresh, limit }
+        Self { state: Mutex::new(state), turn: Arc::new(Semaphore::new(AT_ONCE)), fresh }
     }
 
     /// The addresses of a name. Whoever asks for the same name meanwhile gets the same answer.
@@ -109,13 +112,13 @@ impl Names {
             let files = stamps();
             if files != state.files || state.resolver.is_err() {
                 state.files = files;
-                state.resolver = resolver(self.limit);
+                state.resolver = resolver(state.limit);
             }
         }
         let ask = |family| match &state.resolver {
             Ok(resolver) => {
                 let (turn, good) = (self.turn.clone(), state.good.clone());
-                ask(resolver.clone(), host.clone(), family, turn, good, self.limit).boxed().shared()
+                ask(resolver.clone(), host.clone(), family, turn, good, state.limit).boxed().shared()
             }
             Err(why) => {
                 let unknown = Unknown { kind: Kind::ResolverFailed, reason: why.clone() };
@@ -128,9 +131,13 @@ impl Names {
         lookup
     }
 
-    /// Forgets hosts that are not probed any more.
-    pub(super) fn keep(&self, known: impl Fn(&Host) -> bool) {
+    /// From now on with this limit; forgets hosts that are not known any more.
+    pub(super) fn configure(&self, limit: Duration, known: impl Fn(&Host) -> bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.limit != limit {
+            state.limit = limit;
+            state.resolver = resolver(limit);
+        }
         state.asked.retain(|host, _| known(host));
         state.good.lock().unwrap_or_else(PoisonError::into_inner).retain(|(host, _), _| known(host));
     }
@@ -141,7 +148,7 @@ async fn ask(
     host: Host,
     family: RecordType,
     turn: Arc<Semaphore>,
-    good: Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>,
+    good: Good,
     limit: Duration,
 ) -> Answer {
     // Never closed: without a permit it is only less polite.

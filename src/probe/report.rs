@@ -42,7 +42,7 @@ fn outage(probe: &Arc<Probe>, failure: &Failure, sent: Timestamp) -> Alert {
         format!("Attempts: {}", failure.attempts),
     ]
     .join("\n");
-    label(&mut alert, &[probe.clone()]);
+    label(&mut alert, std::slice::from_ref(probe));
     alert.labels.add("failure", failure.kind.as_str());
     alert.labels.add("reason", &*failure.reason);
     alert.labels.add("since", failure.since.to_string());

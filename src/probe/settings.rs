@@ -3,8 +3,41 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::lists::{Class, Listed};
 use super::target::Target;
 use crate::model::{GroupName, Severity};
+
+/// Most targets: each has its state, and may raise an alert.
+pub const MOST_TARGETS: usize = 65_536;
+
+/// Labels that an alert of the engine has by itself: no config may give them another meaning.
+pub const OWN_LABELS: [&str; 7] = ["host", "port", "class", "failure", "reason", "since", "attempts"];
+
+/// `[probe]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What is probed: one for each target, whatever lists name it. Empty: there is nothing to do.
+    pub probes: Vec<Probe>,
+    /// Most connections on the way at once.
+    pub concurrency: usize,
+    /// An outage that lasts is reported again after this.
+    pub remind: Duration,
+    /// What counts where a list says nothing.
+    pub defaults: Rules,
+    /// Where the probes come from.
+    pub lists: Lists,
+}
+
+/// Where probes come from, as config has it: for who shows the config. What counts is in [`Settings::probes`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lists {
+    /// Classes, each with its rules.
+    pub classes: Vec<(Class, Rules)>,
+    /// Free targets without rules of their own.
+    pub plain: Vec<Listed>,
+    /// Free targets, each with its rules.
+    pub targets: Vec<(Listed, Rules)>,
+}
 
 /// How a target is probed, and what its alerts are like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +63,7 @@ pub struct Rules {
 pub struct Probe {
     /// What is probed.
     pub target: Target,
-    /// Classes that it belongs to, as config names them.
+    /// Classes that it belongs to, as config names them; those of the old health checker's file in lower case.
     pub classes: Vec<String>,
     /// How.
     pub rules: Rules,
@@ -74,8 +107,21 @@ fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub fn rules() -> Rules {
+        let second = Duration::from_secs(1);
+        Rules {
+            interval: 60 * second,
+            attempts: 3,
+            retry_interval: 10 * second,
+            timeout: 3 * second,
+            severity: Severity::Major,
+            groups: Vec::new(),
+            labels: Vec::new(),
+        }
+    }
 
     fn probe(target: &str, class: &str, severity: Severity, interval: u64) -> Probe {
         let second = Duration::from_secs(1);

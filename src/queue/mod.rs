@@ -4,12 +4,14 @@
 //! | --- | --- | --- |
 //! | D1 | [`Inbox::d1_store`] | raw mails with their cursors; only now may the mailbox be touched, or `250` be said |
 //! | D2 | [`Inbox::d2_commit`] | alerts, conditions and one notification for each recipient, with its stanza id |
+//! | D2 | [`Findings::d2_found`] | the same of what came without a mail, and the state that its source keeps of it |
 //! | D3 | [`Outbox::d3_intend`] | the intent to send; only now may the socket be written |
 //! | D4 | [`Outbox::d4_accepted`] | the XMPP server took it |
 //! | D5 | [`Outbox::d5_delivered`] | a client has it |
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
+mod found;
 mod patience;
 mod port;
 mod purge;
@@ -17,8 +19,9 @@ pub mod sqlite;
 mod storm;
 mod views;
 
+pub use found::{Found, FoundReport};
 pub use patience::patiently;
-pub use port::{Desk, Express, Inbox, Old, Outbox, Purged, Queue, Retention};
+pub use port::{Desk, Express, Findings, Inbox, Old, Outbox, Purged, Queue, Retention};
 pub use purge::{Ages, purge};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{

@@ -6,19 +6,19 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Handed, Held, Intent, ListFilter, MessageView, NoticeDue,
-    NotificationView, Outgoing, Place, QuarantineView, Receipt, Removed, Returning, Room, StoreError, StoredMessage,
-    Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
+    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Found, FoundReport, Handed, Held, Intent, ListFilter,
+    MessageView, NoticeDue, NotificationView, Outgoing, Place, QuarantineView, Receipt, Removed, Returning, Room,
+    StoreError, StoredMessage, Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
-    Recipient, StanzaId,
+    Recipient, Source, StanzaId,
 };
 
 /// Everything, for who composes.
-pub trait Queue: Inbox + Outbox + Retention + Desk {}
+pub trait Queue: Inbox + Findings + Outbox + Retention + Desk {}
 
-impl<T: Inbox + Outbox + Retention + Desk> Queue for T {}
+impl<T: Inbox + Findings + Outbox + Retention + Desk> Queue for T {}
 
 /// Asked inside D2: may a notification be born `sending`, so that it needs no third commit before it is written?
 pub trait Express: Send + Sync {
@@ -101,6 +101,27 @@ pub trait Inbox: Send + Sync {
 
     /// Free space where the store stands.
     async fn room(&self) -> Result<Room, StoreError>;
+}
+
+/// What an internal source of alerts needs: its states, and D2 of what follows from them.
+#[async_trait]
+pub trait Findings: Send + Sync {
+    /// The states of the probe engine as they were committed last, by name.
+    async fn probe_states(&self) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// D2 of what an internal source found, in order: each finding's state and alerts, in one commit. Where many are to be told
+    /// it commits only as many from the front as keep it short, at least one: the report says how many.
+    ///
+    /// Where an alert cannot be committed for what is in it, its finding's state is kept, its alerts are lost, and that is noted
+    /// for the operators: found anew it would come to the same.
+    async fn d2_found(
+        &self,
+        source: &Source,
+        found: &[Found],
+        planner: &dyn Planner,
+        express: &dyn Express,
+        now: Timestamp,
+    ) -> Result<FoundReport, StoreError>;
 }
 
 /// What dispatch needs: from the queue to the person.

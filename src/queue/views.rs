@@ -138,7 +138,7 @@ pub struct AlertRecord {
     pub alert: Alert,
     /// `mailbox:NAME`, `probe`, `api`.
     pub source: String,
-    /// When its mail was received.
+    /// When its mail was received; without a mail, when it was raised.
     pub received: Timestamp,
     /// For a resolved: the alert that opened the condition, and for how long it was open. For a page of a condition that
     /// was open already likewise.
@@ -344,7 +344,7 @@ pub struct TimelineRow {
     pub at: Timestamp,
     /// Whose, where it concerns one recipient.
     pub recipient: Option<RecipientName>,
-    /// What: `fetched`, `parsed`, `routed`, `held`, `intended`, `accepted` …
+    /// What: `fetched`, `raised` (without a mail), `routed`, `held`, `intended`, `accepted` …
     pub event: String,
     /// Why, for people.
     pub detail: String,
@@ -359,7 +359,7 @@ pub struct MessageView {
     pub state: AlertState,
     /// Why.
     pub reason: String,
-    /// The mail that it came in.
+    /// The mail that it came in; `None`: an internal source raised it.
     pub message: Option<MessageId>,
     /// Its notifications.
     pub notifications: Vec<NotificationView>,

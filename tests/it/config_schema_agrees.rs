@@ -48,6 +48,10 @@ after = "delete"
 listen = "unix:lmtp.sock"
 mode = "0666"
 
+[[probe.class]]
+name = "own"
+hosts = ["a:80,443", "[::1]:22"]
+
 [[recipient]]
 name = "other"
 room = "other@conference.example.org"
@@ -303,6 +307,8 @@ disclaimer = [{ text = "t", domains = [] }]
 lmtp = [{ listen = "127.0.0.1:1" }]
 mapping = [{ name = "p", root = "r", title = "t", times = ["epoch"], zone = "UTC" }]
 store = { raw_for = "1d", reserve = "1GiB" }
+probe = { interval = "1h", timeout = "1s", groups = ["g"], targets = ["h:1"], labels = { x = "y" }, class = [
+    { name = "c", ports = [1], hosts = ["h"] }], target = [{ address = "h:2" }] }
 "#;
 
 proptest! {
@@ -317,7 +323,8 @@ proptest! {
             "/recipient/0/jid", "/recipient/0/lang", "/recipient/1/room", "/wall/0/name", "/disclaimer/0/text",
             "/disclaimer/0/domains/0", "/lmtp/0/listen", "/mapping/0/name", "/mapping/0/root", "/mapping/0/title",
             "/mapping/0/times/0", "/route/0/match/label.x", "/wall/0/match/group", "/store/raw_for", "/store/reserve",
-            "/operators/command/0",
+            "/operators/command/0", "/probe/interval", "/probe/timeout", "/probe/groups/0", "/probe/targets/0", "/probe/labels/x",
+            "/probe/class/0/name", "/probe/class/0/hosts/0", "/probe/target/0/address",
         ][..]),
         text in prop_oneof![
             "[a-z0-9éⒶ@./:*?~_ +%/#\\[\\]-]{0,12}",
@@ -325,6 +332,7 @@ proptest! {
             "0{0,2}[0-9]{1,3} ?(ms|s|m|min|h|d|kB|KiB|MiB|GB)? ?",
             "(move|noop|unix|~|/|127.0.0.1|\\[::1\\]):?[a-z0-9 .%@*]{0,6}",
             "[a-z*\\]\\[~é ]{0,3}@[a-z.:\\]\\[é ]{0,4}",
+            "([a-z._-]{0,3}|\\[?[0-9a-f]{0,2}::[0-9.]{0,3}\\]?)(:[0-9, ]{0,6})?",
         ],
     ) {
         let mut config: Json = toml::from_str(SMALL).unwrap();

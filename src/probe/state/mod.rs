@@ -106,12 +106,18 @@ impl HostState {
         }
     }
 
+    /// Is anything wrong with it, or was something told that is not over?
+    pub fn is_troubled(&self) -> bool {
+        !self.saved.is_empty() || self.ports.values().any(|port| !matches!(port.phase, Phase::Up))
+    }
+
     /// Is there nothing left to be known of it?
     pub fn is_over(&self) -> bool {
         self.ports.is_empty() && self.saved.is_empty()
     }
 
     /// What was told, to be kept.
+    #[cfg(test)]
     pub fn saved(&self) -> &Saved {
         &self.saved
     }

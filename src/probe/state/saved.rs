@@ -45,7 +45,6 @@ impl Told {
 
 /// All that was told of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Saved {
     /// That it is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]

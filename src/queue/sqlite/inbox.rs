@@ -105,7 +105,7 @@ impl Inbox for Sqlite {
         express: &dyn Express,
         now: Timestamp,
     ) -> Result<D2Report, StoreError> {
-        self.written(d2::commit(self, batch, planner, express, now).await)
+        self.written(d2::message::commit(self, batch, planner, express, now).await)
     }
 
     async fn room(&self) -> Result<Room, StoreError> {

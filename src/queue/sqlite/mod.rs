@@ -16,6 +16,7 @@ mod d2;
 mod desk;
 mod digest;
 mod ends;
+mod findings;
 mod inbox;
 mod notices;
 mod open;

@@ -13,8 +13,11 @@ use super::conn::{Doing, broken};
 use crate::queue::{StoreError, StoreFault};
 
 /// Schema scripts in order; `user_version` says how many have run.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_purge.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_purge.sql"),
+    include_str!("../migrations/0003_probe.sql"),
+];
 
 /// `mbel`: what SQLite files call the program that they belong to.
 const APPLICATION_ID: i64 = 0x6d62_656c;

@@ -57,6 +57,7 @@ pub(super) async fn timeline(
     let found = sqlx::query(
         "SELECT m.stored AS at, NULL AS recipient, 'fetched' AS event, m.mailbox AS detail, 0 AS place, 0 AS id \
            FROM alert a JOIN message m ON m.id = a.message WHERE a.id = $1 \
+         UNION ALL SELECT a.received, NULL, 'raised', a.source, 0, 0 FROM alert a WHERE a.id = $1 AND a.message IS NULL \
          UNION ALL SELECT a.created, NULL, a.state, a.reason, 1, 0 FROM alert a WHERE a.id = $1 \
          UNION ALL SELECT e.at, n.recipient, e.event, e.detail, 3, e.id FROM event e \
            LEFT JOIN notification n ON n.id = e.notification WHERE e.alert = $1 \

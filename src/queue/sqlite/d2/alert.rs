@@ -8,14 +8,9 @@ use sqlx::SqliteConnection;
 use super::known::{self, Known};
 use super::rows::{Extent, Rows};
 use super::ways::Ways;
-use super::{Case, Fault, Outcome, Work, Written, mine, notify};
+use super::{Arrival, Case, Fault, Outcome, Work, Written, mine, notify};
 use crate::model::{Alert, AlertId, AlertState, ConditionView, Plan, PlannedNotification, Seen};
-use crate::queue::{AlertRecord, D2Message, StoreError, Verdict};
-
-/// Is the one alert all that there is in the message?
-pub(super) fn is_all(message: &D2Message) -> bool {
-    matches!(&message.verdict, Verdict::Alerts { alerts, bad } if alerts.len() == 1 && bad.is_empty())
-}
+use crate::queue::{AlertRecord, StoreError};
 
 /// What is written from here on can be undone alone.
 async fn begin(conn: &mut SqliteConnection, work: &mut Work<'_>) -> Result<(), Fault> {
@@ -26,22 +21,36 @@ async fn begin(conn: &mut SqliteConnection, work: &mut Work<'_>) -> Result<(), F
     Ok(())
 }
 
-pub(super) async fn commit(
+/// All alerts of an arrival. After an error what was written of them is to be undone.
+pub(super) async fn all(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
-    message: &D2Message,
+    arrival: Arrival<'_>,
+    alerts: &[Alert],
+    outcome: &mut Outcome,
+) -> Result<(), Fault> {
+    for alert in alerts {
+        one(conn, work, arrival, alert, outcome).await?;
+    }
+    Ok(())
+}
+
+async fn one(
+    conn: &mut SqliteConnection,
+    work: &mut Work<'_>,
+    arrival: Arrival<'_>,
     alert: &Alert,
     outcome: &mut Outcome,
 ) -> Result<(), Fault> {
     let planner = work.planner;
-    let scope = guarded(|| planner.scope(alert, &message.source))?;
+    let scope = guarded(|| planner.scope(alert, arrival.source))?;
     let (duplicate_of, known) = known::look_up(conn, &scope, alert).await?;
     let views: Vec<ConditionView> = known.iter().map(|k| k.view.clone()).collect();
-    let plan = plan(work, message, alert, duplicate_of, &views)?;
-    let case = Case { message, alert, id: AlertId(work.alert), scope };
+    let plan = plan(work, &arrival, alert, duplicate_of, &views)?;
+    let case = Case { arrival, alert, id: AlertId(work.alert), scope };
     work.alert += 1;
     let recipients = notify::one_each(&plan.notifications);
-    if !views.is_empty() || !is_all(message) {
+    if !views.is_empty() || !arrival.single {
         begin(conn, work).await?;
     }
     if !views.is_empty() {
@@ -56,13 +65,13 @@ pub(super) async fn commit(
     };
     let mut rows = Rows::default();
     settle(work, &case, &plan, &known, duplicate_of, recipients, &mut ways, &mut rows, outcome)?;
-    let extent = match (work.written, is_all(message)) {
+    let extent = match (work.written, arrival.single) {
         (Written::Nothing, true) => Extent::Whole,
         (_, true) => Extent::Last,
         (_, false) => Extent::Part,
     };
     if extent != Extent::Part {
-        rows.end(message)?;
+        rows.end(&arrival)?;
     }
     let done = rows.write(conn, work, extent).await;
     // Before the result: what failed may have begun.
@@ -77,7 +86,7 @@ pub(super) async fn commit(
 /// What the planner says of an alert.
 pub(super) fn plan(
     work: &Work<'_>,
-    message: &D2Message,
+    arrival: &Arrival<'_>,
     alert: &Alert,
     duplicate_of: Option<AlertId>,
     conditions: &[ConditionView],
@@ -85,9 +94,9 @@ pub(super) fn plan(
     guarded(|| {
         work.planner.plan(&Seen {
             alert,
-            source: &message.source,
-            may_choose_group: message.may_choose_group,
-            received: message.received,
+            source: arrival.source,
+            may_choose_group: arrival.may_choose_group,
+            received: arrival.received,
             now: work.now,
             duplicate_of,
             conditions,
@@ -108,30 +117,30 @@ pub(super) fn settle(
     rows: &mut Rows,
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
-    let Case { message, alert, id, .. } = case;
+    let Case { arrival, alert, id, .. } = case;
     let conditions = known::after(work, case, duplicate_of, known, plan);
     rows.alert(case, plan, &conditions)?;
     let record = Arc::new(AlertRecord {
         id: *id,
         alert: (*alert).clone(),
-        source: message.source.to_string(),
-        received: message.received,
+        source: arrival.source.to_string(),
+        received: arrival.received,
         resolves: plan.resolves,
     });
     notify::settle(work, case, &conditions, &record, recipients, ways, rows, outcome)?;
     if plan.state == AlertState::Unsubscribed {
         outcome.unsubscribed.push((*id, alert.title.clone()));
-        outcome.notes.push(("unsubscribed".to_owned(), format!("{id} from {}: {}", message.source, alert.title)));
+        outcome.notes.push(("unsubscribed".to_owned(), format!("{id} from {}: {}", arrival.source, alert.title)));
     }
     let told = plan.tell_operators.as_ref();
-    outcome.notes.extend(told.map(|text| ("alert".to_owned(), format!("{id} from {}: {text}", message.source))));
+    outcome.notes.extend(told.map(|text| ("alert".to_owned(), format!("{id} from {}: {text}", arrival.source))));
     Ok(())
 }
 
-/// The planner is ours, the alert is not: whatever it makes the planner do stops this message only.
+/// The planner is ours, the alert is not: whatever it makes the planner do stops this arrival only.
 pub(super) fn guarded<T>(decide: impl FnOnce() -> T) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(decide)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Fault::Message(format!("internal error in routing: {}", text.unwrap_or("panic")))
+        Fault::Content(format!("internal error in routing: {}", text.unwrap_or("panic")))
     })
 }

@@ -1,4 +1,4 @@
-//! The messages of a batch as they were found, and whether the same mail was seen before.
+//! The messages of a batch as they are stored, and whether the same mail was seen before.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::model::{MessageId, MessageState};
 use crate::queue::sqlite::conn::{Columns, Doing, json, us};
 use crate::queue::{D2Message, StoreError, Verdict};
 
-/// A message as it was found.
-pub(super) struct Found {
+/// A message as it is stored.
+pub(super) struct Stored {
     pub mailbox: String,
     pub state: MessageState,
     /// The earlier message that is the same mail.
@@ -23,7 +23,7 @@ pub(super) struct Found {
 pub(super) async fn find(
     conn: &mut SqliteConnection,
     batch: &[D2Message],
-) -> Result<HashMap<MessageId, Found>, StoreError> {
+) -> Result<HashMap<MessageId, Stored>, StoreError> {
     let lines: Vec<_> = batch
         .iter()
         .map(|message| {
@@ -54,8 +54,8 @@ pub(super) async fn find(
         .iter()
         .map(|row| {
             let state = row.word("state")?;
-            let found = Found { mailbox: row.text("mailbox")?, state, same: row.maybe_int("same")? };
-            Ok((MessageId(row.int("id")?), found))
+            let stored = Stored { mailbox: row.text("mailbox")?, state, same: row.maybe_int("same")? };
+            Ok((MessageId(row.int("id")?), stored))
         })
         .collect()
 }

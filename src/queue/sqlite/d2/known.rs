@@ -64,7 +64,7 @@ pub(super) async fn look_up(
         .await;
     let found = mine(found, "looking up an alert (D2)")?;
     let (first, by_key) =
-        found.split_first().ok_or_else(|| Fault::Message("looking up an alert: no answer".to_owned()))?;
+        found.split_first().ok_or_else(|| Fault::Content("looking up an alert: no answer".to_owned()))?;
     let duplicate = first.maybe_int("duplicate")?.map(AlertId);
     // Nobody updates or cancels what another sent.
     let references: Vec<(&str, i64)> = alert
@@ -123,7 +123,7 @@ pub(super) fn after(
     plan: &Plan,
 ) -> Vec<Known> {
     let alert = case.alert;
-    let sent = alert.sent.unwrap_or(case.message.received);
+    let sent = alert.sent.unwrap_or(case.arrival.received);
     let mut next = known.to_vec();
     if next.is_empty() && alert.status != Status::Recorded && duplicate_of.is_none() {
         let view = ConditionView {
@@ -144,7 +144,7 @@ pub(super) fn after(
         match plan.open {
             Some(true) if !view.open => {
                 view.open = true;
-                view.opened_by = Some((case.id, case.message.received));
+                view.opened_by = Some((case.id, case.arrival.received));
                 view.severity = Severity::Info;
                 view.last_paged = None;
                 view.last_said = None;

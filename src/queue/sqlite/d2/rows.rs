@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::known::Known;
-use super::{Case, Fault, Work, mine};
+use super::{Arrival, Case, Fault, Work, mine};
 use crate::model::{Alert, Epoch, Notification, Plan};
 use crate::queue::sqlite::conn::{json, us};
-use crate::queue::{D2Message, StoreError, Wait};
+use crate::queue::{StoreError, Wait};
 
 /// The rows as they are bound: $1 alerts, $3 conditions, $4 notifications, $5 watches, $6 ends; $2 is now.
 macro_rules! rows {
@@ -49,14 +49,14 @@ macro_rules! ends {
     };
 }
 
-/// How the rows stand to their messages.
+/// How the rows stand to what brought them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// A part of a message, inside its savepoint.
+    /// A part of an arrival, inside its savepoint.
     Part,
-    /// The last part, with the message's end.
+    /// The last part, with the end of its message.
     Last,
-    /// Whole messages.
+    /// Whole arrivals.
     Whole,
 }
 
@@ -83,13 +83,13 @@ pub(super) struct Rows {
 impl Rows {
     /// The alert, its conditions as they are from now on, and the groups to be watched.
     pub(super) fn alert(&mut self, case: &Case<'_>, plan: &Plan, conditions: &[Known]) -> Result<(), StoreError> {
-        let Case { message, alert, id, scope } = case;
+        let Case { arrival, alert, id, scope } = case;
         let (resolves, open_for) = plan.resolves.map(|(by, open_for)| (by.0, open_for.as_millis())).unzip();
         let open_for = open_for.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
         self.alerts.push(json(&(
             id.0,
-            message.id.0,
-            message.source.to_string(),
+            arrival.message.map(|message| message.id.0),
+            arrival.source.to_string(),
             &scope.0,
             &alert.id,
             &alert.sender,
@@ -101,7 +101,7 @@ impl Rows {
             json(alert)?,
             plan.state.as_str(),
             &plan.reason,
-            (us(message.received), resolves, open_for, origin(alert)),
+            (us(arrival.received), resolves, open_for, origin(alert)),
         ))?);
         let paged = i64::from(plan.paged || !plan.notifications.is_empty());
         for Known { view, scope, key } in conditions {
@@ -157,8 +157,9 @@ impl Rows {
         Ok(())
     }
 
-    /// The message ends as parsed.
-    pub(super) fn end(&mut self, message: &D2Message) -> Result<(), StoreError> {
+    /// The message, where there is one, ends as parsed.
+    pub(super) fn end(&mut self, arrival: &Arrival<'_>) -> Result<(), StoreError> {
+        let Some(message) = arrival.message else { return Ok(()) };
         let digest = message.digest.as_ref();
         let body = digest.map(|d| hex(&d.body_sha256));
         let (id, date) = (digest.and_then(|d| d.message_id.as_deref()), digest.and_then(|d| d.date).map(us));

@@ -1,68 +1,60 @@
-//! Messages that have nothing to do with each other, nor with anything before: what a storm is made of. They are looked up, and
-//! written, in a few trips to the database for all of them. If anything is wrong with one they go one by one.
+//! Alerts that have nothing to do with each other, nor with anything before, each alone in what brought it: what a storm is made
+//! of. They are looked up, and written, in a few trips to the database for all of them. If anything is wrong with one they go one
+//! by one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sqlx::SqliteConnection;
 
-use super::alert::{guarded, is_all, plan, settle};
-use super::find::Found;
+use super::alert::{guarded, plan, settle};
 use super::notify::one_each;
 use super::rows::{Extent, Rows};
 use super::ways::Ways;
-use super::{Case, Fault, Outcome, Work};
-use crate::model::{Alert, AlertId, MessageId, MessageState, Planner, Scope};
+use super::{Arrival, Case, Fault, Outcome, Told, Work};
+use crate::model::{Alert, AlertId, Planner, Scope};
+use crate::queue::StoreError;
 use crate::queue::sqlite::conn::{Columns, Doing, json, us};
-use crate::queue::{D2Message, StoreError, Verdict};
 
-/// Most messages written together, and most bytes of their alerts' texts.
+/// Most alerts written together, and most bytes of their texts.
 const MOST: usize = 64;
 const MOST_BYTES: usize = 1 << 18;
 
-/// A message with its only alert.
+/// What brought one alert and nothing else.
 pub(super) struct Member<'a> {
-    pub message: &'a D2Message,
+    pub arrival: Arrival<'a>,
     alert: &'a Alert,
     scope: Scope,
+    /// Neither the alert nor its condition was seen before.
+    pub new: bool,
 }
 
-/// Those at the front of the batch that have nothing to do with each other.
+/// Those at the front that have nothing to do with each other; it ends before the first that may not go together with others
+/// (`None`).
 pub(super) fn front<'a>(
     planner: &dyn Planner,
-    batch: &'a [D2Message],
-    found: &HashMap<MessageId, Found>,
-    again: &HashSet<MessageId>,
+    arrivals: impl Iterator<Item = Option<(Arrival<'a>, &'a Alert)>>,
 ) -> Vec<Member<'a>> {
     let (mut keys, mut idents) = (HashSet::new(), HashSet::new());
     let mut bytes = 0;
     let mut members: Vec<Member<'a>> = Vec::new();
-    for message in batch.iter().take(MOST) {
-        let new = found.get(&message.id).is_some_and(|f| f.state == MessageState::Ready && f.same.is_none());
-        let Some(alert) = only_alert(message).filter(|_| new && !again.contains(&message.id)) else { break };
-        let Ok(scope) = guarded(|| planner.scope(alert, &message.source)) else { break };
+    for (arrival, alert) in arrivals.take(MOST).map_while(|arrival| arrival) {
+        // What refers to others may be about any condition.
+        if !arrival.single || !alert.references.is_empty() {
+            break;
+        }
+        let Ok(scope) = guarded(|| planner.scope(alert, arrival.source)) else { break };
         bytes += alert.text.len();
         let apart = keys.insert((scope.0.clone(), &alert.key)) & idents.insert((scope.0.clone(), &alert.id));
         if !apart || bytes > MOST_BYTES {
             break;
         }
-        members.push(Member { message, alert, scope });
+        members.push(Member { arrival, alert, scope, new: false });
     }
     members
 }
 
-/// What refers to others may be about any condition.
-fn only_alert(message: &D2Message) -> Option<&Alert> {
-    match &message.verdict {
-        Verdict::Alerts { alerts, .. } if is_all(message) => alerts.first().filter(|alert| alert.references.is_empty()),
-        _ => None,
-    }
-}
-
-/// Which of them are new: neither the alert nor its condition was seen before.
-pub(super) async fn new_ones(
-    conn: &mut SqliteConnection,
-    members: &[Member<'_>],
-) -> Result<HashSet<MessageId>, StoreError> {
+/// Finds out which of them are new.
+pub(super) async fn look_up(conn: &mut SqliteConnection, members: &mut [Member<'_>]) -> Result<(), StoreError> {
     let lines: Vec<_> =
         members.iter().map(|m| (&m.scope.0, &m.alert.key.0, &m.alert.id, m.alert.sent.map(us))).collect();
     let found = sqlx::query(
@@ -76,32 +68,52 @@ pub(super) async fn new_ones(
     .fetch_all(conn)
     .await
     .doing("looking for what is known (D2)")?;
-    let mut new = HashSet::new();
     for (row, member) in found.iter().zip(members) {
-        if row.flag("new")? {
-            new.insert(member.message.id);
-        }
+        member.new = row.flag("new")?;
     }
-    Ok(new)
+    Ok(())
 }
 
-/// Commits messages whose alerts are all new: as many from the front as are enough for this D2, and says how many. An error
-/// of a message's own leaves nothing of any of them.
+/// Commits new ones together: as many from the front as are enough for this D2, and says how many. The others are to go one by
+/// one: they are not new, or something is wrong with one of them.
 pub(super) async fn commit(
     conn: &mut SqliteConnection,
     work: &mut Work<'_>,
     members: &[Member<'_>],
+    told: &mut Told,
+) -> Result<usize, StoreError> {
+    let mut done = 0;
+    while let Some(left) = members.get(done..).filter(|left| !left.is_empty() && work.goes_on()) {
+        if !left.iter().all(|member| member.new) {
+            break;
+        }
+        match at_once(conn, work, left).await {
+            Ok((more, outcome)) => {
+                told.take(outcome);
+                done += more;
+            }
+            Err(Fault::Content(_)) => break,
+            Err(Fault::Store(err)) => return Err(err),
+        }
+    }
+    Ok(done)
+}
+
+/// An error of the content of one leaves nothing of any of them.
+async fn at_once(
+    conn: &mut SqliteConnection,
+    work: &mut Work<'_>,
+    members: &[Member<'_>],
 ) -> Result<(usize, Outcome), Fault> {
-    let before = (work.alert, work.condition, work.notification, work.reserved.places.len());
+    let mark = work.mark();
     let mut begun = false;
     let done = write(conn, work, members, &mut begun).await;
-    if let Err(Fault::Message(_)) = &done {
+    if let Err(Fault::Content(_)) = &done {
         if begun {
             let undo = "ROLLBACK TO message; RELEASE message";
-            sqlx::query(undo).execute(conn).await.doing("undoing messages").map_err(Fault::Store)?;
+            sqlx::query(undo).execute(conn).await.doing("undoing (D2)").map_err(Fault::Store)?;
         }
-        work.reserved.give_back(before.3);
-        (work.alert, work.condition, work.notification) = (before.0, before.1, before.2);
+        work.back_to(mark);
     }
     done
 }
@@ -115,7 +127,7 @@ async fn write(
     let mut plans = Vec::with_capacity(members.len());
     let mut room = work.left();
     for member in members {
-        let plan = plan(work, member.message, member.alert, None, &[])?;
+        let plan = plan(work, &member.arrival, member.alert, None, &[])?;
         room = room.saturating_sub(plan.notifications.len());
         plans.push(plan);
         if room == 0 {
@@ -134,11 +146,11 @@ async fn write(
     let (mut rows, mut outcome) = (Rows::default(), Outcome::default());
     for (member, plan) in members.iter().zip(plans) {
         let case =
-            Case { message: member.message, alert: member.alert, id: AlertId(work.alert), scope: member.scope.clone() };
+            Case { arrival: member.arrival, alert: member.alert, id: AlertId(work.alert), scope: member.scope.clone() };
         work.alert += 1;
         let each = one_each(&plan.notifications);
         settle(work, &case, &plan, &[], None, each, &mut ways, &mut rows, &mut outcome)?;
-        rows.end(member.message)?;
+        rows.end(&member.arrival)?;
     }
     *begun = true;
     rows.write(conn, work, Extent::Whole).await?;

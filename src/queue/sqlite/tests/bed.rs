@@ -57,6 +57,12 @@ pub fn resolved(key: &str, sent: i64) -> Alert {
     alert(key, Status::Resolved, Severity::Warning, sent)
 }
 
+/// A finding about the host of that name.
+pub fn finding(name: &str, state: Option<&str>, alerts: &[Alert]) -> Found {
+    let alerts = alerts.iter().map(|alert| Alert { sender: name.to_owned(), ..alert.clone() });
+    Found { name: name.to_owned(), state: state.map(str::to_owned), alerts: alerts.collect() }
+}
+
 /// Pages everybody in `who`, once for an open condition at the same severity; resolved goes to who was told.
 pub struct Rules {
     pub who: Vec<Recipient>,
@@ -206,6 +212,11 @@ impl Bed {
     /// The same for one alert to these recipients, nothing born `sending`.
     pub async fn fired(&self, alert: Alert, who: &[&str], now: i64) {
         self.mailed(vec![alert], &Rules::to(who), &Lane::closed(), now).await;
+    }
+
+    /// D2 of what the probe found.
+    pub async fn found(&self, found: &[Found], rules: &Rules, lane: &Lane, now: i64) -> FoundReport {
+        self.store.d2_found(&Source::Probe, found, rules, lane, at(now)).await.unwrap()
     }
 
     pub async fn due(&self, who: &[&str], now: i64) -> Vec<Outgoing> {

@@ -4,6 +4,7 @@ mod bed;
 mod clock;
 mod d2;
 mod ends;
+mod found;
 mod inbox;
 mod model;
 mod opening;

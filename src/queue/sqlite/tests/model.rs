@@ -1,7 +1,7 @@
 //! Any order of operations keeps the promises: states only move forward, one stanza id for each (alert, JID), nothing vanishes
 //! but what is over and purged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 
@@ -12,6 +12,7 @@ use crate::queue::*;
 #[derive(Debug, Clone)]
 enum Op {
     Mail { key: u8, severity: u8, resolved: bool, express: bool },
+    Found { key: u8, severity: u8, what: What, express: bool },
     Send { who: u8, accept: bool },
     Receipt { nth: u8 },
     Retry { nth: u8 },
@@ -32,10 +33,22 @@ enum Op {
     Reopen,
 }
 
+/// What the probe found.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Soft,
+    Down,
+    Up,
+    /// Of which an alert cannot be committed.
+    Odd,
+}
+
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (0..3u8, 0..5u8, any::<bool>(), any::<bool>())
             .prop_map(|(key, severity, resolved, express)| Op::Mail { key, severity, resolved, express }),
+        4 => (0..3u8, 0..5u8, prop_oneof![Just(What::Soft), Just(What::Down), Just(What::Up), Just(What::Odd)], any::<bool>())
+            .prop_map(|(key, severity, what, express)| Op::Found { key, severity, what, express }),
         4 => (0..2u8, any::<bool>()).prop_map(|(who, accept)| Op::Send { who, accept }),
         3 => any::<u8>().prop_map(|nth| Op::Receipt { nth }),
         2 => any::<u8>().prop_map(|nth| Op::Retry { nth }),
@@ -59,6 +72,11 @@ fn op() -> impl Strategy<Value = Op> {
 
 const WHO: [&str; 2] = ["ann", "bob"];
 
+/// What is to be kept of it.
+fn found_state(what: What, now: i64) -> Option<String> {
+    (!matches!(what, What::Up)).then(|| format!("{what:?} at {now}"))
+}
+
 async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
     let store = bed.store.clone();
     let all = bed.all().await;
@@ -71,6 +89,20 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
             let lane = if express { Lane::open(9) } else { Lane::closed() };
             let rules = Rules { expires: Some(at(now + 20)), ..Rules::to(&WHO) };
             bed.mailed(vec![alert], &rules, &lane, now).await;
+        }
+        Op::Found { key, severity, what, express } => {
+            let (host, severity) = (format!("h{key}"), Severity::ALL[usize::from(severity)]);
+            let firing = firing(&host, severity, now);
+            let alerts = match what {
+                What::Soft => vec![],
+                What::Down => vec![firing],
+                What::Up => vec![resolved(&host, now)],
+                What::Odd => vec![firing.clone(), Alert { title: "panic".into(), ..firing }],
+            };
+            let lane = if express { Lane::open(9) } else { Lane::closed() };
+            let state = found_state(what, now);
+            let report = bed.found(&[finding(&host, state.as_deref(), &alerts)], &Rules::to(&WHO), &lane, now).await;
+            assert_eq!(report.done, 1);
         }
         Op::Send { who: w, accept: true } => drop(bed.sent(&[who(w)], now).await),
         Op::Send { who: w, accept: false } => {
@@ -168,8 +200,14 @@ fn may(from: NotificationState, to: NotificationState, op: &Op) -> bool {
 async fn run(ops: Vec<Op>) {
     let mut bed = Bed::new().await;
     let mut known: HashMap<NotificationId, NotificationView> = HashMap::new();
+    let mut states = BTreeMap::new();
     for (now, op) in (1i64..).zip(&ops) {
         bed = apply(bed, op, now).await;
+        if let Op::Found { key, what, .. } = op {
+            states.insert(format!("h{key}"), found_state(*what, now));
+        }
+        let expected = states.iter().filter_map(|(name, state)| Some((name.clone(), state.clone()?)));
+        assert_eq!(bed.store.probe_states().await.unwrap(), expected.collect::<Vec<_>>(), "{op:?}");
         let all = bed.all().await;
         let there: std::collections::HashSet<_> = all.iter().map(|n| n.id).collect();
         known.retain(|id, n| {

@@ -78,6 +78,7 @@ async fn a_store_of_an_older_schema_is_brought_up_to_date() {
     assert_eq!(store.unknown(&mailbox(), &uids).await.unwrap(), uids[1..], "what was seen is known");
     store.retire_absent(&mailbox(), Some(1), &[]).await.unwrap();
     assert_eq!(store.unknown(&mailbox(), &uids).await.unwrap(), uids);
+    assert_eq!(store.probe_states().await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl Express for Picky {
 }
 
 /// What is to be seen of it: the report, the notifications, the alerts, what the operators are told.
-async fn seen(bed: &Bed, reports: &[D2Report]) -> Vec<String> {
+pub async fn seen(bed: &Bed, reports: &[D2Report]) -> Vec<String> {
     let mut seen = Vec::new();
     for report in reports {
         seen.extend(report.messages.iter().map(|(id, state)| format!("{id} {}", state.as_str())));
