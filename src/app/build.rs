@@ -13,14 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
+use super::probe::monitor;
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
-use crate::intake::{self, Parser, Shared};
+use crate::intake::{self, Parser, Raised, Shared};
 use crate::live::{Live, live};
 use crate::net::Anchors;
 use crate::presence::Tracker;
+use crate::probe::Monitor;
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{self, Ages};
 use crate::route::Router;
@@ -39,6 +41,7 @@ pub struct Parts {
     mailboxes: Plan,
     disk_task: futures::future::BoxFuture<'static, Result<(), queue::StoreError>>,
     ages: Ages,
+    probe: Monitor,
     parser: Parser<Sqlite>,
     dispatch: dispatch::Parts<Sqlite>,
 }
@@ -102,6 +105,9 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
+    let raised =
+        Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
+    let (probe, probed) = monitor(raised, config.probe.clone());
     let parser = Parser {
         queue: store.clone(),
         rules: rulebook,
@@ -134,12 +140,13 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         mailboxes: Mailboxes::new(shared, disk, intake_token),
         gone: BTreeMap::new(),
         reserve,
+        probed,
         poke,
         owed: Owed { owed, in_use: None },
         ordered,
     };
     let disk_task = Box::pin(disk_task);
-    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, ages, parser, dispatch })
+    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, ages, probe, parser, dispatch })
 }
 
 impl Parts {
@@ -153,6 +160,7 @@ impl Parts {
         }
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(queue::purge(self.store, self.ages, Timestamp::now, cancel.clone()));
+        self.running.intake.spawn(self.probe.run(cancel.clone()));
         self.running.intake.spawn(self.parser.run(cancel));
         self.running.dispatch.spawn(dispatch::run(self.dispatch, self.running.dispatch_token.clone()));
         self.running

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::net::Anchors;
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{Outbox, Removed, StoreError, StoreFault};
 use crate::route::KeyScope;
-use crate::{telemetry, xmpp};
+use crate::{probe, telemetry, xmpp};
 
 /// Those who may ask at a time.
 const ASKING: usize = 16;
@@ -87,6 +87,8 @@ pub struct Keeper {
     pub gone: BTreeMap<MailboxName, (Rules, KeyScope)>,
     /// Free bytes below which no mail is fetched.
     pub reserve: Arc<AtomicU64>,
+    /// What is probed.
+    pub probed: watch::Sender<Arc<probe::Settings>>,
     /// Notified: dispatch looks again.
     pub poke: Arc<Notify>,
     pub owed: Owed,

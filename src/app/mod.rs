@@ -8,6 +8,7 @@ mod keeper;
 mod mailboxes;
 mod prepare;
 pub mod rehearsal;
+mod probe;
 mod reload;
 mod run;
 mod stop;

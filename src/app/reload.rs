@@ -86,6 +86,9 @@ impl Keeper {
         self.anchors = anchors;
         self.filter.set(&new.log.filter);
         self.reserve.store(reserve(new), Ordering::Relaxed);
+        if **self.probed.borrow() != new.probe {
+            self.probed.send_replace(Arc::new(new.probe.clone()));
+        }
         self.poke.notify_one();
         self.mailboxes.apply(plan).await;
         done.added = without(&new.route.recipients, &old.route.recipients).map(|who| who.name.clone()).collect();

@@ -15,7 +15,7 @@ pub struct Running {
     /// Where mails are handed in.
     pub doors: JoinSet<Result<(), StoreError>>,
     pub doors_token: CancellationToken,
-    /// The keeper with the watchers, disk watch, purge, parser.
+    /// The keeper with the watchers, disk watch, purge, probe engine, parser.
     pub intake: JoinSet<Result<(), StoreError>>,
     pub intake_token: CancellationToken,
     /// The worker.

@@ -2,16 +2,20 @@
 //!
 //! Each mailbox has a [`watcher`] task: it lists, fetches, commits the raw mails (D1) and only then clears them from the mailbox.
 //! One [`parser`] task takes what is stored, in turn between the mailboxes, parses it and commits what follows (D2).
+//! What an internal source finds comes without a mail: it is committed as it is [`Raised`].
 
 mod backoff;
 mod clearing;
+mod committed;
 mod disk;
 mod parser;
+mod raised;
 mod verdict;
 mod watcher;
 
 pub use disk::{Disk, room_for_turn, watch_disk};
 pub use parser::{Parser, Rulebook};
+pub use raised::Raised;
 pub use verdict::Rules;
 pub use watcher::{Shared, Watcher};
 

@@ -8,13 +8,12 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::committed::{hand_over, log_unsubscribed};
 use super::verdict::Rules;
 use crate::live::{Current, Live};
 use crate::model::{MailboxName, MessageState};
 use crate::parse::{Limits, Mappings};
-use crate::queue::{
-    D2Message, D2Report, Express, Inbox, Outbox, StoreError, StoredMessage, Unwritten, Verdict, patiently,
-};
+use crate::queue::{D2Message, Express, Inbox, Outbox, StoreError, StoredMessage, Verdict, patiently};
 use crate::route::Router;
 
 /// Most mails in one D2, and most bytes of them held in memory.
@@ -87,29 +86,11 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
             let done = report.messages.len().clamp(1, batch.len());
             log_ends(batch.get(..done).unwrap_or_default());
             batch.drain(..done);
-            self.hand_over(epoch, report, now).await?;
+            log_unsubscribed(&report.unsubscribed);
+            hand_over(&*self.queue, &*self.express, epoch, report.born, now).await?;
             self.poke.notify_one();
         }
         Ok(true)
-    }
-
-    async fn hand_over(
-        &self,
-        epoch: Option<crate::model::Epoch>,
-        report: D2Report,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        for (id, title) in &report.unsubscribed {
-            tracing::warn!(alert = %id, title = %title.escape_debug(),
-                "no route and no default group wants this alert; it is archived as unsubscribed");
-        }
-        if report.born.is_empty() {
-            return Ok(());
-        }
-        // The session went down before they were written; the next one may have taken them up already.
-        let back = self.express.hand_over(epoch, report.born, now).into_iter();
-        let back: Vec<_> = back.map(|stanza_id| Unwritten { stanza_id, attempts: 1, in_doubt: false }).collect();
-        patiently("queue again", || self.queue.not_written(&back)).await
     }
 }
 

@@ -35,6 +35,11 @@ impl Engine {
         Self { names: Names::new(fresh, limit), permits, connections: Mutex::new(connections), bound }
     }
 
+    /// For a monitor, which [configures](Self::configure) it. The ports of a host are probed at the same moment: that is a round.
+    pub fn monitoring() -> Self {
+        Self::new(1, Duration::from_secs(2), Duration::from_secs(3))
+    }
+
     /// Why they are fewer than was asked for; `None`: they are not.
     pub fn bound(&self) -> Option<&str> {
         self.bound.as_deref()

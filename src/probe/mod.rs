@@ -9,6 +9,7 @@
 mod classes;
 mod connect;
 mod engine;
+mod file;
 mod limits;
 mod lists;
 mod monitor;
@@ -22,6 +23,7 @@ mod target;
 
 pub use classes::{BUILT_IN, built_in_ports};
 pub use engine::Engine;
+pub use file::StateFile;
 pub use lists::{Class, Listed, parse_port};
 pub use monitor::{Ledger, Monitor, Prober};
 pub use outcome::{Kind, Outcome};

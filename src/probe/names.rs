@@ -76,7 +76,8 @@ pub(super) struct Names {
 type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
 
 struct State {
-    resolver: Result<Arc<TokioResolver>, String>,
+    /// Made when the first name is asked for.
+    resolver: Option<Result<Arc<TokioResolver>, String>>,
     files: [Option<SystemTime>; 2],
     looked: Instant,
     asked: HashMap<Host, (Instant, Lookup)>,
@@ -88,7 +89,7 @@ impl Names {
     /// `fresh`: how long an answer serves; `limit`: longest wait for one.
     pub(super) fn new(fresh: Duration, limit: Duration) -> Self {
         let state = State {
-            resolver: resolver(limit),
+            resolver: None,
             files: stamps(),
             looked: Instant::now(),
             asked: HashMap::new(),
@@ -110,15 +111,18 @@ impl Names {
         if now.duration_since(state.looked) >= LOOK {
             state.looked = now;
             let files = stamps();
-            if files != state.files || state.resolver.is_err() {
+            if files != state.files || matches!(state.resolver, Some(Err(_))) {
                 state.files = files;
-                state.resolver = resolver(state.limit);
+                state.resolver = None;
             }
         }
-        let ask = |family| match &state.resolver {
+        let limit = state.limit;
+        let made = state.resolver.get_or_insert_with(|| resolver(limit)).clone();
+        let good = &state.good;
+        let ask = |family| match &made {
             Ok(resolver) => {
-                let (turn, good) = (self.turn.clone(), state.good.clone());
-                ask(resolver.clone(), host.clone(), family, turn, good, state.limit).boxed().shared()
+                let (turn, good) = (self.turn.clone(), good.clone());
+                ask(resolver.clone(), host.clone(), family, turn, good, limit).boxed().shared()
             }
             Err(why) => {
                 let unknown = Unknown { kind: Kind::ResolverFailed, reason: why.clone() };
@@ -136,7 +140,7 @@ impl Names {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.limit != limit {
             state.limit = limit;
-            state.resolver = resolver(limit);
+            state.resolver = None;
         }
         state.asked.retain(|host, _| known(host));
         state.good.lock().unwrap_or_else(PoisonError::into_inner).retain(|(host, _), _| known(host));

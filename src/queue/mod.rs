@@ -11,6 +11,7 @@
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
+pub mod files;
 mod found;
 mod patience;
 mod port;

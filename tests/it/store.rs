@@ -3,6 +3,7 @@
 mod desk;
 mod full_disk;
 mod locking;
+mod raised;
 
 use std::path::Path;
 use std::time::Duration;

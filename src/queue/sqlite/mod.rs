@@ -41,6 +41,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::conn::{Lease, broken};
+use super::files::{Lock, lock, prepare_directory};
 use super::{Settings, StoreError, StoreFault};
 
 /// The store. Dropped or closed, it gives its lock back.
@@ -60,7 +61,7 @@ pub struct Sqlite {
     /// How many of each topic the notice that is being written speaks of: what is noted meanwhile stays for the next.
     offered: std::sync::Mutex<HashMap<String, u64>>,
     // Last: given back after the connections are closed.
-    _lock: open::Lock,
+    _lock: Lock,
 }
 
 impl Sqlite {
@@ -72,8 +73,8 @@ impl Sqlite {
     pub async fn open(settings: &Settings) -> Result<Arc<Self>, StoreError> {
         let path = std::path::absolute(&settings.path)
             .map_err(|err| broken(format!("{} is no path: {err}", settings.path.display())))?;
-        open::prepare_directory(&path)?;
-        let lock = open::lock(&path).await?;
+        prepare_directory(&path)?;
+        let lock = lock(&path).await?;
         open::prepare_file(&path)?;
         let (writing, reading, purging) = (open::writing(&path), open::reading(&path), open::purging(&path));
         let mut conn = open::connect(&writing).await?;

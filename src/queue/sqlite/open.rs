@@ -1,16 +1,17 @@
 //! Opening: the lock, the file, the settings, the schema.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::conn::{Doing, broken};
-use crate::queue::{StoreError, StoreFault};
+use crate::queue::StoreError;
+use crate::queue::files::cannot;
 
 /// Schema scripts in order; `user_version` says how many have run.
 const MIGRATIONS: [&str; 3] = [
@@ -28,84 +29,6 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// Longest wait for another process (a person with the sqlite3 shell) to end its transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Held as long as the store is open, by the kernel: it ends with the process, however that ends.
-pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
-
-/// How long a lock that somebody holds is asked for again.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Takes the lock. Asks a few times: a process that ends may have just started a program, which holds what it had open until
-/// it runs.
-pub(super) async fn lock(store: &Path) -> Result<Lock, StoreError> {
-    let start = Instant::now();
-    loop {
-        match Lock::take(store) {
-            Err(err) if err.fault == StoreFault::Refused && start.elapsed() < LOCK_PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            done => return done,
-        }
-    }
-}
-
-impl Lock {
-    /// Takes `PATH.lock` and writes the pid into it.
-    pub(super) fn take(store: &Path) -> Result<Self, StoreError> {
-        let path = beside(store, "lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|err| cannot("open", &path, &err))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                let pid = pid.trim();
-                let holder = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
-                return Err(StoreError {
-                    what: format!("{} is in use by {holder}, which holds {}", store.display(), path.display()),
-                    fault: StoreFault::Refused,
-                });
-            }
-            Err(err) => return Err(cannot("lock", &path, &err.into())),
-        }
-        let pid = format!("{}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(pid.as_bytes()))
-            .map_err(|err| cannot("write", &path, &err))?;
-        Ok(Self(file))
-    }
-}
-
-/// `PATH.WHAT`.
-pub(super) fn beside(store: &Path, what: &str) -> PathBuf {
-    let mut name = store.as_os_str().to_owned();
-    name.push(".");
-    name.push(what);
-    name.into()
-}
-
-fn cannot(what: &str, path: &Path, err: &std::io::Error) -> StoreError {
-    let fix = match err.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "; the user that runs mailbell must be able to write to this file and its directory"
-        }
-        ErrorKind::NotFound => "; create its directory first",
-        _ => "",
-    };
-    let fault = match err.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreFault::Full,
-        _ => StoreFault::Broken,
-    };
-    StoreError { what: format!("cannot {what} {}: {err}{fix}", path.display()), fault }
-}
-
 /// Creates the file with its directory, readable by nobody else, or makes sure that it is ours and not newer than us.
 /// Looks into the file itself, so that a file that is not ours is not touched.
 pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
@@ -117,17 +40,6 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
         },
         Err(err) if err.kind() == ErrorKind::AlreadyExists => check_file(path),
         Err(err) => Err(cannot("create", path, &err)),
-    }
-}
-
-/// Creates the store's directory where it is missing, 0700.
-pub(super) fn prepare_directory(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        Some(dir) => {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|err| cannot("create", dir, &err))
-        }
-        None => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Both, Closed, alerts, at, mail, mailbox, message, settings};
+use super::{Both, Closed, alert, alerts, at, mail, mailbox, message, settings};
 use crate::support::wait_for;
 
 /// A service whose config is bad.
@@ -218,6 +218,28 @@ async fn the_queue_commands_show_and_change() {
     wait_for("the socket to go", Duration::from_secs(5), async || (!served.socket.exists()).then_some(())).await;
     let (done, _) = served.queue(&["list"]).await;
     assert_eq!(done.unwrap_err().code(), 74);
+}
+
+#[tokio::test]
+async fn an_alert_without_a_mail_is_shown_with_its_source() {
+    let served = Served::new().await;
+    let found = Found {
+        name: "db1.example.org".into(),
+        state: Some("down".into()),
+        alerts: vec![Alert { sender: "db1.example.org".into(), ..alert("db1.example.org is down") }],
+    };
+    served.store.d2_found(&Source::Probe, &[found], &Both, &Closed, at(2)).await.unwrap();
+    assert_eq!(
+        served.store.show_alert(AlertId(2)).await.unwrap(),
+        served.desk.show_alert(AlertId(2)).await.unwrap(),
+        "over the socket too"
+    );
+    let (_, text) = served.queue(&["show", "#2"]).await;
+    for line in ["sender:   db1.example.org\n", "source:   probe\n", "received: 2027-01-15T08:00:02Z\n"] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(text.contains("2027-01-15T08:00:02Z  raised             probe"), "{text}");
+    assert!(!text.contains("message:") && !text.contains("fetched"), "{text}");
 }
 
 #[tokio::test]

@@ -1,0 +1,34 @@
+//! The probe engine as a source of the service: what it finds enters the queue, in one commit with what it has to remember.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::intake::Raised;
+use crate::model::Source;
+use crate::probe::{Engine, Ledger, Monitor, Settings};
+use crate::queue::sqlite::Sqlite;
+use crate::queue::{Findings, Found, StoreError};
+
+/// The store as the engine's ledger.
+struct Book(Raised<Sqlite>);
+
+#[async_trait]
+impl Ledger for Book {
+    async fn load(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.0.queue.probe_states().await
+    }
+
+    async fn commit(&self, found: Vec<Found>) -> Result<(), StoreError> {
+        self.0.commit(&Source::Probe, found).await
+    }
+}
+
+/// A monitor, and what replaces its settings.
+pub fn monitor(raised: Raised<Sqlite>, settings: Settings) -> (Monitor, watch::Sender<Arc<Settings>>) {
+    let (replace, settings) = watch::channel(Arc::new(settings));
+    let prober = Arc::new(Engine::monitoring());
+    (Monitor { prober, ledger: Arc::new(Book(raised)), settings, clock: Timestamp::now }, replace)
+}
