@@ -11,6 +11,7 @@
 //! # Invariants
 //! - A mailbox is touched only after the raw mail is durable in the store (D1).
 //! - A mail that is handed in is answered for only after D1.
+//! - What the probe engine knows of a host, and the alerts that follow from it, are durable in the same commit (D2).
 //! - A socket is written only after the intent to send is durable (D3, or D2 for the express lane).
 //! - A notification has one stanza id from D2 on; every copy of it carries the same.
 //! - *Accepted* (the server took it), *delivered* (a client has it) and *acknowledged* (a human said so) are three things.

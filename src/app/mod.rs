@@ -1,6 +1,7 @@
 //! Build → run → stop: the only place that names concrete adapters. A reload goes the same way, for what changed: prepare,
 //! which may fail, then replace.
 
+pub mod alone;
 mod build;
 mod desk;
 mod exit;

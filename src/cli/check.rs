@@ -41,6 +41,9 @@ pub struct Args {
     /// $MAILBELL_CONFIG, else /etc/mailbell/mailbell.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The old health checker's file, healthcheck.properties, whose targets are checked as it names them
+    #[arg(long, value_name = "FILE")]
+    healthcheck: Option<PathBuf>,
     /// Longest wait for each, looking up its name included [default: as the config says, else 3s]
     #[arg(long, value_name = "TIME", value_parser = span)]
     timeout: Option<Duration>,
@@ -105,18 +108,22 @@ fn work(args: &Args) -> Result<Work, String> {
         let target = |port: &u16| Target { host: listed.host.clone(), port: *port };
         listed.ports.iter().map(target).for_each(|target| add(target, TIMEOUT));
     }
-    if args.targets.is_empty() || args.config.is_some() {
-        let file = config::path(args.config.as_deref(), |name| std::env::var_os(name));
-        let probing = config::load_probe(&file).map_err(|errors| errors.to_string())?;
+    let nothing_named = args.targets.is_empty() && args.healthcheck.is_none();
+    if nothing_named || args.config.is_some() || args.healthcheck.is_some() {
+        let by_default = || config::path(None, |name| std::env::var_os(name));
+        let file = args.config.clone().or_else(|| nothing_named.then(by_default));
+        let probing = config::load_probe(file.as_deref(), args.healthcheck.as_deref());
+        let probing = probing.map_err(|errors| errors.to_string())?;
         for warning in &probing.warnings {
-            eprintln!("warning: {}", warning.show(&file));
+            eprintln!("warning: {warning}");
         }
         for probe in probing.settings.probes {
             add(probe.target, probe.rules.timeout);
         }
         work.connections = probing.settings.concurrency;
         if work.targets.is_empty() {
-            return Err(format!("{}: there is nothing to probe; name targets in [probe]", file.display()));
+            let file = args.healthcheck.as_ref().or(file.as_ref()).map(|file| file.display().to_string());
+            return Err(format!("{}: there is nothing to probe; name targets in it", file.unwrap_or_default()));
         }
     }
     Ok(work)

@@ -4,6 +4,7 @@ pub mod check;
 pub mod config;
 mod desk;
 pub mod parse;
+pub mod probe;
 pub mod quarantine;
 pub mod queue;
 pub mod reload;
@@ -34,6 +35,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     Check(check::Args),
+    Probe(Box<probe::Args>),
     Parse(parse::Args),
     Route(route::Args),
     Test(test::Args),
@@ -49,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Check(args) => check::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Test(args) => test::run(&args),

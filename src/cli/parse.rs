@@ -58,7 +58,7 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct AlertLine<'a> {
+pub(super) struct AlertLine<'a> {
     id: &'a str,
     key: &'a str,
     status: &'static str,
@@ -186,7 +186,8 @@ fn line(file: &str, raw: Option<&[u8]>, reader: &Reader) -> std::io::Result<Stri
     Ok(serde_json::to_string(&line)? + "\n")
 }
 
-fn alert_line(alert: &Alert) -> AlertLine<'_> {
+/// An alert as scripts read it.
+pub(super) fn alert_line(alert: &Alert) -> AlertLine<'_> {
     AlertLine {
         id: &alert.id,
         key: &alert.key.0,

@@ -1,25 +1,21 @@
 //! `mailbell send`: mails one alert as native XML, from a script or a terminal.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use jiff::Timestamp;
 use lettre::Message;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
-use lettre::message::{Mailbox, MessageBuilder};
+use lettre::message::Mailbox;
 
 pub use super::smtp::Failure;
 
 use super::smtp;
 use crate::model::{Severity, Span, Status, parse_server};
-use crate::net::TlsMode;
 use crate::parse::native_write::{self, NativeAlert};
 
-/// EX_DATAERR, EX_NOINPUT, EX_IOERR of sysexits.h.
-const EX_DATAERR: u8 = 65;
+/// EX_NOINPUT, EX_IOERR of sysexits.h.
 const EX_NOINPUT: u8 = 66;
 const EX_IOERR: u8 = 74;
 /// Longest text that is read from stdin, bytes.
@@ -38,24 +34,9 @@ pub struct Args {
     /// Mail server; without a port: 587, with direct TLS 465, without TLS 25
     #[arg(long, value_name = "SERVER[:PORT]", value_parser = parse_server, required_unless_present = "dry_run")]
     pub smtp: Option<(String, Option<u16>)>,
-    /// Sender [default: mailbell@ this machine's name]
-    #[arg(long, value_name = "ADDRESS")]
-    pub from: Option<Mailbox>,
-    /// How the connection is protected [default: direct on port 465, else starttls]
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub tls: Option<Tls>,
-    /// Allow --tls none to other machines: alert and password go over the network in the clear
-    #[arg(long)]
-    pub allow_plaintext: bool,
-    /// Trust anchors beside those of the system, PEM
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Login name
-    #[arg(long, value_name = "NAME", requires = "password_file")]
-    pub user: Option<String>,
-    /// File whose first line is the password; only its owner may read it
-    #[arg(long, value_name = "FILE", requires = "user")]
-    pub password_file: Option<PathBuf>,
+    /// How it is sent.
+    #[command(flatten)]
+    pub way: smtp::Way,
     /// What happened, in one line
     #[arg(long, value_name = "TEXT", value_parser = some_text)]
     pub title: String,
@@ -89,17 +70,6 @@ pub struct Args {
     /// Print the mail and send nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-/// How the connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Tls {
-    /// Upgraded, or not used
-    Starttls,
-    /// From the first byte
-    Direct,
-    /// In the clear; to this machine only
-    None,
 }
 
 /// What a sender can say.
@@ -140,36 +110,14 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// Builds the mail and sends it, or prints it. On success one line says what was sent.
 pub async fn send(args: &Args, now: Timestamp, input: &mut dyn Read, out: &mut dyn Write) -> Result<(), Failure> {
-    let host = smtp::hostname();
     let text = text(args, input)?;
-    let id = format!("{}.{:016x}@{host}", now.as_millisecond(), rand::random::<u64>());
-    let mail = mail(args, &text, &id, &host, now)?;
+    let id = smtp::message_id(now);
+    let mail = mail(args, &text, &id, now)?;
     let unwritable = |err: io::Error| Failure { code: EX_IOERR, what: format!("cannot print: {err}") };
     let Some((server, port)) = args.smtp.as_ref().filter(|_| !args.dry_run) else {
         return out.write_all(&mail.formatted()).map_err(unwritable);
     };
-    let mode = match (args.tls, port) {
-        (Some(Tls::Direct), _) | (None, Some(465)) => TlsMode::Direct,
-        (Some(Tls::None), _) => TlsMode::None,
-        _ => TlsMode::StartTls,
-    };
-    let login = match (&args.user, &args.password_file) {
-        (Some(user), Some(file)) => {
-            let password = crate::config::read_secret(file)
-                .map_err(|err| Failure { code: EX_NOINPUT, what: format!("--password-file: {err}") })?;
-            Some((user.clone(), password))
-        }
-        _ => None,
-    };
-    let server = smtp::Server {
-        host: server.clone(),
-        port: *port,
-        tls: mode,
-        allow_plaintext: args.allow_plaintext,
-        ca_file: args.ca_file.clone(),
-        login,
-        hello: host,
-    };
+    let server = args.way.server(server.clone(), *port)?;
     server.send(&mail).await?;
     let to: Vec<String> = args.to.iter().map(|to| to.email.to_string()).collect();
     writeln!(out, "sent <{id}> to {} by {}:{}", to.join(", "), server.host, server.port()).map_err(unwritable)
@@ -190,7 +138,7 @@ fn text(args: &Args, input: &mut dyn Read) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
-fn mail(args: &Args, text: &str, id: &str, host: &str, now: Timestamp) -> Result<Message, Failure> {
+fn mail(args: &Args, text: &str, id: &str, now: Timestamp) -> Result<Message, Failure> {
     let status = match args.status {
         Said::Firing => Status::Firing,
         Said::Update => Status::Update,
@@ -199,7 +147,7 @@ fn mail(args: &Args, text: &str, id: &str, host: &str, now: Timestamp) -> Result
     let expires = match args.expires {
         None => None,
         Some(End::At(time)) => Some(time),
-        Some(End::After(span)) => Some(now.checked_add(span).map_err(wrong("--expires"))?),
+        Some(End::After(span)) => Some(now.checked_add(span).map_err(smtp::wrong("--expires"))?),
     };
     let xml = native_write::write(&[NativeAlert {
         id: args.id.as_deref(),
@@ -214,28 +162,11 @@ fn mail(args: &Args, text: &str, id: &str, host: &str, now: Timestamp) -> Result
         links: &args.links,
         expires,
     }]);
-    let from = match &args.from {
-        Some(from) => from.clone(),
-        None => format!("mailbell@{host}").parse().map_err(wrong("--from"))?,
-    };
-    let builder = Message::builder()
-        .from(from)
-        .date(now.into())
-        .message_id(Some(format!("<{id}>")))
-        .subject(subject(status, args.severity, &args.title))
-        // RFC 3834 §5: nobody's vacation program answers it.
-        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".into()));
-    let builder = args.to.iter().cloned().fold(builder, MessageBuilder::to);
-    let kind = ContentType::parse("application/xml; charset=utf-8").map_err(wrong("content type"))?;
-    builder.header(MIME_VERSION_1_0).header(kind).body(xml).map_err(wrong("the mail"))
-}
-
-fn wrong<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Failure {
-    move |err| Failure { code: EX_DATAERR, what: format!("{what}: {err}") }
+    args.way.mail(&args.to, id, &subject(status, args.severity, &args.title), now, xml)
 }
 
 /// For whoever looks into the mailbox: `[critical] UPS 7 on battery`.
-fn subject(status: Status, severity: Severity, title: &str) -> String {
+pub(super) fn subject(status: Status, severity: Severity, title: &str) -> String {
     let tag = match status {
         Status::Firing => severity.as_str().to_owned(),
         Status::Update => format!("{severity}, update"),

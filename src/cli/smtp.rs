@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{self, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use tokio::net::lookup_host;
@@ -15,6 +19,8 @@ use tokio::time::timeout;
 use crate::model::Secret;
 use crate::net::TlsMode;
 
+/// EX_DATAERR of sysexits.h.
+const EX_DATAERR: u8 = 65;
 /// EX_UNAVAILABLE of sysexits.h: trying again does not help.
 const EX_UNAVAILABLE: u8 = 69;
 /// EX_NOINPUT.
@@ -33,6 +39,95 @@ pub struct Failure {
     pub code: u8,
     /// What happened, and what mends it.
     pub what: String,
+}
+
+/// How a mail is sent: options that every command with a mail has.
+#[derive(Debug, Clone, Args)]
+pub struct Way {
+    /// Sender [default: mailbell@ this machine's name]
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<Mailbox>,
+    /// How the connection is protected [default: direct on port 465, else starttls]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub tls: Option<Tls>,
+    /// Allow --tls none to other machines: alert and password go over the network in the clear
+    #[arg(long)]
+    pub allow_plaintext: bool,
+    /// Trust anchors beside those of the system, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Login name
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// File whose first line is the password; only its owner may read it
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// Upgraded, or not used
+    Starttls,
+    /// From the first byte
+    Direct,
+    /// In the clear; to this machine only
+    None,
+}
+
+impl Way {
+    /// The server, with the login, whose password is read now.
+    pub(super) fn server(&self, host: String, port: Option<u16>) -> Result<Server, Failure> {
+        let tls = match (self.tls, port) {
+            (Some(Tls::Direct), _) | (None, Some(465)) => TlsMode::Direct,
+            (Some(Tls::None), _) => TlsMode::None,
+            _ => TlsMode::StartTls,
+        };
+        let login = match (&self.user, &self.password_file) {
+            (Some(user), Some(file)) => {
+                let password = crate::config::read_secret(file)
+                    .map_err(|err| Failure { code: EX_NOINPUT, what: format!("--password-file: {err}") })?;
+                Some((user.clone(), password))
+            }
+            _ => None,
+        };
+        let (allow_plaintext, ca_file) = (self.allow_plaintext, self.ca_file.clone());
+        Ok(Server { host, port, tls, allow_plaintext, ca_file, login, hello: hostname() })
+    }
+
+    /// A mail with alerts as XML.
+    pub(super) fn mail(
+        &self,
+        to: &[Mailbox],
+        id: &str,
+        subject: &str,
+        now: Timestamp,
+        xml: String,
+    ) -> Result<Message, Failure> {
+        let from = match &self.from {
+            Some(from) => from.clone(),
+            None => format!("mailbell@{}", hostname()).parse().map_err(wrong("--from"))?,
+        };
+        let builder = Message::builder()
+            .from(from)
+            .date(now.into())
+            .message_id(Some(format!("<{id}>")))
+            .subject(subject)
+            // RFC 3834 §5: nobody's vacation program answers it.
+            .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".into()));
+        let builder = to.iter().cloned().fold(builder, MessageBuilder::to);
+        let kind = ContentType::parse("application/xml; charset=utf-8").map_err(wrong("content type"))?;
+        builder.header(MIME_VERSION_1_0).header(kind).body(xml).map_err(wrong("the mail"))
+    }
+}
+
+/// One that no other mail has.
+pub(super) fn message_id(now: Timestamp) -> String {
+    format!("{}.{:016x}@{}", now.as_millisecond(), rand::random::<u64>(), hostname())
+}
+
+pub(super) fn wrong<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Failure {
+    move |err| Failure { code: EX_DATAERR, what: format!("{what}: {err}") }
 }
 
 /// The server that takes the mail.
@@ -71,9 +166,9 @@ impl Server {
     async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
         let (host, tls) = match self.tls {
             // The very address that was looked at is dialled: the name could stand for another one the next moment.
-            TlsMode::None => (self.address_in_the_clear().await?, Tls::None),
-            TlsMode::Direct => (self.host.clone(), Tls::Wrapper(self.tls_parameters()?)),
-            TlsMode::StartTls => (self.host.clone(), Tls::Required(self.tls_parameters()?)),
+            TlsMode::None => (self.address_in_the_clear().await?, client::Tls::None),
+            TlsMode::Direct => (self.host.clone(), client::Tls::Wrapper(self.tls_parameters()?)),
+            TlsMode::StartTls => (self.host.clone(), client::Tls::Required(self.tls_parameters()?)),
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(self.port())

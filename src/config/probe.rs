@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::healthcheck;
 use super::item::{Formed, Item, LONG, SHORT};
 use super::mailbox::severities;
 use super::names::{Names, twice};
@@ -12,7 +13,8 @@ use super::report::quote;
 use super::schema::{Law, Want, What};
 use crate::model::{BadServer, ClassName, GroupName, NAME_FORM, Span};
 use crate::probe::{
-    BUILT_IN, Class, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Target, built_in_ports, merge,
+    BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Target,
+    built_in_ports, merge,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -42,7 +44,15 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     let target_tables = section.tables("target");
     let targets: Vec<_> = target_tables.iter().map(|table| target(table, base, names)).collect();
 
+    let healthcheck = section.optional("healthcheck").map(|item| (healthcheck::given(&item), item));
+
     let mut gathered = Gathered::new(section.reader);
+    if let (Some((Some((_, old)), item)), Some(defaults)) = (&healthcheck, &defaults)
+        && refuse_short_interval(item, old, defaults).is_some()
+    {
+        let probes = old.probes(defaults);
+        gathered.add(item.line, &item.key, probes.len(), probes.into_iter());
+    }
     for (table, (class, rules)) in
         class_tables.iter().zip(&classes).filter_map(|(table, read)| Some((table, read.as_ref()?)))
     {
@@ -60,6 +70,10 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     class_tables.into_iter().chain(target_tables).for_each(Section::done);
 
     let lists = Lists {
+        healthcheck: match healthcheck {
+            Some((read, _)) => Some(read?.0),
+            None => None,
+        },
         classes: classes.into_iter().collect::<Option<_>>()?,
         plain: plain?,
         targets: targets.into_iter().collect::<Option<_>>()?,
@@ -120,6 +134,18 @@ fn refuse_long_timeout(section: &Section<'_, '_>, timeout: Duration, interval: D
         "lower it, or raise interval: one probe has to end before the next begins",
     );
     None
+}
+
+/// The same, where the interval is that of the old health checker's file.
+fn refuse_short_interval(item: &Item<'_, '_>, old: &Healthcheck, defaults: &Rules) -> Option<()> {
+    match old.interval {
+        Some(interval) if defaults.timeout >= interval => {
+            let (timeout, interval) = (Span(defaults.timeout), interval.as_secs());
+            let wrong = format!("its Check_Interval={interval} is not longer than timeout ({timeout})");
+            item.fail(wrong, "raise it, or lower timeout: one probe has to end before the next begins")
+        }
+        _ => Some(()),
+    }
 }
 
 fn group(item: &Item<'_, '_>, names: Option<&Names>) -> Option<GroupName> {

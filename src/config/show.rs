@@ -343,7 +343,7 @@ impl Writer {
         }
     }
 
-    fn path(&mut self, key: &str, path: &Path) {
+    pub(super) fn path(&mut self, key: &str, path: &Path) {
         self.text(key, path.display());
     }
 

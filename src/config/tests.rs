@@ -477,20 +477,42 @@ fn probes_that_are_shown_load_again_to_the_same() {
     assert_eq!(again.to_string(), shown);
 }
 
+#[test]
+fn the_old_health_checkers_file_is_shown_by_its_name_and_its_probes_come_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("old.properties");
+    std::fs::write(&file, "[Web]\nups1;80\n[Domino]\nd\n[Hosts]\ne;1\n").unwrap();
+    let text =
+        format!("{SMALL}{PROBE}").replace("[probe]\n", &format!("[probe]\nhealthcheck = \"{}\"\n", file.display()));
+    let config = read_text(&text).unwrap();
+    let first: Vec<_> = config.probe.probes.iter().take(5).map(|probe| probe.target.to_string()).collect();
+    assert_eq!(first.join(" "), "ups1:80 d:1352 d:80 e:1 im1:1352");
+    assert_eq!(config.probe.probes[0].classes, ["web"]);
+    let shown = config.to_string();
+    assert!(shown.contains(&format!("healthcheck = \"{}\"\n", file.display())), "{shown}");
+    assert_eq!(read_text(&with_secrets(&shown)).unwrap().probe, config.probe);
+    // Who reads no secrets may have no right to this file either.
+    std::fs::remove_file(&file).unwrap();
+    let path = dir.path().join("a.toml");
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(Config::load_without_secrets(&path).unwrap().probe.probes.len(), config.probe.probes.len() - 3);
+    assert!(read_text(&text).unwrap_err().to_string().contains("old.properties: cannot be read: No such file"));
+}
+
 /// The engine alone has neither people nor a chat server.
 #[test]
 fn the_probe_alone_is_read_from_a_file_that_holds_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("probe.toml");
     std::fs::write(&path, PROBE).unwrap();
-    let Probing { settings, warnings } = load_probe(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    let Probing { settings, warnings, .. } = load_probe(Some(&path), None).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((&settings, warnings), (&read_text(&(SMALL.to_owned() + PROBE)).unwrap().probe, Vec::new()));
     std::fs::write(&path, "[probe]\ntarget = 1\n[[probe.class]]\nname = \"mux\"\nhosts = []\n[xmpp]\njid = 1\n")
         .unwrap();
-    let told = load_probe(&path).unwrap_err().to_string();
+    let told = load_probe(Some(&path), None).unwrap_err().to_string();
     assert_eq!(told, format!("{}:2: probe.target: is a number; write [[probe.target]]", path.display()));
     std::fs::write(&path, "[[probe.class]]\nname = \"mux\"\nhosts = []\n").unwrap();
-    assert_eq!(load_probe(&path).unwrap().warnings.len(), 1);
+    assert_eq!(load_probe(Some(&path), None).unwrap().warnings.len(), 1);
     std::fs::write(&path, "").unwrap();
-    assert_eq!(load_probe(&path).unwrap().settings, read_text(SMALL).unwrap().probe);
+    assert_eq!(load_probe(Some(&path), None).unwrap().settings, read_text(SMALL).unwrap().probe);
 }

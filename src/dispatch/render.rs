@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Alert, Nature, Notification, Status};
+use crate::model::{Alert, Nature, Notification, Source, Status};
 use crate::queue::AlertRecord;
 use crate::route::happened;
 
@@ -107,10 +107,12 @@ fn marks(record: &AlertRecord, notification: &Notification, resend: bool, now: T
     if late > LATE {
         marks.push(format!("Late: of {}, {} ago.", when(event), ago(late)));
     }
+    // What was found here has no clock but ours.
+    let foreign = record.source.parse() != Ok(Source::Probe);
     marks.extend(
         alert
             .sent
-            .filter(|sent| record.received.duration_since(*sent).abs() > SKEW)
+            .filter(|sent| foreign && record.received.duration_since(*sent).abs() > SKEW)
             .map(|sent| format!("Its sender's clock said {}, its mail came {}.", when(sent), when(record.received))),
     );
     if !resolved {

@@ -28,25 +28,34 @@ pub struct Class {
 }
 
 impl Class {
-    /// A probe for each port of each host.
-    pub fn probes(&self, rules: &Rules) -> impl Iterator<Item = Probe> {
-        let targets = self.hosts.iter().flat_map(|host| host.targets(&self.ports));
-        targets.map(|target| Probe { target, classes: vec![self.name.to_string()], rules: rules.clone() })
+    /// Each port of each host.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.hosts.iter().flat_map(|host| host.at(&self.ports))
     }
 
-    /// How many probes that are. The product of two lists may be large although both are short.
+    /// A probe for each of them.
+    pub fn probes(&self, rules: &Rules) -> impl Iterator<Item = Probe> {
+        self.targets().map(|target| Probe { target, classes: vec![self.name.to_string()], rules: rules.clone() })
+    }
+
+    /// How many targets that are. The product of two lists may be large although both are short.
     pub fn size(&self) -> usize {
         self.hosts.iter().map(|host| if host.ports.is_empty() { self.ports.len() } else { host.ports.len() }).sum()
     }
 }
 
 impl Listed {
-    /// A probe for each port of its own.
-    pub fn probes(&self, rules: &Rules) -> impl Iterator<Item = Probe> {
-        self.targets(&[]).map(|target| Probe { target, classes: Vec::new(), rules: rules.clone() })
+    /// Each port of its own.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.at(&[])
     }
 
-    fn targets<'l>(&'l self, of_class: &'l [u16]) -> impl Iterator<Item = Target> + 'l {
+    /// A probe for each of them.
+    pub fn probes(&self, rules: &Rules) -> impl Iterator<Item = Probe> {
+        self.targets().map(|target| Probe { target, classes: Vec::new(), rules: rules.clone() })
+    }
+
+    fn at<'l>(&'l self, of_class: &'l [u16]) -> impl Iterator<Item = Target> + 'l {
         let ports = if self.ports.is_empty() { of_class } else { &self.ports };
         ports.iter().map(|port| Target { host: self.host.clone(), port: *port })
     }

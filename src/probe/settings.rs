@@ -1,6 +1,7 @@
 //! What is probed, how often, and what its alerts are like.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::lists::{Class, Listed};
@@ -31,6 +32,8 @@ pub struct Settings {
 /// Where probes come from, as config has it: for who shows the config. What counts is in [`Settings::probes`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lists {
+    /// The old health checker's file, whose probes come first.
+    pub healthcheck: Option<PathBuf>,
     /// Classes, each with its rules.
     pub classes: Vec<(Class, Rules)>,
     /// Free targets without rules of their own.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use mailbell::config::{Config, EXAMPLE};
+use mailbell::config::{self, Config, EXAMPLE};
 use mailbell::mailbox;
 use mailbell::route::Router;
 
@@ -104,6 +104,59 @@ fn errors_in_a_file_of_rules_name_that_file_and_its_line() {
     );
     std::fs::write(dir.path().join("own/disks.toml"), b"\xff").unwrap();
     assert_eq!(said(&config), [format!("{at}: is not UTF-8; name a file of [[rule]] tables")]);
+}
+
+/// What is wrong in the old health checker's file is a warning where the config names it, with the file's own line.
+#[test]
+fn faults_of_the_old_health_checkers_file_name_that_file_and_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string(format!("{DIR}/good.toml")).unwrap();
+    let (config, old) = (dir.path().join("a.toml"), dir.path().join("old.properties"));
+    let with = |keys: &str| std::fs::write(&config, format!("{good}[probe]\nhealthcheck = \"old.properties\"\n{keys}"));
+    let mode = |mode| std::fs::set_permissions(&old, std::fs::Permissions::from_mode(mode)).unwrap();
+    with("").unwrap();
+    std::fs::copy("config/healthcheck.properties", &old).unwrap();
+    mode(0o644);
+    let at = "24: probe.healthcheck: DIR/old.properties";
+    let exposed = "holds a password that others can read (mode 0644)";
+    let mend = "nothing here needs it: take its line out, or chmod 600 the file";
+    assert_eq!(said(&config), [format!("warning: {at}: {exposed}; {mend}")]);
+    mode(0o600);
+    assert_eq!(said(&config), [""; 0]);
+    let probe = Config::load(&config, env).unwrap().probe;
+    let sample = config::load_healthcheck("config/healthcheck.properties".as_ref()).unwrap();
+    assert_eq!((&probe.probes, probe.probes.len()), (&sample.probes(&probe.defaults), 29));
+
+    std::fs::write(&old, "Check_Interval=20\nSametime_login_pwd=CANARY\n[Mux]\na;80,x\n").unwrap();
+    let faults = [
+        format!(
+            "warning: {at}:2: what stands here is no key: it was left out; known are NAME_Ports, Check_Interval, \
+             Sametime_Notification_Users, Sametime_Notification_Server, Sametime_login_user, Sametime_login_pw"
+        ),
+        format!("warning: {at}:4: `x` is no port: it was left out; write a number from 1 to 65535"),
+    ];
+    assert_eq!(said(&config), faults);
+    with("targets = [\"a:80\", \"b:1\"]\n").unwrap();
+    let probes = Config::load(&config, env).unwrap().probe.probes;
+    let shown: Vec<_> = probes.iter().map(|p| format!("{} {:?}", p.target, p.rules.interval)).collect();
+    assert_eq!(shown, ["a:80 20s", "b:1 60s"]);
+    with("timeout = \"20s\"\n").unwrap();
+    assert_eq!(
+        said(&config),
+        [format!(
+            "{at}: its Check_Interval=20 is not longer than timeout (20s); raise it, or lower timeout: one probe has to end before the next begins"
+        )
+        .replace(" DIR/old.properties:", "")]
+    );
+    let unreadable = |why: &str| {
+        let mend = "name the healthcheck.properties of the old health checker";
+        assert_eq!(said(&config), [format!("{at}: {why}; {mend}")]);
+    };
+    std::fs::write(&old, vec![b'#'; (1 << 20) + 1]).unwrap();
+    unreadable("is larger than 1 MiB");
+    std::fs::remove_file(&old).unwrap();
+    std::fs::create_dir(&old).unwrap();
+    unreadable("is no file");
 }
 
 /// A good file, by name: whatever `config check` lets pass.

@@ -208,6 +208,7 @@ const UNSEEN: &[(&str, &str)] = &[
     // What is outside of the file.
     ("the environment variable `", "the environment"),
     ("cannot be read as PEM", "another file"),
+    ("nowhere.properties: cannot be read", "another file"),
     ("secret cannot be read", "another file"),
     ("holds no certificate", "another file"),
     ("is no file", "another file"),

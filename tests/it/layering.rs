@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 28] = [
+const LAYERS: [(&str, &[&str]); 29] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -30,7 +30,9 @@ const LAYERS: [(&str, &[&str]); 28] = [
     // The conversation with a mail server, and the loops around it: like a watcher it fills the queue, and minds the disk.
     ("lmtp::protocol", &["model"]),
     ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
-    ("probe", &["model", "queue"]),
+    // The old health checker's file, read without a look at the network.
+    ("probe::healthcheck", &["model", "probe"]),
+    ("probe", &["model", "queue", "probe::healthcheck"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
@@ -100,7 +102,7 @@ const TOP: [(&str, &[&str]); 3] = [
 ];
 
 /// Parts of a module that are a layer of their own: the files of it that start so.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "dispatch::budget",
     "dispatch::retry",
     "dispatch::text",
@@ -109,12 +111,13 @@ const PARTS: [&str; 10] = [
     "lmtp::protocol",
     "mailbox::imap",
     "mailbox::pop3",
+    "probe::healthcheck",
     "queue::sqlite",
     "queue::postgres",
 ];
 
 /// No clock, no I/O, no tasks: time and chance are arguments.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "model",
     "parse",
     "route",
@@ -125,6 +128,7 @@ const PURE: [&str; 10] = [
     "dispatch::render",
     "dispatch::digest",
     "lmtp::protocol",
+    "probe::healthcheck",
 ];
 const IMPURE: [&str; 12] = [
     "tokio",

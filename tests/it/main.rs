@@ -48,6 +48,8 @@ mod notices;
 mod outage;
 mod presence;
 mod probe_engine;
+mod probe_mailed;
+mod probe_serve;
 mod purge;
 mod rehearsal;
 mod reload;

@@ -129,7 +129,7 @@ fn it_is_the_same_every_time() {
 #[test]
 fn no_file_is_opened_for_it() {
     let docs = Docs::of(EXAMPLE);
-    for key in ["password_file", "ca_file", "rules", "token_command", "client_secret_env"] {
+    for key in ["password_file", "ca_file", "rules", "token_command", "client_secret_env", "healthcheck"] {
         assert!(docs.specimen.contains(&format!("\n{key} = ")), "{key}");
     }
     let unset = |name: &str| -> Option<OsString> { panic!("the environment was asked for {name}") };

@@ -6,6 +6,7 @@ use crate::probe::{Rules, Settings};
 /// Writes it, with its classes and targets, each with all its rules.
 pub(super) fn write(out: &mut Writer, probe: &Settings) {
     out.table("[probe]");
+    probe.lists.healthcheck.iter().for_each(|path| out.path("healthcheck", path));
     rules(out, &probe.defaults);
     out.plain("concurrency", probe.concurrency);
     out.span("remind", probe.remind);

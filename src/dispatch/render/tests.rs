@@ -113,6 +113,28 @@ fn a_late_repeated_expired_resend_says_all_of_it() {
 }
 
 #[test]
+fn what_was_found_here_names_no_mail_however_late_it_is_told() {
+    let found = |sent| {
+        let mut record = record(54_321, Alert { sent: Some(at(sent)), ..alert() });
+        record.source = Source::Probe.to_string();
+        message(&record, &notification(), None, false, at("2026-11-21T18:42:00Z"), 4000)
+    };
+    insta::assert_snapshot!(found("2026-11-21T16:12:00Z"), @r"
+    CRITICAL: UPS 7 on battery
+    Late: of 2026-11-21 16:12 UTC, 2 h 30 min ago.
+    Input power lost.
+    12 minutes of runtime left.
+    power, ops · probe · 2026-11-21 16:12 UTC · #15wx
+    ");
+    insta::assert_snapshot!(found("2026-11-21T19:42:00Z"), @r"
+    CRITICAL: UPS 7 on battery
+    Input power lost.
+    12 minutes of runtime left.
+    power, ops · probe · 2026-11-21 18:42 UTC · #15wx
+    ");
+}
+
+#[test]
 fn a_wrong_clock_is_told_and_not_believed() {
     let reset = Alert { sent: Some(at("2000-01-01T00:00:09Z")), ..alert() };
     insta::assert_snapshot!(fresh(reset), @r"

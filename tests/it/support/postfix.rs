@@ -4,6 +4,7 @@ use std::io::{self};
 use std::os::unix::fs::chown;
 use std::process::Command;
 
+use super::ca::Ca;
 use super::child::Server;
 use super::lmtp::{Session, stuffed};
 use super::{DOMAIN, free_port};
@@ -18,25 +19,60 @@ impl Postfix {
     /// Hands everything for the domain on to `target`: `inet:127.0.0.1:PORT` or `unix:PATH`. `None`, with a printed note,
     /// without root: it changes its user.
     pub fn start(target: &str) -> Option<Self> {
+        Self::start_with(
+            target,
+            "smtpd_tls_security_level = none\nsmtpd_relay_restrictions = permit_mynetworks, reject\n",
+        )
+    }
+
+    /// The same, but only by STARTTLS and for who signs in, which Dovecot checks at the port `sasl`.
+    pub fn start_guarded(target: &str, ca: &Ca, sasl: u16) -> Option<Self> {
+        let (cert, key) = (ca.cert(), ca.key());
+        let guard = format!(
+            "smtpd_tls_security_level = encrypt
+smtpd_tls_cert_file = {}
+smtpd_tls_key_file = {}
+smtpd_tls_auth_only = yes
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = inet:127.0.0.1:{sasl}
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+",
+            cert.display(),
+            key.display()
+        );
+        Self::start_with(target, &guard)
+    }
+
+    fn start_with(target: &str, guard: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             println!("skipped: Postfix needs root");
             return None;
         }
         let mut postfix = Self { server: Server::new("postfix"), smtp: free_port() };
-        postfix.prepare(target);
-        let etc = postfix.server.path("etc");
+        postfix.prepare(target, guard);
         // Makes the directories of the queue.
-        let check = Command::new("postfix").arg("-c").arg(&etc).arg("check").output();
+        let check = Command::new("postfix").arg("-c").arg(postfix.server.path("etc")).arg("check").output();
         let check = check.unwrap_or_else(|err| panic!("cannot run postfix: {err}; tests/run installs what is missing"));
         assert!(check.status.success(), "{check:?}");
-        let daemons = Command::new("postconf").args(["-h", "daemon_directory"]).output().unwrap().stdout;
-        let master = format!("{}/master", String::from_utf8(daemons).unwrap().trim());
-        // In the foreground, in the process group that is ended with the test.
-        postfix.server.start(Command::new(master).arg("-d").arg("-c").arg(&etc), &[postfix.smtp]);
+        postfix.restart();
         Some(postfix)
     }
 
-    fn prepare(&self, target: &str) {
+    /// Starts it again, with what it has in its queue.
+    pub fn restart(&mut self) {
+        let daemons = Command::new("postconf").args(["-h", "daemon_directory"]).output().unwrap().stdout;
+        let master = format!("{}/master", String::from_utf8(daemons).unwrap().trim());
+        // In the foreground, in the process group that is ended with the test.
+        let etc = self.server.path("etc");
+        self.server.start(Command::new(master).arg("-d").arg("-c").arg(etc), &[self.smtp]);
+    }
+
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    fn prepare(&self, target: &str, guard: &str) {
         for dir in ["queue", "data"] {
             std::fs::create_dir(self.server.path(dir)).unwrap();
         }
@@ -62,9 +98,7 @@ virtual_mailbox_domains = {DOMAIN}
 virtual_mailbox_maps =
 virtual_transport = lmtp:{target}
 default_transport = error:only for {DOMAIN}
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_tls_security_level = none
-minimal_backoff_time = 1s
+{guard}minimal_backoff_time = 1s
 maximal_backoff_time = 1s
 queue_run_delay = 1s
 maillog_file = /dev/stdout
@@ -81,6 +115,7 @@ maillog_file_prefixes = /dev/stdout
             "bounce unix - - n - 0 bounce",
             "defer unix - - n - 0 bounce",
             "trace unix - - n - 0 bounce",
+            "tlsmgr unix - - n 1000? 1 tlsmgr",
             "error unix - - n - - error",
             "retry unix - - n - - error",
             "lmtp unix - - n - - lmtp",

@@ -1,0 +1,148 @@
+//! The probe engine inside the service: what dies is told, and what comes back.
+
+use std::net::TcpListener;
+
+use crate::support::free_port;
+use crate::support::lab::{Lab, OPERATORS, group};
+use crate::support::mailbell::{Mailbell, SOON};
+use crate::support::outcome::all_in_state;
+use crate::support::wait_for;
+
+/// `[probe]` that notices within a second.
+pub fn fast(targets: &[u16], more: &str) -> String {
+    let targets: Vec<String> = targets.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    format!(
+        "[probe]\ninterval = \"1s\"\ntimeout = \"500ms\"\nattempts = 2\nretry_interval = \"200ms\"\ntargets = {targets:?}\n{more}\n"
+    )
+}
+
+pub fn listen(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).unwrap()
+}
+
+/// Waits until somebody connected.
+pub async fn probed(listener: &TcpListener) {
+    listener.set_nonblocking(true).unwrap();
+    wait_for("a probe", SOON, async || listener.accept().ok()).await;
+}
+
+#[tokio::test]
+async fn an_outage_is_told_once_across_a_crash_and_so_is_its_end() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let (port, beside) = (free_port(), free_port());
+    let (target, other) = (listen(port), listen(beside));
+    let mut mailbell = Mailbell::run(&(lab.config() + &fast(&[port, beside], "")));
+    probed(&target).await;
+    drop(target);
+    let told = alice.gets(&format!("127.0.0.1:{port} is down: refused")).await;
+    for part in
+        ["MAJOR: ", "Outage since ", "Host: 127.0.0.1", "Reason: 127.0.0.1 refused the connection", "Attempts: 2"]
+    {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    assert!(told.lines().last().unwrap().contains("probe · "), "{told}");
+
+    all_in_state(&mailbell, "is down", 1, "delivered").await;
+
+    // It knows after a crash what it told: both ports are probed at the same moments.
+    mailbell.kill();
+    mailbell.start();
+    for _ in 0..3 {
+        probed(&other).await;
+    }
+    assert_eq!(alice.copies("is down"), 1);
+    let target = listen(port);
+    let end = alice.gets("answers again").await;
+    assert!(end.starts_with(&format!("RESOLVED: 127.0.0.1:{port} answers again")), "{end}");
+    assert!(end.contains("Down for ") && end.contains("Ends #"), "{end}");
+    probed(&target).await;
+    assert_eq!((alice.copies("is down"), alice.copies("answers again")), (1, 1));
+    mailbell.stop();
+}
+
+#[tokio::test]
+async fn a_dead_host_is_one_message_and_goes_where_its_class_says() {
+    let lab = Lab::new(&["alice", "bob"]);
+    let (alice, bob) = (lab.online("alice").await, lab.online("bob").await);
+    let ports = [free_port(), free_port()];
+    let targets = ports.map(listen);
+    let class = format!(
+        "[[probe.class]]\nname = \"shop\"\nports = {ports:?}\nhosts = [\"127.0.0.1\"]\nseverity = \"critical\"\n\
+         [[route]]\nmatch = {{ source = \"probe\", \"label.class\" = \"shop\" }}\ngroups = [\"shopkeepers\"]\n"
+    );
+    let config = lab.config() + &group("shopkeepers", &["bob"], "") + &fast(&[], &class);
+    let mailbell = Mailbell::run(&config);
+    for target in &targets {
+        probed(target).await;
+    }
+    drop(targets);
+    let told = bob.gets("127.0.0.1 is down: none of its 2 ports answers: refused").await;
+    for port in ports {
+        assert!(told.contains(&format!("Port {port} (shop): 127.0.0.1 refused the connection, 2 attempts")), "{told}");
+    }
+    let first = listen(ports[0]);
+    bob.gets(&format!("127.0.0.1 answers again on port {}", ports[0])).await;
+    // The other one has its attempts again, and is told by itself.
+    bob.gets(&format!("127.0.0.1:{} is down: refused", ports[1])).await;
+    let second = listen(ports[1]);
+    bob.gets(&format!("127.0.0.1:{} answers again", ports[1])).await;
+    assert_eq!((bob.count(), alice.count()), (4, 0));
+    drop((mailbell, first, second));
+}
+
+#[tokio::test]
+async fn a_reload_takes_new_targets_and_ends_the_outage_of_one_that_is_gone() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let (dead, new) = (free_port(), free_port());
+    let mailbell = Mailbell::run(&(lab.config() + &fast(&[dead], "")));
+    alice.gets(&format!("127.0.0.1:{dead} is down")).await;
+    let target = listen(new);
+    mailbell.reload(&(lab.config() + &fast(&[new], "")));
+    alice.gets(&format!("127.0.0.1:{dead} is not probed any more")).await;
+    probed(&target).await;
+    assert_eq!(alice.count(), 2);
+}
+
+#[tokio::test]
+async fn our_own_limits_are_nobodys_outage() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let port = free_port();
+    let target = listen(port);
+    let mut mailbell = Mailbell::run(&(lab.config() + &fast(&[port], "attempts = 1")).replace("attempts = 2\n", ""));
+    probed(&target).await;
+    // No file can be opened any more, and so no socket.
+    let limit = |soft: &str| {
+        let limit = format!("--nofile={soft}:");
+        let done = std::process::Command::new("prlimit").args(["--pid", &mailbell.pid().to_string(), &limit]).status();
+        assert!(done.unwrap().success());
+    };
+    limit("3");
+    mailbell.logged("could not be probed, by no fault of its own", 1).await;
+    assert!(mailbell.log().contains("too many open files"), "{}", mailbell.log());
+    limit("1024");
+    mailbell.logged("can be probed again", 1).await;
+    assert_eq!(alice.count(), 0);
+    drop(target);
+    alice.gets("is down: refused").await;
+    mailbell.stop();
+}
+
+#[tokio::test]
+async fn who_is_online_only_later_hears_of_an_outage_that_lasts() {
+    let lab = Lab::new(&["alice"]);
+    let port = free_port();
+    let policy = "offline = \"hold\"\nhold_for = \"1h\"";
+    let config = lab.base() + &group("ops", &["alice"], policy) + OPERATORS + &fast(&[port], "");
+    let mailbell = Mailbell::run(&config);
+    wait_for("a held outage", SOON, async || (!mailbell.queue(&["--state", "held"]).is_empty()).then_some(())).await;
+    let target = listen(port);
+    wait_for("its end", SOON, async || (!mailbell.queue(&["--state", "superseded"]).is_empty()).then_some(())).await;
+    drop(target);
+    wait_for("the next one", SOON, async || (!mailbell.queue(&["--state", "held"]).is_empty()).then_some(())).await;
+    let alice = lab.online("alice").await;
+    alice.gets("is down: refused").await;
+    assert_eq!(alice.copies("is down: refused"), 1);
+}
