@@ -48,6 +48,7 @@ mod mailbox_xoauth2;
 mod notices;
 mod outage;
 mod presence;
+mod probe_engine;
 mod probe_mailed;
 mod probe_serve;
 mod purge;
