@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +20,13 @@ use tokio::time::{Instant, timeout};
 use super::outcome::Kind;
 use super::target::Host;
 
-/// Most names that are looked up at the same time: more would be dropped by small resolvers.
+/// Most questions that are asked in one go: more would be dropped by small resolvers.
 const AT_ONCE: usize = 32;
+/// Who has not been answered after this gives its turn to the next one: a resolver that is silent about some names must not hold up
+/// all the others …
+const TURN: Duration = Duration::from_millis(100);
+/// … but no more questions than this are open, since each has a socket.
+pub(super) const MOST: usize = 256;
 /// Whether the resolver's files changed is looked at no more often than this.
 const LOOK: Duration = Duration::from_secs(1);
 /// What the resolver is made of.
@@ -67,13 +73,21 @@ impl Lookup {
 /// The resolver, and what it answered in this round.
 pub(super) struct Names {
     state: Mutex<State>,
-    turn: Arc<Semaphore>,
+    turns: Turns,
     /// An answer is as good as new for so long.
     fresh: Duration,
 }
 
 /// The last good answers: where the resolver fails, a host is probed where it was.
 type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
+
+#[derive(Clone)]
+struct Turns {
+    /// The questions that were just asked.
+    go: Arc<Semaphore>,
+    /// All that are open.
+    open: Arc<Semaphore>,
+}
 
 struct State {
     /// Made when the first name is asked for.
@@ -96,7 +110,11 @@ impl Names {
             limit,
             good: Arc::default(),
         };
-        Self { state: Mutex::new(state), turn: Arc::new(Semaphore::new(AT_ONCE)), fresh }
+        Self {
+            state: Mutex::new(state),
+            turns: Turns { go: Arc::new(Semaphore::new(AT_ONCE)), open: Arc::new(Semaphore::new(MOST)) },
+            fresh,
+        }
     }
 
     /// The addresses of a name. Whoever asks for the same name meanwhile gets the same answer.
@@ -121,8 +139,8 @@ impl Names {
         let good = &state.good;
         let ask = |family| match &made {
             Ok(resolver) => {
-                let (turn, good) = (self.turn.clone(), good.clone());
-                ask(resolver.clone(), host.clone(), family, turn, good, limit).boxed().shared()
+                let (turns, good) = (self.turns.clone(), good.clone());
+                ask(resolver.clone(), host.clone(), family, turns, good, limit).boxed().shared()
             }
             Err(why) => {
                 let unknown = Unknown { kind: Kind::ResolverFailed, reason: why.clone() };
@@ -151,20 +169,28 @@ async fn ask(
     resolver: Arc<TokioResolver>,
     host: Host,
     family: RecordType,
-    turn: Arc<Semaphore>,
+    turns: Turns,
     good: Good,
     limit: Duration,
 ) -> Answer {
     // Never closed: without a permit it is only less polite.
-    let _turn = turn.acquire().await;
+    let _open = turns.open.acquire().await;
+    let turn = turns.go.acquire().await;
     let start = Instant::now();
-    let found = match timeout(limit, resolver.lookup(host.as_str(), family)).await {
+    let mut answer = pin!(timeout(limit, resolver.lookup(host.as_str(), family)));
+    let first = timeout(TURN, &mut answer).await;
+    drop(turn);
+    let found = match first {
+        Ok(answer) => answer,
+        Err(_) => answer.await,
+    };
+    let found = match found {
         Ok(Ok(lookup)) => Ok(lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect()),
         Ok(Err(err)) => explain(&err),
         Err(_) => Err(failed(format!("the resolver did not answer within {}", crate::model::Span(limit)))),
     };
     let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (host, family);
+    let key = (host.clone(), family);
     let found = match found {
         Err(unknown) if unknown.kind != Kind::NoSuchName => match good.get(&key) {
             Some(known) => Ok(known.clone()),
@@ -222,7 +248,7 @@ fn resolver(limit: Duration) -> Result<Arc<TokioResolver>, String> {
     // Two tries fit into the time that there is.
     options.timeout = (limit / 2).max(Duration::from_millis(500));
     options.attempts = 2;
-    options.max_active_requests = 2 * AT_ONCE;
+    options.max_active_requests = MOST;
     builder.build().map(Arc::new).map_err(|err| format!("this machine's resolver settings cannot be used: {err}"))
 }
 
