@@ -82,6 +82,15 @@ fn a_target_of_two_classes_is_probed_once() {
 }
 
 #[test]
+fn a_time_out_is_shorter_than_the_files_interval() {
+    let seconds = Duration::from_secs_f64;
+    for (file, interval, timeout) in [("", 60.0, 3.0), ("4", 4.0, 3.0), ("3", 3.0, 1.5), ("1", 1.0, 0.5)] {
+        let of_file = read(&format!("Check_Interval={file}")).rules(&rules());
+        assert_eq!(of_file, Rules { interval: seconds(interval), timeout: seconds(timeout), ..rules() });
+    }
+}
+
+#[test]
 fn what_a_large_file_asks_for_is_bounded() {
     let ports: Vec<_> = (1..=1000).map(|port: u16| port.to_string()).collect();
     let hosts: String = (0..100).map(|n| format!("h{n}\n")).collect();
