@@ -1,6 +1,6 @@
 //! Names to addresses, once a round, by hickory: unlike the system's resolver it tells "no such name" from "nobody answered".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::pin::pin;
@@ -79,7 +79,41 @@ pub(super) struct Names {
 }
 
 /// The last good answers: where the resolver fails, a host is probed where it was.
-type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
+type Good = Arc<Mutex<Answers>>;
+
+#[derive(Default)]
+struct Answers {
+    good: HashMap<(Host, RecordType), Vec<IpAddr>>,
+    /// Those that are in use although the resolver failed: told once.
+    stale: HashSet<(Host, RecordType)>,
+}
+
+impl Answers {
+    /// What counts, given what was found.
+    fn weigh(&mut self, key: (Host, RecordType), found: Result<Vec<IpAddr>, Unknown>) -> Result<Vec<IpAddr>, Unknown> {
+        match found {
+            Err(unknown) if unknown.kind != Kind::NoSuchName => {
+                let Some(known) = self.good.get(&key) else { return Err(unknown) };
+                if self.stale.insert(key.clone()) {
+                    let (host, family) = &key;
+                    tracing::warn!(%host, %family, reason = %unknown.reason,
+                        "the resolver fails; the host is probed where it was");
+                }
+                Ok(known.clone())
+            }
+            known => {
+                if self.stale.remove(&key) {
+                    tracing::info!(host = %key.0, family = %key.1, "the resolver answers again");
+                }
+                match &known {
+                    Ok(addresses) if !addresses.is_empty() => self.good.insert(key, addresses.clone()),
+                    _ => self.good.remove(&key),
+                };
+                known
+            }
+        }
+    }
+}
 
 #[derive(Clone)]
 struct Turns {
@@ -161,7 +195,9 @@ impl Names {
             state.resolver = None;
         }
         state.asked.retain(|host, _| known(host));
-        state.good.lock().unwrap_or_else(PoisonError::into_inner).retain(|(host, _), _| known(host));
+        let mut answers = state.good.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.good.retain(|(host, _), _| known(host));
+        answers.stale.retain(|(host, _)| known(host));
     }
 }
 
@@ -190,25 +226,7 @@ async fn ask(
         Err(_) => Err(failed(format!("the resolver did not answer within {}", crate::model::Span(limit)))),
     };
     let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (host.clone(), family);
-    let found = match found {
-        Err(unknown) if unknown.kind != Kind::NoSuchName => match good.get(&key) {
-            Some(known) => Ok(known.clone()),
-            None => Err(unknown),
-        },
-        Ok(addresses) => {
-            if addresses.is_empty() {
-                good.remove(&key);
-            } else {
-                good.insert(key, addresses.clone());
-            }
-            Ok(addresses)
-        }
-        no_such_name => {
-            good.remove(&key);
-            no_such_name
-        }
-    };
+    let found = good.weigh((host.clone(), family), found);
     Answer { found, took: start.elapsed() }
 }
 
@@ -254,4 +272,39 @@ fn resolver(limit: Duration) -> Result<Arc<TokioResolver>, String> {
 
 fn stamps() -> [Option<SystemTime>; 2] {
     FILES.map(|file| std::fs::metadata(Path::new(file)).and_then(|meta| meta.modified()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> (Host, RecordType) {
+        ("db1.example.org".parse().unwrap(), RecordType::A)
+    }
+
+    #[test]
+    fn where_the_resolver_fails_a_host_is_where_it_was() {
+        let mut answers = Answers::default();
+        let failed = || Err(failed("the resolver did not answer".into()));
+        let gone = || Err(Unknown { kind: Kind::NoSuchName, reason: "there is no such name".into() });
+        let known = Ok(vec![IpAddr::from([192, 0, 2, 7])]);
+        assert_eq!(answers.weigh(key(), failed()), failed(), "nothing is known of it yet");
+        assert_eq!(answers.weigh(key(), known.clone()), known);
+        assert_eq!(answers.weigh(key(), failed()), known);
+        assert!(answers.stale.contains(&key()));
+        assert_eq!(answers.weigh(key(), gone()), gone(), "that is an answer");
+        assert!(answers.stale.is_empty());
+        assert_eq!(answers.weigh(key(), failed()), failed());
+        assert_eq!(answers.weigh(key(), Ok(Vec::new())), Ok(Vec::new()), "the name is there without an address");
+    }
+
+    #[test]
+    fn what_a_resolver_says_is_told_from_its_silence() {
+        let kind = |err: NetError| explain(&err).map_err(|unknown| unknown.kind);
+        assert_eq!(kind(NetError::Timeout), Err(Kind::ResolverFailed));
+        assert_eq!(kind(NetError::NoConnections), Err(Kind::ResolverFailed));
+        assert_eq!(kind(NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))), Err(Kind::ResolverFailed));
+        assert_eq!(kind(NetError::from(std::io::Error::from(Errno::MFILE))), Err(Kind::Local));
+        assert_eq!(kind(NetError::from(std::io::Error::from(Errno::CONNREFUSED))), Err(Kind::ResolverFailed));
+    }
 }
