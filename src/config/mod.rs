@@ -28,6 +28,7 @@ mod service;
 mod show;
 mod source;
 mod suggest;
+mod talk;
 mod walls;
 mod xmpp;
 

@@ -49,6 +49,7 @@ mod outage;
 mod presence;
 mod probe_mailed;
 mod probe_serve;
+mod probe_talk;
 mod purge;
 mod rehearsal;
 mod reload;
