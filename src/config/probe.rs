@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::healthcheck;
@@ -11,9 +12,10 @@ use super::names::{Names, twice};
 use super::reader::{Reader, Section};
 use super::report::quote;
 use super::schema::{Law, Want, What};
+use super::talk;
 use crate::model::{BadServer, ClassName, GroupName, NAME_FORM, Span};
 use crate::probe::{
-    BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Target,
+    BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Talk, Target,
     built_in_ports, merge,
 };
 
@@ -117,6 +119,7 @@ fn rules(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Op
         severity: severity?,
         groups: groups?,
         labels: labels?,
+        talk: None,
     })
 }
 
@@ -215,12 +218,13 @@ fn class(
         Some(hosts)
     });
     let rules = rules(section, base, names);
+    let talk = talk::read(section);
     let (name, hosts) = (name?, hosts?);
     let ports = match given {
         Some(ports) => ports?,
         None => usual_ports(section, &name, &hosts)?,
     };
-    Some((Class { name, ports, hosts }, rules?))
+    Some((Class { name, ports, hosts }, Rules { talk: talk?, ..rules? }))
 }
 
 /// The ports of a built-in class; none, where every host has its own.
@@ -238,7 +242,8 @@ fn usual_ports(section: &Section<'_, '_>, name: &ClassName, hosts: &[Listed]) ->
 fn target(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Option<(Listed, Rules)> {
     let address = section.required("address", "address = \"HOST:PORT\"").and_then(|item| with_ports(&item));
     let rules = rules(section, base, names);
-    Some((address?, rules?))
+    let talk = talk::read(section);
+    Some((address?, Rules { talk: talk?, ..rules? }))
 }
 
 /// A host, with ports or without.
@@ -268,12 +273,14 @@ struct Gathered<'r, 'a> {
     reader: &'r Reader<'a>,
     probes: Vec<Probe>,
     places: HashMap<Target, (Option<usize>, String)>,
+    /// What is looked at beyond the connection, where something is.
+    talks: HashMap<Target, Arc<Talk>>,
     full: bool,
 }
 
 impl<'r, 'a> Gathered<'r, 'a> {
     fn new(reader: &'r Reader<'a>) -> Self {
-        Self { reader, probes: Vec::new(), places: HashMap::new(), full: false }
+        Self { reader, probes: Vec::new(), places: HashMap::new(), talks: HashMap::new(), full: false }
     }
 
     /// Adds the probes of one list, of which there are `size`.
@@ -290,6 +297,16 @@ impl<'r, 'a> Gathered<'r, 'a> {
             if !here.insert(probe.target.clone()) {
                 let wrong = format!("{} is there twice", quote(&probe.target.to_string()));
                 self.reader.warn(line, key, wrong, "name it once");
+            }
+            if let Some(talk) = &probe.rules.talk
+                && let Some(other) = self.talks.insert(probe.target.clone(), talk.clone())
+                && other != *talk
+            {
+                let wrong = format!(
+                    "{} is in several lists, which differ in what is expected of it, or in TLS",
+                    quote(&probe.target.to_string())
+                );
+                self.reader.error(line, key, wrong, "say all of it in one of them");
             }
             self.places.insert(probe.target.clone(), (line, key.to_owned()));
             self.probes.push(probe);

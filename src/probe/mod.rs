@@ -1,7 +1,8 @@
-//! The port-probe engine: is anybody listening at this host and port?
+//! The port-probe engine: is anybody listening at this host and port? And, where that is asked: does it say what it should, and is
+//! its certificate good?
 //!
 //! ```text
-//! settings ─► targets ─► engine (names, connections) ─► outcomes ─► monitor (soft, hard, roll-up) ─► alerts
+//! settings ─► targets ─► engine (names, connections, talk) ─► outcomes ─► monitor (soft, hard, roll-up) ─► alerts
 //! ```
 //!
 //! The [`Target`]s come from the config or from the old health checker's file.
@@ -22,6 +23,7 @@ mod report;
 mod settings;
 mod spool;
 mod state;
+mod talk;
 mod target;
 
 pub use classes::{BUILT_IN, built_in_ports};
@@ -31,7 +33,8 @@ pub use file::StateFile;
 pub use healthcheck::{Fault, Healthcheck};
 pub use lists::{Class, Listed, parse_port};
 pub use monitor::{Ledger, Monitor, Prober};
-pub use outcome::{Kind, Outcome};
+pub use outcome::{Certificate, Kind, Outcome};
 pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use spool::{Outlet, hand_on};
+pub use talk::{Exchange, Expect, Talk, Tls};
 pub use target::{Host, Target};

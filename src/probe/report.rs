@@ -212,6 +212,7 @@ mod tests {
                 severity: if port == 80 { Severity::Critical } else { Severity::Major },
                 groups: vec!["ops".parse().unwrap()],
                 labels: vec![("site".into(), "berlin".into())],
+                talk: None,
             },
         })
     }
@@ -219,7 +220,7 @@ mod tests {
     fn see(state: &mut HostState, port: u16, kind: Kind, seconds: i64) -> Vec<Alert> {
         let now = Timestamp::from_second(1_800_000_000 + seconds).unwrap();
         let reason = "192.0.2.7 refused the connection".into();
-        state.observe(port, &Outcome { kind, reason, took: Duration::ZERO }, now);
+        state.observe(port, &Outcome { kind, reason, took: Duration::ZERO, certificate: None }, now);
         let Some(news) = state.news(now, Duration::from_secs(3600)) else { return Vec::new() };
         state.told(news.saved.clone());
         alerts(&"db1.example.org".parse().unwrap(), &news)

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::lists::{Class, Listed};
+use super::talk::Talk;
 use super::target::Target;
 use crate::model::{GroupName, Severity};
 
@@ -59,6 +61,8 @@ pub struct Rules {
     pub groups: Vec<GroupName>,
     /// Labels of its alerts, by name.
     pub labels: Vec<(String, String)>,
+    /// What is looked at beyond the connection; `None`: nothing.
+    pub talk: Option<Arc<Talk>>,
 }
 
 /// A target with its rules.
@@ -73,7 +77,8 @@ pub struct Probe {
 }
 
 /// One probe for each target, in the order of the first ones: what several classes say of a target is taken together, so that
-/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups and labels.
+/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups and labels;
+/// of what is looked at beyond the connection the first, since config refuses two that differ.
 pub fn merge(probes: Vec<Probe>) -> Vec<Probe> {
     let mut merged: Vec<Probe> = Vec::with_capacity(probes.len());
     let mut places = HashMap::new();
@@ -97,6 +102,7 @@ impl Probe {
         rules.severity = rules.severity.max(more.severity);
         add_new(&mut rules.groups, more.groups);
         add_new(&mut rules.labels, more.labels);
+        rules.talk = rules.talk.take().or(more.talk);
         add_new(&mut self.classes, other.classes);
     }
 }
@@ -123,6 +129,7 @@ pub(super) mod tests {
             severity: Severity::Major,
             groups: Vec::new(),
             labels: Vec::new(),
+            talk: None,
         }
     }
 
@@ -139,6 +146,7 @@ pub(super) mod tests {
                 severity,
                 groups: vec![class.parse().unwrap()],
                 labels: vec![("class".into(), class.into())],
+                talk: None,
             },
         }
     }

@@ -199,6 +199,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("has no effect without sender_may_choose_group", "rules and their mailbox are compared"),
     ("is not shorter than interval", "two values are compared"),
     ("the longest timeout", "several tables are compared"),
+    ("which differ in what is expected", "several tables are compared"),
     ("more than 65536 targets", "lists are multiplied"),
     ("is needed: ", "it depends on the name of the class, and on the form of its hosts"),
     ("write one such as site", "names of keys are free"),
@@ -217,6 +218,7 @@ const UNSEEN: &[(&str, &str)] = &[
     // Expressions, and what they have to do with each other.
     ("`~db(` is no regular expression", "an expression in a value"),
     ("`~a)|(b` is no regular expression", "an expression in a value"),
+    ("`^220 (` is no regular expression", "an expression in a value"),
     ("is no regular expression: it is too large", "an expression in a value"),
     ("write an expression of the Rust regex syntax", "an expression in a value"),
     ("`: character ", "an expression in a value"),

@@ -24,6 +24,7 @@ fn probe(port: u16, attempts: u32) -> Arc<Probe> {
             severity: Severity::Major,
             groups: Vec::new(),
             labels: Vec::new(),
+            talk: None,
         },
     })
 }
@@ -35,7 +36,8 @@ fn host(ports: &[u16], attempts: u32) -> HostState {
 }
 
 fn outcome(kind: Kind) -> Outcome {
-    Outcome { kind, reason: format!("192.0.2.1 {}", kind.words()), took: Duration::from_millis(1) }
+    let reason = format!("192.0.2.1 {}", kind.words());
+    Outcome { kind, reason, took: Duration::from_millis(1), certificate: None }
 }
 
 fn see(host: &mut HostState, port: u16, kind: Kind, seconds: i64) -> Step {
