@@ -1,4 +1,4 @@
-//! `mailbell config`: check a config file, show what is in force, and print the schema that editors use.
+//! `mailbell config`: check a config file, show what is in force, print the schema that editors use, make one of an old file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
+use super::import;
 use crate::config::{self, Config, Problem};
 
 /// EX_CONFIG of sysexits.h.
@@ -23,6 +24,8 @@ pub enum Command {
     Show(FileArgs),
     /// Print a JSON Schema of the config file, by which editors complete, explain and check it
     Schema,
+    /// Make a config of the old health checker's healthcheck.properties: targets, people, password
+    Import(import::Args),
 }
 
 /// Which file.
@@ -59,13 +62,21 @@ pub fn run(command: &Command) -> ExitCode {
             Err(errors) => writeln!(err, "{errors}").map(|()| false),
         },
         Command::Schema => out.write_all(config::schema().as_bytes()).map(|()| true),
+        Command::Import(args) => match import::run(args, &mut out, &mut err) {
+            Ok(()) => Ok(true),
+            Err(import::Failure::Input(errors)) => writeln!(err, "{errors}").map(|()| false),
+            Err(import::Failure::Output(why)) => Err(why),
+        },
     };
     match done.and_then(|good| out.flush().map(|()| good)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EX_CONFIG),
         // `config show | head` is no failure of ours.
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(EX_IOERR),
+        Err(why) => {
+            let _ = writeln!(err, "mailbell: {why}");
+            ExitCode::from(EX_IOERR)
+        }
     }
 }
 

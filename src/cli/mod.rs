@@ -3,6 +3,7 @@
 pub mod check;
 pub mod config;
 mod desk;
+mod import;
 pub mod parse;
 pub mod probe;
 pub mod quarantine;
@@ -31,7 +32,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Args),
     Reload(reload::Args),
-    /// Check a config file, show the config in force, or print a schema of it for editors
+    /// Check a config file, show the config in force, print a schema of it for editors, or make one of an old file
     #[command(subcommand)]
     Config(config::Command),
     Check(check::Args),
@@ -46,7 +47,15 @@ enum Command {
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // What Nagios runs never says CRITICAL because it was called wrongly.
+        Err(err) if err.use_stderr() && std::env::args_os().any(|arg| arg == "--nagios") => {
+            return check::unknown(&err.to_string());
+        }
+        Err(err) => err.exit(),
+    };
+    match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Config(command) => config::run(&command),

@@ -7,6 +7,7 @@
 mod connection;
 mod cross;
 mod healthcheck;
+mod import;
 mod item;
 mod lmtp;
 mod login;
@@ -33,6 +34,7 @@ mod walls;
 mod xmpp;
 
 pub use healthcheck::load_healthcheck;
+pub use import::import;
 pub use lmtp::LmtpMailbox;
 pub use mailbox::MailboxConfig;
 pub use mapping::built_in as built_in_mappings;

@@ -49,9 +49,8 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     let healthcheck = section.optional("healthcheck").map(|item| (healthcheck::given(&item), item));
 
     let mut gathered = Gathered::new(section.reader);
-    if let (Some((Some((_, old)), item)), Some(defaults)) = (&healthcheck, &defaults)
-        && refuse_short_interval(item, old, defaults).is_some()
-    {
+    if let (Some((Some((_, old)), item)), Some(defaults)) = (&healthcheck, &defaults) {
+        warn_of_short_interval(item, old, defaults);
         let probes = old.probes(defaults);
         gathered.add(item.line, &item.key, probes.len(), probes.into_iter());
     }
@@ -139,15 +138,14 @@ fn refuse_long_timeout(section: &Section<'_, '_>, timeout: Duration, interval: D
     None
 }
 
-/// The same, where the interval is that of the old health checker's file.
-fn refuse_short_interval(item: &Item<'_, '_>, old: &Healthcheck, defaults: &Rules) -> Option<()> {
-    match old.interval {
-        Some(interval) if defaults.timeout >= interval => {
-            let (timeout, interval) = (Span(defaults.timeout), interval.as_secs());
-            let wrong = format!("its Check_Interval={interval} is not longer than timeout ({timeout})");
-            item.fail(wrong, "raise it, or lower timeout: one probe has to end before the next begins")
-        }
-        _ => Some(()),
+/// The same, where the interval is that of the old health checker's file, which knows no time-out.
+fn warn_of_short_interval(item: &Item<'_, '_>, old: &Healthcheck, defaults: &Rules) {
+    let Rules { interval, timeout, .. } = old.rules(defaults);
+    if timeout < defaults.timeout {
+        let (interval, given, timeout) = (interval.as_secs(), Span(defaults.timeout), Span(timeout));
+        let wrong =
+            format!("its Check_Interval={interval} is not longer than timeout ({given}): its targets get {timeout}");
+        item.reader.warn(item.line, &item.key, wrong, "raise it, or lower timeout");
     }
 }
 

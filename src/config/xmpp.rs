@@ -72,6 +72,9 @@ pub(super) fn shows() -> [(&'static str, Show); 5] {
 pub(super) fn bare_jid(item: &Item<'_, '_>, no_resource: &str) -> Option<BareJid> {
     const ALLOWED: &str = "write NAME@DOMAIN, such as \"alice@example.org\"";
     item.wants(Want::like("^[^@/]+@[^@/]+$"));
+    if item.raw_text().is_some_and(|text| text.trim().is_empty()) {
+        return item.fail("is empty", ALLOWED);
+    }
     let text = item.some_text()?;
     let jid = match Jid::new(text) {
         Ok(jid) => jid,

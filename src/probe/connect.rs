@@ -56,6 +56,10 @@ fn failure(err: &io::Error, address: SocketAddr) -> Failure {
         Some(Errno::ACCESS | Errno::PERM) => {
             failure(Kind::NotPermitted, "may not be connected to: a firewall or a route of this machine forbids it")
         }
+        // A route of type blackhole; the port is never 0, which would be the other reason.
+        Some(Errno::INVAL) => {
+            failure(Kind::NetworkUnreachable, "cannot be reached: a route of this machine leads into a black hole")
+        }
         Some(Errno::ADDRNOTAVAIL) if !has_source(address) => {
             failure(Kind::NetworkUnreachable, "cannot be reached: this machine has no address for its network")
         }
@@ -102,7 +106,8 @@ mod tests {
             (Errno::NFILE, Kind::Local),
             (Errno::NOBUFS, Kind::Local),
             (Errno::NOMEM, Kind::Local),
-            (Errno::INVAL, Kind::Local),
+            (Errno::INVAL, Kind::NetworkUnreachable),
+            (Errno::IO, Kind::Local),
         ] {
             assert_eq!(kind(errno), want, "{errno}");
         }

@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files that are left for everything else: logs, resolver, store, chat.
-const SPARE: u64 = 96;
+/// Open files that are left for everything else: logs, store, chat, and the questions to the resolver.
+const SPARE: u64 = 64 + super::names::MOST as u64;
 /// Least connections at once, however low the limit is.
 const LEAST: u64 = 4;
 
@@ -44,11 +44,11 @@ mod tests {
     #[test]
     fn a_limit_that_binds_is_explained() {
         assert_eq!(allowed(1000, 20, 1 << 20), (1000, None));
-        let (n, why) = allowed(1000, 20, 256);
-        assert_eq!(n, 140);
+        let (n, why) = allowed(1000, 20, 1024);
+        assert_eq!(n, 684);
         let why = why.unwrap();
         assert!(
-            why.starts_with("only 140 connections are made at a time instead of 1000: this process may have 256"),
+            why.starts_with("only 684 connections are made at a time instead of 1000: this process may have 1024"),
             "{why}"
         );
         assert_eq!(allowed(1000, 300, 256).0, 4, "it goes on, slowly");

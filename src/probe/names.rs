@@ -1,8 +1,9 @@
 //! Names to addresses, once a round, by hickory: unlike the system's resolver it tells "no such name" from "nobody answered".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +20,13 @@ use tokio::time::{Instant, timeout};
 use super::outcome::Kind;
 use super::target::Host;
 
-/// Most names that are looked up at the same time: more would be dropped by small resolvers.
+/// Most questions that are asked in one go: more would be dropped by small resolvers.
 const AT_ONCE: usize = 32;
+/// Who has not been answered after this gives its turn to the next one: a resolver that is silent about some names must not hold up
+/// all the others …
+const TURN: Duration = Duration::from_millis(100);
+/// … but no more questions than this are open, since each has a socket.
+pub(super) const MOST: usize = 256;
 /// Whether the resolver's files changed is looked at no more often than this.
 const LOOK: Duration = Duration::from_secs(1);
 /// What the resolver is made of.
@@ -67,13 +73,55 @@ impl Lookup {
 /// The resolver, and what it answered in this round.
 pub(super) struct Names {
     state: Mutex<State>,
-    turn: Arc<Semaphore>,
+    turns: Turns,
     /// An answer is as good as new for so long.
     fresh: Duration,
 }
 
 /// The last good answers: where the resolver fails, a host is probed where it was.
-type Good = Arc<Mutex<HashMap<(Host, RecordType), Vec<IpAddr>>>>;
+type Good = Arc<Mutex<Answers>>;
+
+#[derive(Default)]
+struct Answers {
+    good: HashMap<(Host, RecordType), Vec<IpAddr>>,
+    /// Those that are in use although the resolver failed: told once.
+    stale: HashSet<(Host, RecordType)>,
+}
+
+impl Answers {
+    /// What counts, given what was found.
+    fn weigh(&mut self, key: (Host, RecordType), found: Result<Vec<IpAddr>, Unknown>) -> Result<Vec<IpAddr>, Unknown> {
+        match found {
+            Err(unknown) if unknown.kind != Kind::NoSuchName => {
+                let Some(known) = self.good.get(&key) else { return Err(unknown) };
+                if self.stale.insert(key.clone()) {
+                    let (host, family) = &key;
+                    tracing::warn!(%host, %family, reason = %unknown.reason,
+                        "the resolver fails; the host is probed where it was");
+                }
+                Ok(known.clone())
+            }
+            known => {
+                if self.stale.remove(&key) {
+                    tracing::info!(host = %key.0, family = %key.1, "the resolver answers again");
+                }
+                match &known {
+                    Ok(addresses) if !addresses.is_empty() => self.good.insert(key, addresses.clone()),
+                    _ => self.good.remove(&key),
+                };
+                known
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Turns {
+    /// The questions that were just asked.
+    go: Arc<Semaphore>,
+    /// All that are open.
+    open: Arc<Semaphore>,
+}
 
 struct State {
     /// Made when the first name is asked for.
@@ -96,7 +144,11 @@ impl Names {
             limit,
             good: Arc::default(),
         };
-        Self { state: Mutex::new(state), turn: Arc::new(Semaphore::new(AT_ONCE)), fresh }
+        Self {
+            state: Mutex::new(state),
+            turns: Turns { go: Arc::new(Semaphore::new(AT_ONCE)), open: Arc::new(Semaphore::new(MOST)) },
+            fresh,
+        }
     }
 
     /// The addresses of a name. Whoever asks for the same name meanwhile gets the same answer.
@@ -121,8 +173,8 @@ impl Names {
         let good = &state.good;
         let ask = |family| match &made {
             Ok(resolver) => {
-                let (turn, good) = (self.turn.clone(), good.clone());
-                ask(resolver.clone(), host.clone(), family, turn, good, limit).boxed().shared()
+                let (turns, good) = (self.turns.clone(), good.clone());
+                ask(resolver.clone(), host.clone(), family, turns, good, limit).boxed().shared()
             }
             Err(why) => {
                 let unknown = Unknown { kind: Kind::ResolverFailed, reason: why.clone() };
@@ -143,7 +195,9 @@ impl Names {
             state.resolver = None;
         }
         state.asked.retain(|host, _| known(host));
-        state.good.lock().unwrap_or_else(PoisonError::into_inner).retain(|(host, _), _| known(host));
+        let mut answers = state.good.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.good.retain(|(host, _), _| known(host));
+        answers.stale.retain(|(host, _)| known(host));
     }
 }
 
@@ -151,38 +205,28 @@ async fn ask(
     resolver: Arc<TokioResolver>,
     host: Host,
     family: RecordType,
-    turn: Arc<Semaphore>,
+    turns: Turns,
     good: Good,
     limit: Duration,
 ) -> Answer {
     // Never closed: without a permit it is only less polite.
-    let _turn = turn.acquire().await;
+    let _open = turns.open.acquire().await;
+    let turn = turns.go.acquire().await;
     let start = Instant::now();
-    let found = match timeout(limit, resolver.lookup(host.as_str(), family)).await {
+    let mut answer = pin!(timeout(limit, resolver.lookup(host.as_str(), family)));
+    let first = timeout(TURN, &mut answer).await;
+    drop(turn);
+    let found = match first {
+        Ok(answer) => answer,
+        Err(_) => answer.await,
+    };
+    let found = match found {
         Ok(Ok(lookup)) => Ok(lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect()),
         Ok(Err(err)) => explain(&err),
         Err(_) => Err(failed(format!("the resolver did not answer within {}", crate::model::Span(limit)))),
     };
     let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (host, family);
-    let found = match found {
-        Err(unknown) if unknown.kind != Kind::NoSuchName => match good.get(&key) {
-            Some(known) => Ok(known.clone()),
-            None => Err(unknown),
-        },
-        Ok(addresses) => {
-            if addresses.is_empty() {
-                good.remove(&key);
-            } else {
-                good.insert(key, addresses.clone());
-            }
-            Ok(addresses)
-        }
-        no_such_name => {
-            good.remove(&key);
-            no_such_name
-        }
-    };
+    let found = good.weigh((host.clone(), family), found);
     Answer { found, took: start.elapsed() }
 }
 
@@ -222,10 +266,45 @@ fn resolver(limit: Duration) -> Result<Arc<TokioResolver>, String> {
     // Two tries fit into the time that there is.
     options.timeout = (limit / 2).max(Duration::from_millis(500));
     options.attempts = 2;
-    options.max_active_requests = 2 * AT_ONCE;
+    options.max_active_requests = MOST;
     builder.build().map(Arc::new).map_err(|err| format!("this machine's resolver settings cannot be used: {err}"))
 }
 
 fn stamps() -> [Option<SystemTime>; 2] {
     FILES.map(|file| std::fs::metadata(Path::new(file)).and_then(|meta| meta.modified()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> (Host, RecordType) {
+        ("db1.example.org".parse().unwrap(), RecordType::A)
+    }
+
+    #[test]
+    fn where_the_resolver_fails_a_host_is_where_it_was() {
+        let mut answers = Answers::default();
+        let failed = || Err(failed("the resolver did not answer".into()));
+        let gone = || Err(Unknown { kind: Kind::NoSuchName, reason: "there is no such name".into() });
+        let known = Ok(vec![IpAddr::from([192, 0, 2, 7])]);
+        assert_eq!(answers.weigh(key(), failed()), failed(), "nothing is known of it yet");
+        assert_eq!(answers.weigh(key(), known.clone()), known);
+        assert_eq!(answers.weigh(key(), failed()), known);
+        assert!(answers.stale.contains(&key()));
+        assert_eq!(answers.weigh(key(), gone()), gone(), "that is an answer");
+        assert!(answers.stale.is_empty());
+        assert_eq!(answers.weigh(key(), failed()), failed());
+        assert_eq!(answers.weigh(key(), Ok(Vec::new())), Ok(Vec::new()), "the name is there without an address");
+    }
+
+    #[test]
+    fn what_a_resolver_says_is_told_from_its_silence() {
+        let kind = |err: NetError| explain(&err).map_err(|unknown| unknown.kind);
+        assert_eq!(kind(NetError::Timeout), Err(Kind::ResolverFailed));
+        assert_eq!(kind(NetError::NoConnections), Err(Kind::ResolverFailed));
+        assert_eq!(kind(NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail))), Err(Kind::ResolverFailed));
+        assert_eq!(kind(NetError::from(std::io::Error::from(Errno::MFILE))), Err(Kind::Local));
+        assert_eq!(kind(NetError::from(std::io::Error::from(Errno::CONNREFUSED))), Err(Kind::ResolverFailed));
+    }
 }

@@ -23,6 +23,7 @@ mod mails;
 mod noop;
 mod past;
 mod post;
+mod probe;
 mod scale;
 #[allow(dead_code)] // The tests use all of it.
 #[path = "../it/support/mod.rs"]
@@ -40,6 +41,9 @@ use table::Table;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    if let Some(code) = probe::act() {
+        return code;
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     if !args.iter().any(|arg| arg == "--bench") {
         // `cargo test --all-targets` runs this program too.
@@ -83,7 +87,7 @@ async fn measure(scale: &Scale, only: &[String]) -> ExitCode {
 }
 
 /// What can be measured by itself.
-const PARTS: [&str; 9] = ["store", "latency", "noop", "handed", "backlog", "fanout", "held", "past", "login"];
+const PARTS: [&str; 10] = ["store", "latency", "noop", "handed", "backlog", "fanout", "held", "past", "login", "probe"];
 
 async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
     match part {
@@ -122,6 +126,10 @@ async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
         "login" => {
             eprintln!("login: {} sign-ins", scale.logins);
             login::measure(lab, scale, table).await;
+        }
+        "probe" => {
+            eprintln!("probe: rounds of port probes, {} times, ours and others'", scale.rounds);
+            probe::measure(scale, table).await;
         }
         other => unreachable!("{other} is no part"),
     }

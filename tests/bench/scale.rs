@@ -26,6 +26,10 @@ pub struct Scale {
     pub held: u32,
     /// Sign-ins timed.
     pub logins: u32,
+    /// Short rounds of probes; the median counts.
+    pub rounds: usize,
+    /// Targets, to see how the cost grows.
+    pub targets: &'static [usize],
 }
 
 impl Scale {
@@ -42,6 +46,8 @@ impl Scale {
             past: 1_000_000,
             held: 100_000,
             logins: 20,
+            rounds: 9,
+            targets: &[100, 1_000, 10_000],
         }
     }
 
@@ -59,6 +65,8 @@ impl Scale {
             past: 50_000,
             held: 5_000,
             logins: 3,
+            rounds: 1,
+            targets: &[100, 1_000],
         }
     }
 }

@@ -146,3 +146,32 @@ async fn who_is_online_only_later_hears_of_an_outage_that_lasts() {
     alice.gets("is down: refused").await;
     assert_eq!(alice.copies("is down: refused"), 1);
 }
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_crash_in_the_commit_of_an_outage_neither_loses_it_nor_tells_it_as_two() {
+    use crate::support::outcome::{aborted, came_with_one_id};
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    for point in ["inside_d2", "after_d2"] {
+        let (dead, beside) = (free_port(), free_port());
+        let other = listen(beside);
+        let mut mailbell = Mailbell::new(&(lab.config() + &fast(&[dead, beside], "")));
+        mailbell.env("FAILPOINTS", &format!("{point}=panic"));
+        mailbell.spawn();
+        aborted(&mut mailbell).await;
+        mailbell.env("FAILPOINTS", "");
+        mailbell.start();
+        let title = format!("127.0.0.1:{dead} is down: refused");
+        alice.gets(&title).await;
+        all_in_state(&mailbell, &title, 1, "delivered").await;
+        for _ in 0..3 {
+            probed(&other).await;
+        }
+        came_with_one_id(&alice, &title, 2);
+        let end = listen(dead);
+        alice.gets(&format!("127.0.0.1:{dead} answers again")).await;
+        drop(end);
+        mailbell.stop();
+    }
+}

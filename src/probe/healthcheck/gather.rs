@@ -13,6 +13,8 @@ use crate::probe::target::Host;
 
 /// Longest interval, seconds.
 const DAY: u64 = 86_400;
+/// Most users; each becomes a recipient.
+const MOST_USERS: usize = 1000;
 /// Of a name that is too long for a class so many characters are kept, with the number of its line.
 const KEPT: usize = 12;
 /// Every key.
@@ -230,6 +232,11 @@ impl Gathered {
         let mut seen = HashSet::new();
         let mut users = Vec::new();
         for user in value.split(',').map(str::trim).filter(|user| !user.is_empty()) {
+            if users.len() == MOST_USERS {
+                let wrong = format!("there are more than {MOST_USERS} users: the rest was left out");
+                self.fault(place, wrong, "name fewer");
+                break;
+            }
             match seen.insert(user) {
                 true => users.push(user.to_owned()),
                 false => self.fault(place, format!("{} is there twice", shown(place, user)), "name everybody once"),
@@ -290,7 +297,10 @@ impl Gathered {
         }
         let free = std::mem::take(&mut self.free);
         self.read.hosts = self.bounded(free, 0, &mut left);
-        for (_, Ports { key, place, .. }) in std::mem::take(&mut self.ports) {
+        // The usual classes may be listed all of them, and no host of some.
+        let mut unused = std::mem::take(&mut self.ports);
+        unused.retain(|id, _| !BUILT_IN.contains(&id.as_str()));
+        for Ports { key, place, .. } in unused.into_values() {
             let wrong = format!("{key} is for no class: there is no such section");
             self.fault(place, wrong, "add the section with its hosts, or leave the line out");
         }
@@ -313,7 +323,8 @@ impl Gathered {
             hosts.hosts.retain(|entry| !entry.host.ports.is_empty());
             let bare = before - hosts.hosts.len();
             if bare > 0 {
-                let wrong = format!("the class {name} has no ports: {bare} of its hosts were left out");
+                let name = shown(place, name.as_str());
+                let wrong = format!("{name} is a class without ports: {bare} of its hosts were left out");
                 self.fault(place, wrong, "write NAME_Ports=PORT,PORT in [Ports], with the name of this section");
             }
         }

@@ -73,9 +73,18 @@ impl Healthcheck {
         of_classes.chain(self.hosts.iter().flat_map(Listed::targets))
     }
 
-    /// A probe for each target, once; the file's interval takes the place of the given one.
+    /// How they are probed: the file's interval takes the place of the given one. The old tool had no time-out of its own: where
+    /// that given is not shorter than the file's interval, half of the interval is, since one probe has to end before the next
+    /// begins.
+    pub fn rules(&self, defaults: &Rules) -> Rules {
+        let interval = self.interval.unwrap_or(defaults.interval);
+        let timeout = if defaults.timeout < interval { defaults.timeout } else { interval / 2 };
+        Rules { interval, timeout, ..defaults.clone() }
+    }
+
+    /// A probe for each target, once.
     pub fn probes(&self, defaults: &Rules) -> Vec<Probe> {
-        let rules = Rules { interval: self.interval.unwrap_or(defaults.interval), ..defaults.clone() };
+        let rules = self.rules(defaults);
         let of_classes = self.classes.iter().flat_map(|class| class.probes(&rules));
         merge(of_classes.chain(self.hosts.iter().flat_map(|host| host.probes(&rules))).collect())
     }

@@ -82,6 +82,15 @@ fn a_target_of_two_classes_is_probed_once() {
 }
 
 #[test]
+fn a_time_out_is_shorter_than_the_files_interval() {
+    let seconds = Duration::from_secs_f64;
+    for (file, interval, timeout) in [("", 60.0, 3.0), ("4", 4.0, 3.0), ("3", 3.0, 1.5), ("1", 1.0, 0.5)] {
+        let of_file = read(&format!("Check_Interval={file}")).rules(&rules());
+        assert_eq!(of_file, Rules { interval: seconds(interval), timeout: seconds(timeout), ..rules() });
+    }
+}
+
+#[test]
 fn what_a_large_file_asks_for_is_bounded() {
     let ports: Vec<_> = (1..=1000).map(|port: u16| port.to_string()).collect();
     let hosts: String = (0..100).map(|n| format!("h{n}\n")).collect();
@@ -95,6 +104,9 @@ fn what_a_large_file_asks_for_is_bounded() {
             "line 68: with this host there are more than {MOST_TARGETS} targets: it was left out; check fewer ports or hosts"
         )
     );
+    let users: Vec<_> = (0..1500).map(|n| n.to_string()).collect();
+    let told = Healthcheck::read(format!("Sametime_Notification_Users={}", users.join(",")).as_bytes());
+    assert_eq!((told.users.len(), told.faults.len()), (1000, 1));
     let faults = Healthcheck::read("x\n".repeat(5000).as_bytes()).faults;
     assert_eq!(faults.len(), Healthcheck::MOST_FAULTS + 1);
     assert_eq!(faults.last().unwrap().wrong, "4000 more faults are not shown");

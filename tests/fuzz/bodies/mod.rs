@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 
 pub mod config;
+pub mod healthcheck;
 pub mod lmtp;
 pub mod mail;
 pub mod mailbox;
@@ -20,7 +21,7 @@ pub mod xml;
 pub type Body = fn(&[u8]);
 
 /// Every target. Each has a program in `targets` and a directory in `corpus`.
-pub const ALL: [(&str, Body); 9] = [
+pub const ALL: [(&str, Body); 10] = [
     ("mail", mail::run),
     ("xml", xml::run),
     ("pop3", mailbox::pop3),
@@ -30,6 +31,7 @@ pub const ALL: [(&str, Body); 9] = [
     ("lmtp", lmtp::run),
     ("mapping", mapping::run),
     ("rules", rules::run),
+    ("healthcheck", healthcheck::run),
 ];
 
 /// Who is told when a body has read the config that it was given: that may take more than what is done by it. In the ordinary

@@ -1,21 +1,26 @@
 //! `mailbell check`: probes every target once, and says which answer.
 
-use std::collections::{HashMap, HashSet};
+mod html;
+mod nagios;
+mod report;
+
+pub(super) use nagios::unknown;
+
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use jiff::Timestamp;
 
-use super::table;
 use crate::config;
 use crate::model::Span;
-use crate::probe::{Engine, Host, Kind, Listed, Outcome, Talk, Target};
+use crate::probe::{Engine, Listed, Outcome, Talk, Target};
 
 /// Some target is not open.
 const NOT_OPEN: u8 = 1;
@@ -33,6 +38,7 @@ const ROUND: Duration = Duration::from_secs(86_400);
 /// Names are resolved once, IPv4 and IPv6; a host that has both is open where one of them is.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Exit codes: 0 all are open, 1 some are not, 2 the check itself failed.\n\
+    With --nagios: 0 all are open, 2 some are not, 3 the check itself failed.\n\
     Example: mailbell check db1.example.org:5432 [2001:db8::1]:443 --timeout 2s")]
 pub struct Args {
     /// What to probe: HOST:PORT, or HOST:PORT,PORT; an IPv6 address in brackets [default: all that the config names]
@@ -54,6 +60,12 @@ pub struct Args {
     /// Print nothing: the exit code says it
     #[arg(long, short)]
     quiet: bool,
+    /// Be a Nagios plugin: one line with performance data; exit codes 0 OK, 2 CRITICAL, 3 UNKNOWN
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    nagios: bool,
+    /// Write the report as a web page too, which needs no other file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn with_ports(text: &str) -> Result<Listed, String> {
@@ -69,10 +81,14 @@ fn span(text: &str) -> Result<Duration, String> {
     if span.is_zero() { Err("it must be longer than nothing".into()) } else { Ok(span) }
 }
 
+/// A target, and what came of it.
+type Checked = (Target, Outcome);
+
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let work = match work(args) {
         Ok(work) => work,
+        Err(err) if args.nagios => return nagios::unknown(&err),
         Err(err) => {
             eprintln!("{err}");
             return ExitCode::from(FAILED);
@@ -84,6 +100,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         // Whoever reads the output has seen enough (`| head`).
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+        Err(err) if args.nagios => nagios::unknown(&err.to_string()),
         Err(err) => {
             eprintln!("mailbell check: {err}");
             ExitCode::from(FAILED)
@@ -137,13 +154,13 @@ async fn check(args: &Args, work: &Work, out: &mut dyn Write) -> io::Result<u8> 
     if let Some(why) = engine.bound() {
         eprintln!("mailbell check: {why}");
     }
-    let bar = bar(targets.len(), args);
+    let (bar, start) = (bar(targets.len(), args), Instant::now());
     let mut outcomes: Vec<Option<Outcome>> = vec![None; targets.len()];
     let mut round = engine.round(targets.iter().map(|(target, timeout, talk)| (target, *timeout, talk.as_deref())));
     while let Some((place, outcome)) = round.next().await {
         bar.inc(1);
         if let (true, Some((target, ..))) = (args.json, targets.get(place)) {
-            writeln!(out, "{}", line(target, &outcome)?)?;
+            writeln!(out, "{}", report::line(target, &outcome)?)?;
         }
         if let Some(slot) = outcomes.get_mut(place) {
             *slot = Some(outcome);
@@ -152,15 +169,21 @@ async fn check(args: &Args, work: &Work, out: &mut dyn Write) -> io::Result<u8> 
     drop(round);
     bar.finish_and_clear();
     let results = targets.iter().zip(outcomes).filter_map(|((target, ..), outcome)| Some((target.clone(), outcome?)));
-    let results: Vec<(Target, Outcome)> = results.collect();
+    let results: Vec<Checked> = results.collect();
+    if let Some(file) = &args.html {
+        html::write(file, &results, Timestamp::now())?;
+    }
+    if args.nagios {
+        return nagios::line(out, &results, start.elapsed());
+    }
     if !args.json && !args.quiet {
-        report(out, &results)?;
+        report::table(out, &results)?;
     }
     Ok(code(&results))
 }
 
 fn bar(targets: usize, args: &Args) -> ProgressBar {
-    if args.quiet || args.json || !io::stderr().is_terminal() {
+    if args.quiet || args.json || args.nagios || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len} probed").unwrap_or(ProgressStyle::default_bar());
@@ -168,7 +191,7 @@ fn bar(targets: usize, args: &Args) -> ProgressBar {
 }
 
 /// An outage is what the check was made to find; a target that could not be asked is worth less than that.
-fn code(results: &[(Target, Outcome)]) -> u8 {
+fn code(results: &[Checked]) -> u8 {
     let any = |up| results.iter().any(|(_, outcome)| outcome.kind.up() == up);
     match () {
         () if any(Some(false)) => NOT_OPEN,
@@ -177,80 +200,11 @@ fn code(results: &[(Target, Outcome)]) -> u8 {
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    host: &'a str,
-    port: u16,
-    outcome: &'static str,
-    reason: &'a str,
-    ms: f64,
-}
-
-fn line(target: &Target, outcome: &Outcome) -> io::Result<String> {
-    Ok(serde_json::to_string(&Line {
-        host: target.host.as_str(),
-        port: target.port,
-        outcome: outcome.kind.as_str(),
-        reason: &outcome.reason,
-        ms: ms(outcome.took),
-    })?)
-}
-
-/// To a tenth.
-fn ms(took: Duration) -> f64 {
-    (took.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-/// By host, those with a failure first, and within a host the failures.
-fn report(out: &mut dyn Write, results: &[(Target, Outcome)]) -> io::Result<()> {
-    let mut order: HashMap<&Host, (bool, usize)> = HashMap::new();
-    for (n, (target, outcome)) in results.iter().enumerate() {
-        let (fine, _) = order.entry(&target.host).or_insert((true, n));
-        *fine &= outcome.kind == Kind::Open;
-    }
-    let mut sorted: Vec<&(Target, Outcome)> = results.iter().collect();
-    sorted.sort_by_key(|(target, outcome)| (order.get(&target.host).copied(), outcome.kind == Kind::Open));
-    let rows: Vec<[String; 5]> = sorted
-        .iter()
-        .map(|(target, outcome)| {
-            let ms = format!("{:.1}", ms(outcome.took));
-            let (host, port) = (target.host.to_string(), target.port.to_string());
-            [host, port, outcome.kind.words().to_owned(), ms, outcome.reason.clone()]
-        })
-        .collect();
-    table::write(out, ["HOST", "PORT", "OUTCOME", "MS", "REASON"], &rows)?;
-    let open = results.iter().filter(|(_, outcome)| outcome.kind == Kind::Open).count();
-    writeln!(out, "{open} of {} open", results.len())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::report::tests::result;
     use super::*;
-
-    fn result(target: &str, kind: Kind) -> (Target, Outcome) {
-        let reason = format!("192.0.2.1 says {}", kind.as_str());
-        (target.parse().unwrap(), Outcome { kind, reason, took: Duration::from_micros(1250), certificate: None })
-    }
-
-    #[test]
-    fn failures_come_first_and_hosts_stay_together() {
-        let results = [
-            result("good:80", Kind::Open),
-            result("half:80", Kind::Open),
-            result("bad:80", Kind::NoSuchName),
-            result("half:443", Kind::Refused),
-        ];
-        let mut out = Vec::new();
-        report(&mut out, &results).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
-        HOST  PORT  OUTCOME                     MS   REASON
-        half  443   refused                     1.3  192.0.2.1 says refused
-        half  80    open                        1.3  192.0.2.1 says open
-        bad   80    unknown host: no such name  1.3  192.0.2.1 says no_such_name
-        good  80    open                        1.3  192.0.2.1 says open
-        2 of 4 open
-        ");
-    }
+    use crate::probe::Kind;
 
     #[test]
     fn the_exit_code_tells_an_outage_from_a_check_that_failed() {
@@ -259,13 +213,5 @@ mod tests {
         assert_eq!(of(&[Kind::Open, Kind::ResolverFailed]), 1);
         assert_eq!(of(&[Kind::Open, Kind::Local]), 2);
         assert_eq!(of(&[Kind::Local, Kind::TimedOut]), 1, "an outage is known, whatever else is not");
-    }
-
-    #[test]
-    fn scripts_get_one_object_a_line() {
-        let (target, outcome) = result("[2001:db8::1]:443", Kind::TimedOut);
-        let want =
-            r#"{"host":"2001:db8::1","port":443,"outcome":"timed_out","reason":"192.0.2.1 says timed_out","ms":1.3}"#;
-        assert_eq!(line(&target, &outcome).unwrap(), want);
     }
 }

@@ -1,0 +1,2 @@
+#![no_main]
+mailbell_fuzz::target!(mailbell_fuzz::bodies::healthcheck::run);
