@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::lists::{Class, Listed};
+use super::maintenance::Maintenance;
+use super::parent::Parent;
 use super::target::Target;
 use crate::model::{GroupName, Severity};
 
@@ -25,6 +27,8 @@ pub struct Settings {
     pub remind: Duration,
     /// What counts where a list says nothing.
     pub defaults: Rules,
+    /// When new outages are not told, and of whom.
+    pub maintenance: Vec<Maintenance>,
     /// Where the probes come from.
     pub lists: Lists,
 }
@@ -59,6 +63,8 @@ pub struct Rules {
     pub groups: Vec<GroupName>,
     /// Labels of its alerts, by name.
     pub labels: Vec<(String, String)>,
+    /// While any of these is down, nothing new is told of it. They are targets themselves, and never depend on it.
+    pub depends_on: Vec<Parent>,
 }
 
 /// A target with its rules.
@@ -73,7 +79,7 @@ pub struct Probe {
 }
 
 /// One probe for each target, in the order of the first ones: what several classes say of a target is taken together, so that
-/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups and labels.
+/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups, labels and parents.
 pub fn merge(probes: Vec<Probe>) -> Vec<Probe> {
     let mut merged: Vec<Probe> = Vec::with_capacity(probes.len());
     let mut places = HashMap::new();
@@ -97,6 +103,7 @@ impl Probe {
         rules.severity = rules.severity.max(more.severity);
         add_new(&mut rules.groups, more.groups);
         add_new(&mut rules.labels, more.labels);
+        add_new(&mut rules.depends_on, more.depends_on);
         add_new(&mut self.classes, other.classes);
     }
 }
@@ -123,6 +130,7 @@ pub(super) mod tests {
             severity: Severity::Major,
             groups: Vec::new(),
             labels: Vec::new(),
+            depends_on: Vec::new(),
         }
     }
 
@@ -139,6 +147,7 @@ pub(super) mod tests {
                 severity,
                 groups: vec![class.parse().unwrap()],
                 labels: vec![("class".into(), class.into())],
+                depends_on: vec![class.parse().unwrap()],
             },
         }
     }
@@ -154,6 +163,6 @@ pub(super) mod tests {
         let both = &merged[0];
         assert_eq!(both.classes, ["domino", "sametime"]);
         assert_eq!((both.rules.severity, both.rules.interval), (Severity::Critical, Duration::from_secs(60)));
-        assert_eq!((both.rules.groups.len(), both.rules.labels.len()), (2, 2));
+        assert_eq!((both.rules.groups.len(), both.rules.labels.len(), both.rules.depends_on.len()), (2, 2, 2));
     }
 }
