@@ -310,7 +310,8 @@ fn choice<T: Copy>(
     Some(Choice { value: value?, table: table?, default: default? })
 }
 
-fn zone(item: &Item<'_, '_>) -> Option<(String, TimeZone)> {
+/// As config names it, and what it is.
+pub(super) fn zone(item: &Item<'_, '_>) -> Option<(String, TimeZone)> {
     let text = item.some_text()?;
     if text.eq_ignore_ascii_case("UTC") {
         return Some((text.to_owned(), TimeZone::UTC));

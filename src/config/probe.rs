@@ -1,5 +1,8 @@
 //! `[probe]`, `[[probe.class]]` and `[[probe.target]]`.
 
+mod depends;
+pub(super) mod maintenance;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use crate::probe::{
     BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Talk, Target,
     built_in_ports, merge,
 };
+use depends::Depends;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
@@ -68,7 +72,20 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     {
         gathered.add(table.line, &table.label, host.ports.len(), host.probes(rules));
     }
+    let probes = gathered.merged();
+    let of_classes = class_tables.iter().zip(&classes).filter_map(|(table, read)| {
+        let (class, rules) = read.as_ref()?;
+        Some(Depends { table, parents: &rules.depends_on, targets: class.targets().collect() })
+    });
+    let of_targets = target_tables.iter().zip(&targets).filter_map(|(table, read)| {
+        let (host, rules) = read.as_ref()?;
+        Some(Depends { table, parents: &rules.depends_on, targets: host.targets().collect() })
+    });
+    let depends: Vec<Depends<'_, '_, '_>> = of_classes.chain(of_targets).collect();
+    let all_read = classes.iter().all(Option::is_some) && targets.iter().all(Option::is_some) && plain.is_some();
+    let depends = if all_read { depends::check(&depends, &probes) } else { None };
     class_tables.into_iter().chain(target_tables).for_each(Section::done);
+    let maintenance = maintenance::read(section, &probes);
 
     let lists = Lists {
         healthcheck: match healthcheck {
@@ -79,9 +96,10 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
         plain: plain?,
         targets: targets.into_iter().collect::<Option<_>>()?,
     };
-    let (probes, concurrency) = (gathered.merged(), concurrency?);
+    let concurrency = concurrency?;
     warn_if_late(section, &probes, concurrency);
-    Some(Settings { probes, concurrency, remind: remind?, defaults: defaults?, lists })
+    depends?;
+    Some(Settings { probes, concurrency, remind: remind?, defaults: defaults?, maintenance: maintenance?, lists })
 }
 
 /// What counts where a table says nothing.
@@ -120,6 +138,7 @@ fn rules(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Op
         groups: groups?,
         labels: labels?,
         talk: None,
+        depends_on: Vec::new(),
     })
 }
 
@@ -219,12 +238,13 @@ fn class(
     });
     let rules = rules(section, base, names);
     let talk = talk::read(section);
+    let depends_on = depends::read(section);
     let (name, hosts) = (name?, hosts?);
     let ports = match given {
         Some(ports) => ports?,
         None => usual_ports(section, &name, &hosts)?,
     };
-    Some((Class { name, ports, hosts }, Rules { talk: talk?, ..rules? }))
+    Some((Class { name, ports, hosts }, Rules { talk: talk?, depends_on: depends_on?, ..rules? }))
 }
 
 /// The ports of a built-in class; none, where every host has its own.
@@ -243,7 +263,8 @@ fn target(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> O
     let address = section.required("address", "address = \"HOST:PORT\"").and_then(|item| with_ports(&item));
     let rules = rules(section, base, names);
     let talk = talk::read(section);
-    Some((address?, Rules { talk: talk?, ..rules? }))
+    let depends_on = depends::read(section);
+    Some((address?, Rules { talk: talk?, depends_on: depends_on?, ..rules? }))
 }
 
 /// A host, with ports or without.

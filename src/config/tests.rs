@@ -435,6 +435,20 @@ const PROBE: &str = r#"
     address = "im2:1533,2"
     severity = "info"
     timeout = "9s"
+    depends_on = ["ups1", "[::1]:22"]
+    [[probe.maintenance]]
+    name = "patch \"night\""
+    classes = ["web"]
+    hosts = ["2001:db8::1"]
+    targets = ["[::1]:22"]
+    days = ["sat", "sun"]
+    at = "02:30"
+    for = "90m"
+    time_zone = "Europe/Berlin"
+    [[probe.maintenance]]
+    from = "2099-07-01T22:00"
+    until = "2099-07-02T02:00:30+01:00"
+    time_zone = "Europe/Berlin"
 "#;
 
 #[test]
@@ -464,6 +478,13 @@ fn what_a_list_does_not_say_comes_from_probe_and_each_target_is_probed_once() {
         (probe("im2:2").rules.severity, probe("ups1:80").classes.as_slice()),
         (Severity::Info, &["web".into()][..])
     );
+    let parents: Vec<_> = probe("im2:1533").rules.depends_on.iter().map(ToString::to_string).collect();
+    assert_eq!(parents, ["ups1", "[::1]:22"]);
+    let [weekends, once] = &config.probe.maintenance[..] else { panic!("two windows") };
+    let of_window: Vec<bool> = config.probe.probes.iter().map(|probe| weekends.covers.holds(probe)).collect();
+    assert_eq!(of_window.iter().filter(|covered| **covered).count(), 5, "{of_window:?}");
+    let crate::probe::When::Once { from, until } = &once.when else { panic!("{once:?}") };
+    assert_eq!((from.to_string(), until.to_string()), ("2099-07-01T20:00:00Z".into(), "2099-07-02T01:00:30Z".into()));
     assert_eq!(example().probe.concurrency, 1000);
     assert_eq!(read_text(SMALL).unwrap().probe.probes, []);
 }

@@ -213,6 +213,7 @@ mod tests {
                 groups: vec!["ops".parse().unwrap()],
                 labels: vec![("site".into(), "berlin".into())],
                 talk: None,
+                depends_on: Vec::new(),
             },
         })
     }
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn an_outage_says_when_where_how_and_why_and_the_end_how_long() {
         let mut state = HostState::default();
-        state.configure([probe(1352)]);
+        state.configure([probe(1352)], Timestamp::UNIX_EPOCH);
         let down = see(&mut state, 1352, Kind::Refused, 0);
         let up = see(&mut state, 1352, Kind::Open, 754);
         insta::assert_json_snapshot!([&down, &up]);
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn a_host_lists_its_ports() {
         let mut state = HostState::default();
-        state.configure([probe(80), probe(1352)]);
+        state.configure([probe(80), probe(1352)], Timestamp::UNIX_EPOCH);
         see(&mut state, 80, Kind::Refused, 0);
         let down = see(&mut state, 1352, Kind::TimedOut, 1);
         let up = see(&mut state, 1352, Kind::Open, 61);
@@ -249,9 +250,9 @@ mod tests {
     #[test]
     fn what_is_not_probed_any_more_is_over() {
         let mut state = HostState::default();
-        state.configure([probe(80)]);
+        state.configure([probe(80)], Timestamp::UNIX_EPOCH);
         see(&mut state, 80, Kind::Refused, 0);
-        state.configure([]);
+        state.configure([], Timestamp::UNIX_EPOCH);
         let gone = see(&mut state, 80, Kind::Open, 60);
         assert_eq!(
             (gone[0].status, gone[0].title.as_str()),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lists::{Class, Listed};
+use super::maintenance::Maintenance;
+use super::parent::Parent;
 use super::talk::Talk;
 use super::target::Target;
 use crate::model::{GroupName, Severity};
@@ -27,6 +29,8 @@ pub struct Settings {
     pub remind: Duration,
     /// What counts where a list says nothing.
     pub defaults: Rules,
+    /// When new outages are not told, and of whom.
+    pub maintenance: Vec<Maintenance>,
     /// Where the probes come from.
     pub lists: Lists,
 }
@@ -63,6 +67,8 @@ pub struct Rules {
     pub labels: Vec<(String, String)>,
     /// What is looked at beyond the connection; `None`: nothing.
     pub talk: Option<Arc<Talk>>,
+    /// While any of these is down, nothing new is told of it. They are targets themselves, and never depend on it.
+    pub depends_on: Vec<Parent>,
 }
 
 /// A target with its rules.
@@ -77,8 +83,8 @@ pub struct Probe {
 }
 
 /// One probe for each target, in the order of the first ones: what several classes say of a target is taken together, so that
-/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups and labels;
-/// of what is looked at beyond the connection the first, since config refuses two that differ.
+/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups,
+/// labels and parents; of what is looked at beyond the connection the first, since config refuses two that differ.
 pub fn merge(probes: Vec<Probe>) -> Vec<Probe> {
     let mut merged: Vec<Probe> = Vec::with_capacity(probes.len());
     let mut places = HashMap::new();
@@ -103,6 +109,7 @@ impl Probe {
         add_new(&mut rules.groups, more.groups);
         add_new(&mut rules.labels, more.labels);
         rules.talk = rules.talk.take().or(more.talk);
+        add_new(&mut rules.depends_on, more.depends_on);
         add_new(&mut self.classes, other.classes);
     }
 }
@@ -130,6 +137,7 @@ pub(super) mod tests {
             groups: Vec::new(),
             labels: Vec::new(),
             talk: None,
+            depends_on: Vec::new(),
         }
     }
 
@@ -147,6 +155,7 @@ pub(super) mod tests {
                 groups: vec![class.parse().unwrap()],
                 labels: vec![("class".into(), class.into())],
                 talk: None,
+                depends_on: vec![class.parse().unwrap()],
             },
         }
     }
@@ -162,6 +171,6 @@ pub(super) mod tests {
         let both = &merged[0];
         assert_eq!(both.classes, ["domino", "sametime"]);
         assert_eq!((both.rules.severity, both.rules.interval), (Severity::Critical, Duration::from_secs(60)));
-        assert_eq!((both.rules.groups.len(), both.rules.labels.len()), (2, 2));
+        assert_eq!((both.rules.groups.len(), both.rules.labels.len(), both.rules.depends_on.len()), (2, 2, 2));
     }
 }

@@ -52,6 +52,12 @@ mode = "0666"
 name = "own"
 hosts = ["a:80,443", "[::1]:22"]
 
+[[probe.maintenance]]
+name = "once"
+from = "2099-12-01T22:00"
+until = "2099-12-02T02:00Z"
+time_zone = "Europe/Berlin"
+
 [[recipient]]
 name = "other"
 room = "other@conference.example.org"
@@ -308,7 +314,9 @@ lmtp = [{ listen = "127.0.0.1:1" }]
 mapping = [{ name = "p", root = "r", title = "t", times = ["epoch"], zone = "UTC" }]
 store = { raw_for = "1d", reserve = "1GiB" }
 probe = { interval = "1h", timeout = "1s", groups = ["g"], targets = ["h:1"], labels = { x = "y" }, class = [
-    { name = "c", ports = [1], hosts = ["h"] }], target = [{ address = "h:2" }] }
+    { name = "c", ports = [1], hosts = ["h"] }], target = [{ address = "h:2", depends_on = ["h:1"] }], maintenance = [
+    { targets = ["h:1"], hosts = ["h"], days = ["sat"], at = "22:00", for = "2h", time_zone = "UTC" },
+    { from = "2099-12-01T22:00", until = "2099-12-02T02:00" }] }
 "#;
 
 proptest! {
@@ -325,6 +333,9 @@ proptest! {
             "/mapping/0/times/0", "/route/0/match/label.x", "/wall/0/match/group", "/store/raw_for", "/store/reserve",
             "/operators/command/0", "/probe/interval", "/probe/timeout", "/probe/groups/0", "/probe/targets/0", "/probe/labels/x",
             "/probe/class/0/name", "/probe/class/0/hosts/0", "/probe/target/0/address",
+            "/probe/target/0/depends_on/0", "/probe/maintenance/0/targets/0", "/probe/maintenance/0/hosts/0", "/probe/maintenance/0/days/0",
+            "/probe/maintenance/0/at", "/probe/maintenance/0/for", "/probe/maintenance/0/time_zone", "/probe/maintenance/1/from",
+            "/probe/maintenance/1/until",
         ][..]),
         text in prop_oneof![
             "[a-z0-9éⒶ@./:*?~_ +%/#\\[\\]-]{0,12}",
@@ -333,6 +344,7 @@ proptest! {
             "(move|noop|unix|~|/|127.0.0.1|\\[::1\\]):?[a-z0-9 .%@*]{0,6}",
             "[a-z*\\]\\[~é ]{0,3}@[a-z.:\\]\\[é ]{0,4}",
             "([a-z._-]{0,3}|\\[?[0-9a-f]{0,2}::[0-9.]{0,3}\\]?)(:[0-9, ]{0,6})?",
+            "(20[0-9]{2}-[0-9]{1,2}-[0-9]{1,2}[T ])?[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?(Z|[+-]0[0-9]:00)?",
         ],
     ) {
         let mut config: Json = toml::from_str(SMALL).unwrap();

@@ -1,9 +1,10 @@
 //! `[probe]` as TOML.
 
 use super::{Writer, list, quoted};
-use crate::probe::{Rules, Settings, Talk};
+use crate::config::probe::maintenance::DAYS;
+use crate::probe::{Maintenance, Rules, Settings, Talk, When};
 
-/// Writes it, with its classes and targets, each with all its rules.
+/// Writes it, with its classes and targets, each with all its rules, and its windows.
 pub(super) fn write(out: &mut Writer, probe: &Settings) {
     out.table("[probe]");
     probe.lists.healthcheck.iter().for_each(|path| out.path("healthcheck", path));
@@ -26,6 +27,35 @@ pub(super) fn write(out: &mut Writer, probe: &Settings) {
         out.text("address", target);
         rules(out, of_target);
     }
+    probe.maintenance.iter().for_each(|window| maintenance(out, window));
+}
+
+fn maintenance(out: &mut Writer, window: &Maintenance) {
+    out.table("[[probe.maintenance]]");
+    out.some("name", window.name.as_ref());
+    let covers = &window.covers;
+    if !covers.classes.is_empty() {
+        out.list("classes", &covers.classes);
+    }
+    if !covers.hosts.is_empty() {
+        out.list("hosts", &covers.hosts);
+    }
+    if !covers.targets.is_empty() {
+        out.list("targets", &covers.targets);
+    }
+    match &window.when {
+        When::Once { from, until } => {
+            out.text("from", from);
+            out.text("until", until);
+        }
+        When::Recurring { days, at, lasts, zone: (zone, _) } => {
+            let word = |day| DAYS.iter().find(|(_, known)| known == day).map(|(word, _)| *word);
+            out.list("days", days.iter().filter_map(word));
+            out.text("at", at.strftime("%H:%M"));
+            out.span("for", *lasts);
+            out.text("time_zone", zone);
+        }
+    }
 }
 
 fn rules(out: &mut Writer, rules: &Rules) {
@@ -37,6 +67,9 @@ fn rules(out: &mut Writer, rules: &Rules) {
     out.plain("groups", list(&rules.groups));
     let labels = rules.labels.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)));
     out.plain("labels", format!("{{ {} }}", labels.collect::<Vec<_>>().join(", ")));
+    if !rules.depends_on.is_empty() {
+        out.list("depends_on", &rules.depends_on);
+    }
     rules.talk.iter().for_each(|of| talk(out, of));
 }
 

@@ -3,6 +3,7 @@
 //! One task: probes that are due are started, outcomes taken, and while one commit is under way the next one gathers. What a commit
 //! holds is decided when it begins, so that nothing piles up behind a store that is slow.
 
+mod holds;
 mod schedule;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,6 +26,7 @@ use super::settings::{Probe, Settings};
 use super::state::{HostState, Saved, Step};
 use super::target::{Host, Target};
 use crate::queue::{Found, StoreError};
+use holds::Holds;
 use schedule::Schedule;
 
 /// Most hosts in one commit.
@@ -86,6 +88,7 @@ impl Monitor {
         let mut commit: OptionFuture<BoxFuture<'static, Result<(), StoreError>>> = None.into();
         let mut committing: Option<Taken> = None;
         loop {
+            watch.look_at_clock();
             for probe in watch.due(Instant::now()) {
                 let prober = prober.clone();
                 probes.push(async move {
@@ -100,7 +103,8 @@ impl Monitor {
                 commit = Some(async move { ledger.commit(found).await }.boxed()).into();
                 committing = Some(saved);
             }
-            let next = watch.schedule.next().unwrap_or_else(|| Instant::now() + IDLE);
+            let next = watch.schedule.next().into_iter().chain(watch.next_look()).min();
+            let next = next.unwrap_or_else(|| Instant::now() + IDLE);
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 Some((probe, outcome)) = probes.next() => watch.take(&probe, &outcome),
@@ -128,6 +132,7 @@ struct Watch {
     hosts: HashMap<Host, HostState>,
     probes: HashMap<Target, Arc<Probe>>,
     schedule: Schedule,
+    holds: Holds,
     /// Hosts of which there may be something to tell.
     dirty: BTreeSet<Host>,
     /// Targets that could not be looked at, by our own fault.
@@ -154,6 +159,7 @@ impl Watch {
             hosts,
             probes: HashMap::new(),
             schedule: Schedule::new(Instant::now()),
+            holds: Holds::default(),
             dirty: BTreeSet::new(),
             unclear: BTreeSet::new(),
             remind: Duration::MAX,
@@ -171,10 +177,12 @@ impl Watch {
         for host in by_host.keys() {
             self.hosts.entry(host.clone()).or_default();
         }
+        let at = (self.clock)();
         for (host, state) in &mut self.hosts {
-            state.configure(by_host.remove(host).unwrap_or_default());
+            state.configure(by_host.remove(host).unwrap_or_default(), at);
             self.dirty.insert(host.clone());
         }
+        self.holds = Holds::of(settings, &probes);
         let next: HashMap<Target, Arc<Probe>> = probes.into_iter().map(|probe| (probe.target.clone(), probe)).collect();
         let now = Instant::now();
         self.probes.keys().filter(|target| !next.contains_key(*target)).for_each(|target| self.schedule.forget(target));
@@ -186,6 +194,8 @@ impl Watch {
             }
         }
         self.probes = next;
+        self.holds.look(at);
+        self.hold_all();
         prober.configure(settings);
     }
 
@@ -198,6 +208,7 @@ impl Watch {
         let Target { host, port } = &probe.target;
         let Some(state) = self.hosts.get_mut(host) else { return };
         let before = state.failure(*port).map(|failure| failure.since);
+        let doubted = state.doubted().any(|doubted| doubted == *port);
         let step = state.observe(*port, outcome, (self.clock)());
         let Some(pause) = state.pause(*port) else { return };
         let now = Instant::now();
@@ -210,6 +221,7 @@ impl Watch {
         }
         log(probe, outcome, step, before, (self.clock)());
         self.log_unclear(probe, outcome, step);
+        self.follow(probe, step, doubted);
     }
 
     /// Our own failure is told once, and that it is over.

@@ -4,10 +4,14 @@
 //! what is, not from what changed: [`HostState::news`] compares what should be known with what was told, and
 //! [`HostState::told`] takes note of it once it is committed. So a failed commit, a crash or a blip between two commits can
 //! neither lose an end nor tell a beginning twice.
+//!
+//! Nothing new is told of a port while there is a [`Hold`] on it; ends are told all the same.
 
+mod hold;
 mod news;
 mod saved;
 
+pub use hold::{Hold, Standing};
 pub use news::{News, Newsworthy};
 pub use saved::{Saved, Told};
 
@@ -52,11 +56,21 @@ pub(super) struct Port {
     pub(super) phase: Phase,
     /// The last probe said nothing, by our own fault.
     pub(super) unclear: bool,
-    /// Another port of the host failed since it was probed last.
+    /// Another port of the host, or what depends on it, failed since it was probed last.
     pub(super) doubted: bool,
+    /// Known since then, by this process.
+    begun: Timestamp,
+    /// Why nothing new is told of it.
+    hold: Option<Hold>,
+    /// The hold was logged.
+    noted: bool,
 }
 
 impl Port {
+    fn new(probe: Arc<Probe>, phase: Phase, begun: Timestamp) -> Self {
+        Self { probe, phase, unclear: false, doubted: false, begun, hold: None, noted: false }
+    }
+
     /// Was it open, or never looked at, so that one look more tells something?
     fn is_undoubted(&self) -> bool {
         matches!(self.phase, Phase::Up | Phase::Unknown)
@@ -94,12 +108,12 @@ impl HostState {
     }
 
     /// From now on these are its ports. What is known of those that stay, stays.
-    pub fn configure(&mut self, probes: impl IntoIterator<Item = Arc<Probe>>) {
+    pub fn configure(&mut self, probes: impl IntoIterator<Item = Arc<Probe>>, now: Timestamp) {
         let mut old = std::mem::take(&mut self.ports);
         for probe in probes {
             let port = probe.target.port;
             let known = old.remove(&port).map_or_else(
-                || Port { probe: probe.clone(), phase: self.saved.phase(port), unclear: false, doubted: false },
+                || Port::new(probe.clone(), self.saved.phase(port), now),
                 |known| Port { probe: probe.clone(), ..known },
             );
             self.ports.insert(port, known);
@@ -141,6 +155,7 @@ impl HostState {
         port.unclear = outcome.kind.up().is_none();
         let Some(up) = outcome.kind.up() else { return Step::Unclear };
         if up {
+            port.noted = false;
             let was = std::mem::replace(&mut port.phase, Phase::Up);
             return if matches!(was, Phase::Up | Phase::Unknown) { Step::Same } else { Step::CameBack };
         }
@@ -185,9 +200,10 @@ impl HostState {
         }
     }
 
-    /// Are all its ports down, two at least? Then it is the host that is down.
+    /// Are all its ports down, two at least? Then it is the host that is down, unless something may be told of some of them only.
     fn is_down(&self) -> bool {
-        self.ports.len() > 1 && self.ports.values().all(|port| matches!(port.phase, Phase::Down(_)))
+        let down = |port: &Port| matches!(port.phase, Phase::Down(_)) && port.hold.is_none();
+        self.ports.len() > 1 && self.ports.values().all(down)
     }
 
     /// May it turn out within a few attempts that the host is down? As long as it may, no port of it is told by itself.
@@ -198,6 +214,9 @@ impl HostState {
             Phase::Down(_) => false,
         };
         let down = |port: &Port| matches!(port.phase, Phase::Down(_));
+        if self.ports.values().any(Port::is_held_firmly) {
+            return false;
+        }
         self.ports.values().any(undecided) && self.ports.values().all(|port| undecided(port) || down(port))
     }
 

@@ -58,9 +58,8 @@ impl HostState {
         }
         // Services come up one after the other: a port that is still down has its attempts before it is told by itself.
         for (number, port) in &mut self.ports {
-            if let (Phase::Down(failure), false) = (&port.phase, self.saved.ports.contains_key(number)) {
-                let failure = Failure { attempts: 0, ..failure.clone() };
-                port.phase = Phase::Failing(failure);
+            if !self.saved.ports.contains_key(number) && matches!(port.phase, Phase::Down(_)) {
+                port.begin_again();
             }
         }
     }
@@ -109,7 +108,7 @@ impl HostState {
     fn ports_begin(&self, now: Timestamp, news: &mut News) {
         for (number, port) in &self.ports {
             let Phase::Down(failure) = &port.phase else { continue };
-            if news.saved.ports.contains_key(number) {
+            if news.saved.ports.contains_key(number) || port.hold.is_some() {
                 continue;
             }
             news.saved.ports.insert(*number, told(failure, port.probe.rules.severity, now));
@@ -119,7 +118,9 @@ impl HostState {
 
     fn ports_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
         for (number, before) in &self.saved.ports {
-            let Some(Port { probe, phase: Phase::Down(failure), .. }) = self.ports.get(number) else { continue };
+            let Some(Port { probe, phase: Phase::Down(failure), hold: None, .. }) = self.ports.get(number) else {
+                continue;
+            };
             if !is_due(before, now, remind) {
                 continue;
             }

@@ -25,13 +25,14 @@ fn probe(port: u16, attempts: u32) -> Arc<Probe> {
             groups: Vec::new(),
             labels: Vec::new(),
             talk: None,
+            depends_on: Vec::new(),
         },
     })
 }
 
 fn host(ports: &[u16], attempts: u32) -> HostState {
     let mut host = HostState::default();
-    host.configure(ports.iter().map(|port| probe(*port, attempts)));
+    host.configure(ports.iter().map(|port| probe(*port, attempts)), at(0));
     host
 }
 
@@ -174,11 +175,11 @@ fn what_was_told_is_known_after_a_restart() {
     let json = serde_json::to_string(before.saved()).unwrap();
     insta::assert_snapshot!(json, @r#"{"ports":{"80":{"since":"2027-01-15T08:00:00Z","last":"2027-01-15T08:00:10Z","severity":"major","attempts":2,"kind":"refused","reason":"192.0.2.1 refused"}}}"#);
     let mut after = HostState::new(serde_json::from_str(&json).unwrap());
-    after.configure([probe(80, 2)]);
+    after.configure([probe(80, 2)], at(100));
     see(&mut after, 80, Kind::Refused, 100);
     assert_eq!(tell(&mut after, 100), [""; 0], "it was told");
     let mut back = HostState::new(serde_json::from_str(&json).unwrap());
-    back.configure([probe(80, 2)]);
+    back.configure([probe(80, 2)], at(100));
     see(&mut back, 80, Kind::Open, 100);
     assert_eq!(tell(&mut back, 100), ["80 up"]);
     let mut gone = HostState::new(serde_json::from_str(&json).unwrap());
@@ -211,6 +212,123 @@ fn reports_of_a_condition_never_go_back_in_time() {
     assert_eq!(news.tell[0].1, at(-3600));
 }
 
+fn maintenance() -> Option<Hold> {
+    Some(Hold::Maintenance(None))
+}
+
+fn parent(firm: bool) -> Option<Hold> {
+    let parent = "gw1:22".parse().unwrap();
+    Some(if firm { Hold::Parent(parent) } else { Hold::Doubt(parent) })
+}
+
+#[test]
+fn a_new_outage_waits_for_the_end_of_a_hold_and_has_its_attempts_then() {
+    for hold in [maintenance(), parent(true)] {
+        let mut host = host(&[80], 2);
+        see(&mut host, 80, Kind::Open, 0);
+        assert_eq!(host.hold(vec![hold.clone()]), [0; 0]);
+        see(&mut host, 80, Kind::Refused, 60);
+        assert_eq!(host.newly_held(), [], "it is no outage yet");
+        assert_eq!(see(&mut host, 80, Kind::Refused, 70), Step::WentDown);
+        let held: Vec<_> = host.newly_held().into_iter().map(|(probe, why)| (probe.target.port, Some(why))).collect();
+        assert_eq!(held, [(80, hold.clone())]);
+        see(&mut host, 80, Kind::Refused, 130);
+        assert_eq!(host.newly_held(), [], "it is logged once");
+        assert_eq!(tell(&mut host, 130), [""; 0]);
+        assert_eq!(host.hold(vec![None]), [80]);
+        assert_eq!(tell(&mut host, 131), [""; 0]);
+        assert_eq!(host.pause(80), Some(Duration::from_secs(10)));
+        see(&mut host, 80, Kind::Refused, 131);
+        assert_eq!(tell(&mut host, 131), [""; 0]);
+        see(&mut host, 80, Kind::Refused, 141);
+        assert_eq!(tell(&mut host, 141), ["80 down after 2"]);
+        assert_eq!(host.saved().ports[&80].since, at(60), "it is down since then");
+    }
+}
+
+#[test]
+fn what_ends_within_a_hold_was_nothing() {
+    let mut host = host(&[80], 1);
+    host.hold(vec![maintenance()]);
+    see(&mut host, 80, Kind::Refused, 0);
+    see(&mut host, 80, Kind::Open, 60);
+    assert_eq!(host.hold(vec![None]), [0; 0]);
+    assert_eq!(tell(&mut host, 60), [""; 0]);
+}
+
+#[test]
+fn a_told_outage_ends_within_a_hold_and_is_not_told_again() {
+    let mut host = host(&[80], 1);
+    see(&mut host, 80, Kind::Refused, 0);
+    assert_eq!(tell(&mut host, 0), ["80 down after 1"]);
+    host.hold(vec![maintenance()]);
+    see(&mut host, 80, Kind::Refused, 4000);
+    assert_eq!(tell(&mut host, 4000), [""; 0], "no reminder");
+    assert_eq!(host.newly_held(), [], "it is told, not held");
+    assert_eq!(host.hold(vec![None]), [0; 0], "it is still down, and people know");
+    assert_eq!(tell(&mut host, 4000), ["80 down after 2 again"]);
+    host.hold(vec![maintenance()]);
+    see(&mut host, 80, Kind::Open, 4060);
+    assert_eq!(tell(&mut host, 4060), ["80 up"]);
+}
+
+#[test]
+fn a_host_of_which_a_part_is_held_is_told_by_its_ports() {
+    let mut host = host(&[80, 389], 1);
+    host.hold(vec![maintenance(), None]);
+    see(&mut host, 80, Kind::TimedOut, 0);
+    see(&mut host, 389, Kind::TimedOut, 0);
+    assert_eq!(tell(&mut host, 0), ["389 down after 1"]);
+    assert_eq!(host.hold(vec![None, None]), [80]);
+    see(&mut host, 80, Kind::TimedOut, 60);
+    assert_eq!(tell(&mut host, 60), ["host down, 2 ports"]);
+    see(&mut host, 80, Kind::Open, 120);
+    see(&mut host, 389, Kind::Open, 120);
+    assert_eq!(tell(&mut host, 120), ["host up, 2 open, 0 not", "389 up"]);
+}
+
+#[test]
+fn a_doubt_holds_and_leaves_no_trace() {
+    let mut host = host(&[80], 2);
+    see(&mut host, 80, Kind::Refused, 0);
+    host.hold(vec![parent(false)]);
+    see(&mut host, 80, Kind::Refused, 10);
+    assert_eq!(tell(&mut host, 10), [""; 0]);
+    assert_eq!(host.newly_held(), []);
+    assert_eq!(host.hold(vec![None]), [0; 0]);
+    assert_eq!(tell(&mut host, 11), ["80 down after 2"]);
+}
+
+#[test]
+fn how_a_host_is_for_what_depends_on_it() {
+    let mut host = host(&[22, 80], 2);
+    assert_eq!(host.standing(None, at(0)), Standing::Undecided, "nobody looked yet");
+    assert_eq!(host.standing(Some(22), at(17)), Standing::Undecided);
+    assert_eq!(
+        host.standing(None, at(18)),
+        Standing::Fine,
+        "nobody waits for ever: {START} and the time-out are over",
+        START = "15 s"
+    );
+    see(&mut host, 22, Kind::Local, 1);
+    assert_eq!(host.standing(Some(22), at(1)), Standing::Fine, "nobody can tell");
+    see(&mut host, 22, Kind::Refused, 2);
+    see(&mut host, 80, Kind::Open, 2);
+    assert_eq!((host.standing(None, at(2)), host.standing(Some(22), at(2))), (Standing::Fine, Standing::Failing));
+    assert_eq!(host.doubt(None), [80], "what fails is looked at soon anyway");
+    assert_eq!(host.standing(None, at(3)), Standing::Undecided);
+    see(&mut host, 80, Kind::TimedOut, 4);
+    assert_eq!(host.standing(None, at(4)), Standing::Failing);
+    see(&mut host, 80, Kind::Local, 5);
+    assert_eq!((host.standing(Some(80), at(5)), host.standing(None, at(5))), (Standing::Fine, Standing::Failing));
+    for second in 6..8 {
+        see(&mut host, 80, Kind::TimedOut, second);
+    }
+    see(&mut host, 80, Kind::Local, 9);
+    assert_eq!(host.standing(Some(80), at(9)), Standing::Failing, "it was down when it was seen last");
+    assert_eq!(host.standing(Some(443), at(9)), Standing::Fine, "it is not probed any more");
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     See(u16, Kind),
@@ -218,29 +336,82 @@ enum Event {
     /// The commit fails.
     Fail,
     Restart,
+    /// A commit is under way while this comes.
+    Meanwhile(Box<Event>),
     /// From now on these ports.
     Configure(Vec<u16>),
+    /// A hold on a port begins, ends, or becomes another one.
+    Hold(u16, Option<Hold>),
+    /// What depends on it fails.
+    Doubt(Option<u16>),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let kinds = prop::sample::select(vec![Kind::Open, Kind::Refused, Kind::TimedOut, Kind::Local]);
     let ports = prop::collection::btree_set(1u16..5, 0..4).prop_map(|ports| ports.into_iter().collect());
+    let holds = prop::sample::select(vec![None, maintenance(), parent(true), parent(false)]);
     let one = prop_oneof![
         8 => (1u16..5, kinds).prop_map(|(port, kind)| Event::See(port, kind)),
-        6 => Just(Event::Tell),
-        1 => Just(Event::Fail),
         1 => Just(Event::Restart),
         1 => ports.prop_map(Event::Configure),
+        2 => (1u16..5, holds).prop_map(|(port, hold)| Event::Hold(port, hold)),
+        1 => prop::option::of(1u16..5).prop_map(Event::Doubt),
+    ];
+    let one = prop_oneof![
+        12 => one.clone(),
+        6 => Just(Event::Tell),
+        1 => Just(Event::Fail),
+        3 => one.prop_map(|event| Event::Meanwhile(Box::new(event))),
     ];
     prop::collection::vec(one, 1..120)
+}
+
+/// The host, and what its config and its parents say.
+struct Bed {
+    state: HostState,
+    ports: Vec<u16>,
+    holds: BTreeMap<u16, Hold>,
+    attempts: u32,
+}
+
+impl Bed {
+    fn come(&mut self, event: Event, now: i64) {
+        match event {
+            Event::See(port, kind) => _ = see(&mut self.state, port, kind, now),
+            Event::Restart => {
+                let json = serde_json::to_string(self.state.saved()).unwrap();
+                self.state = HostState::new(serde_json::from_str(&json).unwrap());
+                self.configure(now);
+            }
+            Event::Configure(next) => {
+                self.ports = next;
+                self.configure(now);
+            }
+            Event::Hold(port, Some(hold)) => _ = self.holds.insert(port, hold),
+            Event::Hold(port, None) => _ = self.holds.remove(&port),
+            Event::Doubt(port) => _ = self.state.doubt(port),
+            Event::Tell | Event::Fail | Event::Meanwhile(_) => unreachable!(),
+        }
+        self.hold();
+    }
+
+    fn configure(&mut self, now: i64) {
+        let attempts = self.attempts;
+        self.state.configure(self.ports.iter().map(|port| probe(*port, attempts)), at(now));
+    }
+
+    fn hold(&mut self) {
+        let holds = self.state.probes().map(|probe| self.holds.get(&probe.target.port).cloned()).collect();
+        self.state.hold(holds);
+        self.state.newly_held();
+    }
 }
 
 proptest! {
     /// Whoever is told of an outage is told of its end exactly once, whatever comes in between.
     #[test]
     fn every_outage_that_is_told_ends_once(events in events(), attempts in 1u32..4) {
-        let mut ports: Vec<u16> = vec![1, 2, 3];
-        let mut state = host(&ports, attempts);
+        let mut bed = Bed { state: host(&[1, 2, 3], attempts), ports: vec![1, 2, 3], holds: BTreeMap::new(), attempts };
         // What people know: a condition is open or not. 0 stands for the host.
         let mut open: BTreeMap<u16, Timestamp> = BTreeMap::new();
         let mut last: BTreeMap<u16, Timestamp> = BTreeMap::new();
@@ -248,39 +419,45 @@ proptest! {
         for event in events.into_iter().chain([Event::Tell]) {
             now += 5;
             match event {
-                Event::See(port, kind) => { see(&mut state, port, kind, now); }
-                Event::Fail => { state.news(at(now), REMIND); }
-                Event::Restart => {
-                    let json = serde_json::to_string(state.saved()).unwrap();
-                    state = HostState::new(serde_json::from_str(&json).unwrap());
-                    state.configure(ports.iter().map(|port| probe(*port, attempts)));
-                }
-                Event::Configure(next) => {
-                    ports = next;
-                    state.configure(ports.iter().map(|port| probe(*port, attempts)));
-                }
-                Event::Tell => learn(&mut state, now, &mut open, &mut last)?,
+                Event::Tell => learn(&mut bed, now, None, &mut open, &mut last)?,
+                Event::Meanwhile(event) => learn(&mut bed, now, Some(*event), &mut open, &mut last)?,
+                Event::Fail => _ = bed.state.news(at(now), REMIND),
+                event => bed.come(event, now),
             }
         }
-        // Everything comes back: nobody is left believing that it burns.
-        for port in ports {
-            see(&mut state, port, Kind::Open, now + 10);
+        // Everything comes back, in whatever hold it is: nobody is left believing that it burns.
+        for port in bed.ports.clone() {
+            see(&mut bed.state, port, Kind::Open, now + 10);
         }
-        learn(&mut state, now + 10, &mut open, &mut last)?;
+        learn(&mut bed, now + 10, None, &mut open, &mut last)?;
         prop_assert!(open.is_empty(), "never told that it is over: {open:?}");
-        prop_assert!(state.saved().is_empty());
-        prop_assert_eq!(state.news(at(now + 20), REMIND), None);
+        prop_assert!(bed.state.saved().is_empty());
+        prop_assert_eq!(bed.state.news(at(now + 20), REMIND), None);
+        // Everything fails where nothing is held any more: that is told, however it was held before.
+        bed.holds.clear();
+        for round in 0..5 {
+            for port in bed.ports.clone() {
+                see(&mut bed.state, port, Kind::TimedOut, now + 30 + round);
+                bed.hold();
+            }
+        }
+        learn(&mut bed, now + 40, None, &mut open, &mut last)?;
+        prop_assert_eq!(open.is_empty(), bed.ports.is_empty());
     }
 }
 
 /// People read the news; each must make sense by what they know.
 fn learn(
-    state: &mut HostState,
+    bed: &mut Bed,
     now: i64,
+    meanwhile: Option<Event>,
     open: &mut BTreeMap<u16, Timestamp>,
     last: &mut BTreeMap<u16, Timestamp>,
 ) -> Result<(), TestCaseError> {
-    let Some(news) = state.news(at(now), REMIND) else { return Ok(()) };
+    let Some(news) = bed.state.news(at(now), REMIND) else {
+        meanwhile.into_iter().for_each(|event| bed.come(event, now));
+        return Ok(());
+    };
     for (what, sent, before) in &news.tell {
         let (key, ends) = match what {
             Newsworthy::Outage(probe, _) => (probe.target.port, false),
@@ -292,10 +469,22 @@ fn learn(
         last.insert(key, *sent);
         if ends {
             prop_assert!(open.remove(&key).is_some(), "{key} ends and nobody was told of it");
-        } else {
-            prop_assert_eq!(open.insert(key, *sent).is_some(), before.is_some(), "{} begins twice", key);
+            continue;
+        }
+        prop_assert_eq!(open.insert(key, *sent).is_some(), before.is_some(), "{} begins twice", key);
+        let held = bed.ports.iter().any(|port| (key == 0 || key == *port) && bed.holds.contains_key(port));
+        prop_assert!(!held, "{} is told although it is held", key);
+    }
+    match meanwhile {
+        // A commit that is done when the process ends is known to the next one.
+        Some(Event::Restart) => {
+            bed.state.told(news.saved);
+            bed.come(Event::Restart, now);
+        }
+        event => {
+            event.into_iter().for_each(|event| bed.come(event, now));
+            bed.state.told(news.saved);
         }
     }
-    state.told(news.saved);
     Ok(())
 }
