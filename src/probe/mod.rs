@@ -34,6 +34,6 @@ pub use maintenance::{Covers, LONGEST_WINDOW, Maintenance, When};
 pub use monitor::{Ledger, Monitor, Prober};
 pub use outcome::{Kind, Outcome};
 pub use parent::Parent;
-pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
+pub use settings::{Flapping, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use spool::{Outlet, hand_on};
 pub use target::{Host, Target};
