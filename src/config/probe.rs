@@ -18,8 +18,8 @@ use super::schema::{Law, Want, What};
 use super::talk;
 use crate::model::{BadServer, ClassName, GroupName, NAME_FORM, Span};
 use crate::probe::{
-    BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Talk, Target,
-    built_in_ports, merge,
+    BUILT_IN, Class, Flapping, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Talk,
+    Target, built_in_ports, merge,
 };
 use depends::Depends;
 
@@ -127,6 +127,7 @@ fn rules(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Op
     let severity = get("severity").map_or(unsaid.map(|rules| rules.severity), |item| item.choice(&severities()));
     let groups =
         get("groups").map_or(unsaid.map(|rules| rules.groups.clone()), |item| item.each(|item| group(item, names)));
+    let flapping = flapping(section, get, unsaid.map(|rules| rules.flapping));
     let labels = labels(section, unsaid.map_or(&[], |rules| &rules.labels));
     refuse_long_timeout(section, timeout?, interval?)?;
     Some(Rules {
@@ -138,8 +139,30 @@ fn rules(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Op
         groups: groups?,
         labels: labels?,
         talk: None,
+        flapping: flapping?,
         depends_on: Vec::new(),
     })
+}
+
+fn flapping<'r, 'a>(
+    section: &Section<'r, 'a>,
+    get: impl Fn(&'static str) -> Option<Item<'r, 'a>>,
+    unsaid: Option<Flapping>,
+) -> Option<Flapping> {
+    let percent = |key, unsaid| {
+        get(key).map_or(unsaid, |item| item.number(1..=100).and_then(|percent| u8::try_from(percent).ok()))
+    };
+    let on = get("flapping").map_or(unsaid.map(|unsaid| unsaid.on), |item| item.yes());
+    let start = percent("flap_start", unsaid.map(|unsaid| unsaid.start));
+    let stop = percent("flap_stop", unsaid.map(|unsaid| unsaid.stop));
+    let (on, start, stop) = (on?, start?, stop?);
+    if stop >= start {
+        let line = ["flap_stop", "flap_start"].into_iter().find_map(|key| section.line_of_key(key)).or(section.line);
+        let wrong = format!("{stop} is not less than flap_start ({start})");
+        section.reader.error(line, &section.key("flap_stop"), wrong, "lower it, or raise flap_start");
+        return None;
+    }
+    Some(Flapping { on, start, stop })
 }
 
 /// A target is never probed twice at a time.

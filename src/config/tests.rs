@@ -435,6 +435,8 @@ const PROBE: &str = r#"
     address = "im2:1533,2"
     severity = "info"
     timeout = "9s"
+    flapping = false
+    flap_start = 26
     depends_on = ["ups1", "[::1]:22"]
     [[probe.maintenance]]
     name = "patch \"night\""

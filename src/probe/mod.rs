@@ -38,7 +38,7 @@ pub use maintenance::{Covers, LONGEST_WINDOW, Maintenance, When};
 pub use monitor::{Ledger, Monitor, Prober};
 pub use outcome::{Certificate, Kind, Outcome};
 pub use parent::Parent;
-pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
+pub use settings::{Flapping, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use spool::{Outlet, hand_on};
 pub use talk::{Exchange, Expect, Talk, Tls};
 pub use target::{Host, Target};

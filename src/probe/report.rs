@@ -7,10 +7,12 @@ use jiff::Timestamp;
 
 use super::outcome::Kind;
 use super::settings::Probe;
-use super::state::{Failure, News, Newsworthy, Told};
+use super::state::{Failure, Flaps, News, Newsworthy, Told};
 use super::target::{Host, Target};
 use crate::model::{Alert, Format, Key, Severity, Status, human};
 
+/// What is said of what flaps.
+const AT_REST: &str = "Nothing more is told of it until it stays up or down.";
 /// Most ports of a host that a text lists.
 const LISTED: usize = 20;
 
@@ -23,6 +25,8 @@ fn alert(host: &Host, what: &Newsworthy, sent: Timestamp, before: Option<&Told>)
     match what {
         Newsworthy::Outage(probe, failure) => outage(probe, failure, sent),
         Newsworthy::HostOutage(ports) => host_outage(host, ports, sent),
+        Newsworthy::Flaps(probe, flaps) => port_flaps(probe, flaps, sent),
+        Newsworthy::HostFlaps(ports) => host_flaps(host, ports, sent),
         Newsworthy::Recovery(port, probe) => recovery(host, *port, probe.as_ref(), sent, before),
         Newsworthy::HostRecovery(up, down) => host_recovery(host, up, down, sent, before),
     }
@@ -76,10 +80,52 @@ fn host_outage(host: &Host, ports: &[(Arc<Probe>, Failure)], sent: Timestamp) ->
     alert
 }
 
+fn port_flaps(probe: &Arc<Probe>, flaps: &Flaps, sent: Timestamp) -> Alert {
+    let Target { host, port } = &probe.target;
+    let mut alert = blank(host, &probe.target.to_string(), Status::Firing, sent);
+    alert.severity = probe.rules.severity;
+    alert.title = format!("{} flaps: {flaps}", probe.target);
+    alert.text = [
+        format!("Up and down since {}", at(flaps.since)),
+        format!("Host: {host}"),
+        format!("Port: {port}{}", in_classes(probe)),
+        AT_REST.to_owned(),
+    ]
+    .join("\n");
+    label(&mut alert, std::slice::from_ref(probe));
+    flapping(&mut alert, flaps);
+    alert
+}
+
+fn host_flaps(host: &Host, ports: &[(Arc<Probe>, Flaps)], sent: Timestamp) -> Alert {
+    let mut alert = blank(host, host.as_str(), Status::Firing, sent);
+    let probes: Vec<Arc<Probe>> = ports.iter().map(|(probe, _)| probe.clone()).collect();
+    alert.severity = probes.iter().map(|probe| probe.rules.severity).max().unwrap_or(Severity::Major);
+    alert.title = format!("{host} flaps: all of its ports ({}) go up and down", ports.len());
+    let line =
+        |(probe, flaps): &(Arc<Probe>, Flaps)| format!("Port {}{}: {flaps}", probe.target.port, in_classes(probe));
+    let first = ports.first().map(|(_, flaps)| *flaps);
+    let mut lines = vec![format!("Up and down since {}", at(first.map_or(sent, |flaps| flaps.since)))];
+    lines.push(format!("Host: {host}"));
+    lines.extend(at_most(ports, line));
+    lines.push(AT_REST.to_owned());
+    alert.text = lines.join("\n");
+    label(&mut alert, &probes);
+    first.iter().for_each(|flaps| flapping(&mut alert, flaps));
+    alert
+}
+
+fn flapping(alert: &mut Alert, flaps: &Flaps) {
+    alert.labels.add("failure", "flapping");
+    alert.labels.add("reason", flaps.to_string());
+    alert.labels.add("since", flaps.since.to_string());
+}
+
 fn recovery(host: &Host, port: u16, probe: Option<&Arc<Probe>>, sent: Timestamp, before: Option<&Told>) -> Alert {
     let target = Target { host: host.clone(), port };
     let mut alert = blank(host, &target.to_string(), Status::Resolved, sent);
     alert.title = match probe {
+        Some(_) if before.is_some_and(Told::flaps) => format!("{target} answers steadily again"),
         Some(_) => format!("{target} answers again"),
         None => format!("{target} is not probed any more"),
     };
@@ -158,9 +204,13 @@ fn listed(ports: &[(Arc<Probe>, Failure)]) -> impl Iterator<Item = String> {
     let line = |(probe, failure): &(Arc<Probe>, Failure)| {
         format!("Port {}{}: {}, {}", probe.target.port, in_classes(probe), failure.reason, times(failure.attempts))
     };
-    let more = ports.len().saturating_sub(LISTED);
+    at_most(ports, line)
+}
+
+fn at_most<T>(all: &[T], line: impl Fn(&T) -> String) -> impl Iterator<Item = String> {
+    let more = all.len().saturating_sub(LISTED);
     let more = (more > 0).then(|| format!("and {more} more"));
-    ports.iter().take(LISTED).map(line).chain(more).collect::<Vec<_>>().into_iter()
+    all.iter().take(LISTED).map(line).chain(more).collect::<Vec<_>>().into_iter()
 }
 
 fn times(attempts: u32) -> String {
@@ -174,9 +224,12 @@ fn in_classes(probe: &Probe) -> String {
 fn ended(probed: bool, sent: Timestamp, before: Option<&Told>) -> String {
     let Some(told) = before else { return String::new() };
     let lasted = human(Duration::try_from(sent.duration_since(told.since)).unwrap_or_default());
+    let was = if told.flaps() { "up and down" } else { "down" };
+    let mut begin = was.to_owned();
+    begin.get_mut(..1).into_iter().for_each(str::make_ascii_uppercase);
     match probed {
-        true => format!("Down for {lasted}, since {}.", at(told.since)),
-        false => format!("It was down for {lasted}, since {}; the config does not name it any more.", at(told.since)),
+        true => format!("{begin} for {lasted}, since {}.", at(told.since)),
+        false => format!("It was {was} for {lasted}, since {}; the config does not name it any more.", at(told.since)),
     }
 }
 
@@ -195,7 +248,7 @@ fn at(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::outcome::Outcome;
-    use super::super::settings::Rules;
+    use super::super::settings::{Flapping, Rules};
     use super::super::state::HostState;
     use super::*;
 
@@ -214,6 +267,7 @@ mod tests {
                 labels: vec![("site".into(), "berlin".into())],
                 talk: None,
                 depends_on: Vec::new(),
+                flapping: Flapping { on: true, start: 30, stop: 25 },
             },
         })
     }
@@ -245,6 +299,24 @@ mod tests {
         let down = see(&mut state, 1352, Kind::TimedOut, 1);
         let up = see(&mut state, 1352, Kind::Open, 61);
         insta::assert_json_snapshot!([&down, &up]);
+    }
+
+    #[test]
+    fn what_flaps_says_how_often_it_changed() {
+        for ports in [&[1352][..], &[80, 1352]] {
+            let mut state = HostState::default();
+            state.configure(ports.iter().map(|port| probe(*port)), Timestamp::UNIX_EPOCH);
+            let mut told = Vec::new();
+            for n in 0..40 {
+                let kind = if n % 2 == 0 || n > 12 { Kind::Open } else { Kind::Refused };
+                for port in ports {
+                    told.extend(see(&mut state, *port, kind, 60 * n));
+                }
+            }
+            let flapping: Vec<&Alert> = told.iter().skip_while(|alert| !alert.title.contains("flaps")).collect();
+            assert_eq!(flapping.len(), 2, "{told:?}");
+            insta::assert_json_snapshot!(flapping);
+        }
     }
 
     #[test]

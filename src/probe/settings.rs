@@ -67,8 +67,21 @@ pub struct Rules {
     pub labels: Vec<(String, String)>,
     /// What is looked at beyond the connection; `None`: nothing.
     pub talk: Option<Arc<Talk>>,
+    /// When its changes are too many to be told.
+    pub flapping: Flapping,
     /// While any of these is down, nothing new is told of it. They are targets themselves, and never depend on it.
     pub depends_on: Vec<Parent>,
+}
+
+/// When the changes of a target are too many to be told one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flapping {
+    /// Is that looked at?
+    pub on: bool,
+    /// It flaps when so many per cent of its last probes were changes,
+    pub start: u8,
+    /// and until it are less than these, which are less than `start`.
+    pub stop: u8,
 }
 
 /// A target with its rules.
@@ -106,6 +119,12 @@ impl Probe {
         rules.retry_interval = rules.retry_interval.min(more.retry_interval);
         rules.timeout = rules.timeout.max(more.timeout);
         rules.severity = rules.severity.max(more.severity);
+        let (own, other_flapping) = (rules.flapping, more.flapping);
+        rules.flapping = Flapping {
+            on: own.on && other_flapping.on,
+            start: own.start.max(other_flapping.start),
+            stop: own.stop.max(other_flapping.stop),
+        };
         add_new(&mut rules.groups, more.groups);
         add_new(&mut rules.labels, more.labels);
         rules.talk = rules.talk.take().or(more.talk);
@@ -138,6 +157,7 @@ pub(super) mod tests {
             labels: Vec::new(),
             talk: None,
             depends_on: Vec::new(),
+            flapping: Flapping { on: true, start: 30, stop: 25 },
         }
     }
 
@@ -156,6 +176,7 @@ pub(super) mod tests {
                 labels: vec![("class".into(), class.into())],
                 talk: None,
                 depends_on: vec![class.parse().unwrap()],
+                flapping: Flapping { on: class == "domino", start: if class == "domino" { 30 } else { 50 }, stop: 25 },
             },
         }
     }
@@ -172,5 +193,6 @@ pub(super) mod tests {
         assert_eq!(both.classes, ["domino", "sametime"]);
         assert_eq!((both.rules.severity, both.rules.interval), (Severity::Critical, Duration::from_secs(60)));
         assert_eq!((both.rules.groups.len(), both.rules.labels.len(), both.rules.depends_on.len()), (2, 2, 2));
+        assert_eq!(both.rules.flapping, Flapping { on: false, start: 50, stop: 25 });
     }
 }

@@ -175,3 +175,42 @@ async fn a_crash_in_the_commit_of_an_outage_neither_loses_it_nor_tells_it_as_two
         mailbell.stop();
     }
 }
+
+#[tokio::test]
+async fn what_is_behind_a_dead_gateway_or_in_maintenance_is_told_when_it_is_still_dead_after_it() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let [gateway, child, mended, beside] = [(); 4].map(|()| free_port());
+    let targets = [gateway, child, mended, beside].map(listen);
+    let depends =
+        format!("[[probe.target]]\naddress = \"127.0.0.1:{child}\"\ndepends_on = [\"127.0.0.1:{gateway}\"]\n");
+    let window = format!(
+        "[[probe.maintenance]]\nname = \"patch night\"\ntargets = [\"127.0.0.1:{mended}\"]\nat = \"00:00\"\nfor = \"7d\"\n"
+    );
+    let config = |more: &str| lab.config() + &fast(&[gateway, mended, beside], &(depends.clone() + more));
+    let mailbell = Mailbell::run(&config(&window));
+    let [gate, behind, under_repair, other] = targets;
+    probed(&behind).await;
+    drop((gate, behind, under_repair));
+    alice.gets(&format!("127.0.0.1:{gateway} is down: refused")).await;
+    mailbell.logged("its outage is held back", 2).await;
+    for why in [&format!("127.0.0.1:{gateway} fails, which it depends on"), "maintenance: patch night"] {
+        assert!(mailbell.log().contains(why), "no {why:?} in {}", mailbell.log());
+    }
+    assert_eq!(alice.count(), 1);
+
+    let gate = listen(gateway);
+    alice.gets(&format!("127.0.0.1:{gateway} answers again")).await;
+    alice.gets(&format!("127.0.0.1:{child} is down: refused")).await;
+    assert_eq!(alice.count(), 3);
+
+    // The maintenance is over before its time.
+    mailbell.reload(&config(""));
+    alice.gets(&format!("127.0.0.1:{mended} is down: refused")).await;
+    let back = [listen(child), listen(mended)];
+    for port in [child, mended] {
+        alice.gets(&format!("127.0.0.1:{port} answers again")).await;
+    }
+    assert_eq!(alice.count(), 6);
+    drop((mailbell, gate, back, other));
+}

@@ -60,9 +60,9 @@ fn window(table: &Section<'_, '_>) -> Option<Maintenance> {
         (Some(_), None) => once.when(table),
         (None, Some(_)) => again.when(table, zone),
         (None, None) => {
-            let wrong = "does not say when it is";
+            let wrong = "is missing, and at as well: when is it?";
             let mend = "write from = \"2026-12-01T22:00\" and until = \"2026-12-02T02:00\", or at = \"22:00\" and for = \"2h\"";
-            table.reader.error(table.line, &table.label, wrong, mend);
+            table.reader.error(table.line, &table.key("from"), wrong, mend);
             None
         }
     };

@@ -64,6 +64,9 @@ fn rules(out: &mut Writer, rules: &Rules) {
     out.span("retry_interval", rules.retry_interval);
     out.span("timeout", rules.timeout);
     out.text("severity", rules.severity);
+    out.plain("flapping", rules.flapping.on);
+    out.plain("flap_start", rules.flapping.start);
+    out.plain("flap_stop", rules.flapping.stop);
     out.plain("groups", list(&rules.groups));
     let labels = rules.labels.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)));
     out.plain("labels", format!("{{ {} }}", labels.collect::<Vec<_>>().join(", ")));

@@ -209,7 +209,9 @@ impl Watch {
         let Some(state) = self.hosts.get_mut(host) else { return };
         let before = state.failure(*port).map(|failure| failure.since);
         let doubted = state.doubted().any(|doubted| doubted == *port);
+        let flapped = state.is_flapping(*port);
         let step = state.observe(*port, outcome, (self.clock)());
+        let flaps = state.is_flapping(*port);
         let Some(pause) = state.pause(*port) else { return };
         let now = Instant::now();
         self.schedule.done(&probe.target, pause, pause == probe.rules.interval, now);
@@ -220,6 +222,13 @@ impl Watch {
             self.dirty.insert(host.clone());
         }
         log(probe, outcome, step, before, (self.clock)());
+        match (flapped, flaps) {
+            (false, true) => {
+                tracing::warn!(target = %probe.target, "flaps: its changes are not told one by one any more")
+            }
+            (true, false) => tracing::info!(target = %probe.target, "does not flap any more"),
+            _ => {}
+        }
         self.log_unclear(probe, outcome, step);
         self.follow(probe, step, doubted);
     }

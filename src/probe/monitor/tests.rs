@@ -7,7 +7,7 @@ use super::*;
 use crate::model::{Alert, Severity, Status};
 use crate::probe::maintenance::{Covers, Maintenance, When};
 use crate::probe::outcome::Kind;
-use crate::probe::settings::{Lists, Rules};
+use crate::probe::settings::{Flapping, Lists, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -149,6 +149,7 @@ fn settings(targets: &[&str]) -> Settings {
         labels: Vec::new(),
         talk: None,
         depends_on: Vec::new(),
+        flapping: Flapping { on: true, start: 30, stop: 25 },
     };
     let probe = |target: &&str| Probe { target: target.parse().unwrap(), classes: Vec::new(), rules: rules.clone() };
     Settings {
@@ -473,4 +474,53 @@ async fn a_child_that_is_gone_and_a_gateway_that_is_gone() {
     bed.settings.send(Arc::new(settings(&["a:1"]))).unwrap();
     pass(MINUTE).await;
     assert_eq!(bed.book.titles()[1..], ["gw:22 is not probed any more", "a:1 is down: refused"]);
+}
+
+impl Bed {
+    /// Each probe finds it in another state, so many times.
+    async fn flap(&self, target: &str, times: usize) {
+        for n in 0..times {
+            self.world.set(target, if n % 2 == 0 { Kind::Refused } else { Kind::Open });
+            let seen = self.world.times(target).len();
+            while self.world.times(target).len() == seen {
+                pass(100 * Duration::from_millis(1)).await;
+            }
+            pass(10 * Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_up_and_down_with_each_probe_is_told_once_and_ends_once() {
+    let bed = Bed::start(&["a:1", "b:1"]);
+    pass(5 * MINUTE).await;
+    bed.flap("a:1", 40).await;
+    let titles = bed.book.titles();
+    assert!(titles.len() == 1 && titles[0].starts_with("a:1 flaps: 6 changes in the last "), "{titles:?}");
+    // It is still the same flapping after a restart.
+    let (world, book) = bed.stop().await;
+    let bed = Bed::with(&["a:1", "b:1"], world, book);
+    bed.flap("a:1", 10).await;
+    assert_eq!(bed.book.told().len(), 1);
+    bed.world.set("a:1", Kind::Open);
+    pass(30 * MINUTE).await;
+    assert_eq!(bed.book.titles()[1..], ["a:1 answers steadily again"]);
+    let alerts = bed.book.told.lock().unwrap();
+    assert_eq!((alerts[1].1.status, &alerts[1].1.key), (Status::Resolved, &alerts[0].1.key));
+    assert_eq!(alerts[0].1.labels.get("failure"), ["flapping"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_flaps_and_stays_down_is_down_after_all() {
+    let bed = Bed::start(&["a:1"]);
+    pass(5 * MINUTE).await;
+    bed.flap("a:1", 9).await;
+    bed.world.set("a:1", Kind::Refused);
+    pass(40 * MINUTE).await;
+    let titles = bed.book.titles();
+    assert_eq!(titles.len(), 2, "{titles:?}");
+    assert!(titles[0].starts_with("a:1 flaps: ") && titles[1] == "a:1 is down: refused", "{titles:?}");
+    bed.world.set("a:1", Kind::Open);
+    pass(2 * MINUTE).await;
+    assert_eq!(bed.book.titles()[2..], ["a:1 answers again"]);
 }

@@ -5,12 +5,15 @@
 //! [`HostState::told`] takes note of it once it is committed. So a failed commit, a crash or a blip between two commits can
 //! neither lose an end nor tell a beginning twice.
 //!
-//! Nothing new is told of a port while there is a [`Hold`] on it; ends are told all the same.
+//! Nothing new is told of a port while there is a [`Hold`] on it; ends are told all the same. Of one that flaps it is told that it does,
+//! and then nothing until it does not any more.
 
+mod flap;
 mod hold;
 mod news;
 mod saved;
 
+pub use flap::Flaps;
 pub use hold::{Hold, Standing};
 pub use news::{News, Newsworthy};
 pub use saved::{Saved, Told};
@@ -23,6 +26,7 @@ use jiff::Timestamp;
 
 use super::outcome::{Kind, Outcome};
 use super::settings::Probe;
+use flap::History;
 
 /// What a port was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +68,31 @@ pub(super) struct Port {
     hold: Option<Hold>,
     /// The hold was logged.
     noted: bool,
+    history: History,
+    /// It changes too often for its changes to be told.
+    flapping: bool,
 }
 
 impl Port {
-    fn new(probe: Arc<Probe>, phase: Phase, begun: Timestamp) -> Self {
-        Self { probe, phase, unclear: false, doubted: false, begun, hold: None, noted: false }
+    /// One that this process did not know yet.
+    fn new(probe: Arc<Probe>, saved: &Saved, begun: Timestamp) -> Self {
+        let (phase, kept) = (saved.phase(probe.target.port), saved.flapping.get(&probe.target.port));
+        Self {
+            phase,
+            unclear: false,
+            doubted: false,
+            begun,
+            hold: None,
+            noted: false,
+            history: kept.map_or(History::NEW, |kept| History::of(*kept)),
+            flapping: kept.is_some() && probe.rules.flapping.on,
+            probe,
+        }
+    }
+
+    /// The same with these rules.
+    fn by(self, probe: Arc<Probe>) -> Self {
+        Self { flapping: self.flapping && probe.rules.flapping.on, probe, ..self }
     }
 
     /// Was it open, or never looked at, so that one look more tells something?
@@ -112,17 +136,17 @@ impl HostState {
         let mut old = std::mem::take(&mut self.ports);
         for probe in probes {
             let port = probe.target.port;
-            let known = old.remove(&port).map_or_else(
-                || Port::new(probe.clone(), self.saved.phase(port), now),
-                |known| Port { probe: probe.clone(), ..known },
-            );
+            let known = match old.remove(&port) {
+                Some(known) => known.by(probe),
+                None => Port::new(probe, &self.saved, now),
+            };
             self.ports.insert(port, known);
         }
     }
 
     /// Is anything wrong with it, or was something told that is not over?
     pub fn is_troubled(&self) -> bool {
-        !self.saved.is_empty() || self.ports.values().any(|port| !matches!(port.phase, Phase::Up))
+        !self.saved.is_empty() || self.ports.values().any(|port| port.phase != Phase::Up || port.flapping)
     }
 
     /// Is there nothing left to be known of it?
@@ -154,6 +178,7 @@ impl HostState {
         port.doubted = false;
         port.unclear = outcome.kind.up().is_none();
         let Some(up) = outcome.kind.up() else { return Step::Unclear };
+        port.remember(up);
         if up {
             port.noted = false;
             let was = std::mem::replace(&mut port.phase, Phase::Up);
@@ -202,7 +227,7 @@ impl HostState {
 
     /// Are all its ports down, two at least? Then it is the host that is down, unless something may be told of some of them only.
     fn is_down(&self) -> bool {
-        let down = |port: &Port| matches!(port.phase, Phase::Down(_)) && port.hold.is_none();
+        let down = |port: &Port| matches!(port.phase, Phase::Down(_)) && port.hold.is_none() && !port.flapping;
         self.ports.len() > 1 && self.ports.values().all(down)
     }
 
@@ -218,10 +243,6 @@ impl HostState {
             return false;
         }
         self.ports.values().any(undecided) && self.ports.values().all(|port| undecided(port) || down(port))
-    }
-
-    fn is_up(&self) -> bool {
-        self.ports.values().any(|port| port.phase == Phase::Up)
     }
 }
 

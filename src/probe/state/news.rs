@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Failure, HostState, Phase, Port, Saved, Told};
+use super::saved::FLAPPING;
+use super::{Failure, Flaps, HostState, Phase, Port, Saved, Told};
+use crate::model::Severity;
 use crate::probe::settings::Probe;
 
 /// One thing to be told of a host.
@@ -15,6 +17,10 @@ pub enum Newsworthy {
     Outage(Arc<Probe>, Failure),
     /// All ports of the host are down.
     HostOutage(Vec<(Arc<Probe>, Failure)>),
+    /// A port changes too often; until it does not any more, nothing else is told of it.
+    Flaps(Arc<Probe>, Flaps),
+    /// All ports of the host do.
+    HostFlaps(Vec<(Arc<Probe>, Flaps)>),
     /// A port that was told as down is open again, or is not probed any more (`None`).
     Recovery(u16, Option<Arc<Probe>>),
     /// A host that was told as down answers again: on these ports, and still not on those. Neither: it is not probed any more.
@@ -38,6 +44,7 @@ impl HostState {
         match &self.saved.host {
             // Of its ports nothing is told beside it.
             Some(_) => self.host_again(now, remind, &mut news),
+            None if self.flaps() => self.host_flaps(now, None, &mut news),
             None if self.is_down() => self.host_begins(now, None, &mut news),
             None => {
                 if !self.may_be_down() {
@@ -46,6 +53,8 @@ impl HostState {
                 self.ports_again(now, remind, &mut news);
             }
         }
+        let flapping = self.ports.iter().filter(|(_, port)| port.flapping);
+        news.saved.flapping = flapping.map(|(number, port)| (*number, port.history.kept())).collect();
         (!news.tell.is_empty()).then_some(news)
     }
 
@@ -66,7 +75,7 @@ impl HostState {
 
     fn ends(&self, now: Timestamp, news: &mut News) {
         if let Some(told) = &self.saved.host
-            && (self.is_up() || self.ports.is_empty())
+            && self.is_back(told)
         {
             let up = self.ports.values().filter(|port| port.phase == Phase::Up).map(|port| port.probe.clone());
             let end = Newsworthy::HostRecovery(up.collect(), self.failures());
@@ -75,12 +84,29 @@ impl HostState {
         }
         for (number, told) in &self.saved.ports {
             let port = self.ports.get(number);
-            if port.is_none_or(|port| port.phase == Phase::Up) {
+            if port.is_none_or(Port::is_steadily_up) {
                 let end = Newsworthy::Recovery(*number, port.map(|port| port.probe.clone()));
                 news.tell.push((end, told.next(now), Some(told.clone())));
                 news.saved.ports.remove(number);
             }
         }
+    }
+
+    /// Is what was told of the host over? Of a host that flapped only when none of its ports does any more: they do not end together
+    /// either.
+    fn is_back(&self, told: &Told) -> bool {
+        let wild = told.flaps() && self.ports.values().any(|port| port.flapping);
+        self.ports.is_empty() || !wild && self.ports.values().any(Port::is_steadily_up)
+    }
+
+    fn host_flaps(&self, now: Timestamp, before: Option<&Told>, news: &mut News) {
+        let sent = before.map_or(now, |told| told.next(now));
+        let since = before.map_or(now, |told| told.since);
+        let ports: Vec<_> = self.ports.values().map(|port| (port.probe.clone(), port.flaps(since))).collect();
+        let Some(severity) = ports.iter().map(|(probe, _)| probe.rules.severity).max() else { return };
+        let Some((_, most)) = ports.iter().max_by_key(|(_, flaps)| flaps.changes) else { return };
+        news.saved.host = Some(told_flapping(most, severity, sent));
+        news.tell.push((Newsworthy::HostFlaps(ports), sent, before.cloned()));
     }
 
     fn host_begins(&self, now: Timestamp, before: Option<&Told>, news: &mut News) {
@@ -98,36 +124,44 @@ impl HostState {
     }
 
     fn host_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
-        if let Some(before) = news.saved.host.clone().filter(|told| is_due(told, now, remind))
-            && self.is_down()
-        {
+        let Some(before) = news.saved.host.clone() else { return };
+        let due = is_due(&before, now, remind);
+        if self.flaps() && (due || !before.flaps()) {
+            self.host_flaps(now, Some(&before), news);
+        } else if self.is_down() && (due || before.flaps()) {
             self.host_begins(now, Some(&before), news);
         }
     }
 
     fn ports_begin(&self, now: Timestamp, news: &mut News) {
         for (number, port) in &self.ports {
-            let Phase::Down(failure) = &port.phase else { continue };
             if news.saved.ports.contains_key(number) || port.hold.is_some() {
                 continue;
             }
-            news.saved.ports.insert(*number, told(failure, port.probe.rules.severity, now));
-            news.tell.push((Newsworthy::Outage(port.probe.clone(), failure.clone()), now, None));
+            match &port.phase {
+                _ if port.flapping && self.may_flap() => {}
+                _ if port.flapping => port_flaps(*number, port, now, None, news),
+                Phase::Down(failure) => port_down(*number, port, failure, now, None, news),
+                Phase::Unknown | Phase::Up | Phase::Failing(_) => {}
+            }
         }
     }
 
     fn ports_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
         for (number, before) in &self.saved.ports {
-            let Some(Port { probe, phase: Phase::Down(failure), hold: None, .. }) = self.ports.get(number) else {
-                continue;
-            };
-            if !is_due(before, now, remind) {
-                continue;
+            let Some(port) = self.ports.get(number).filter(|port| port.hold.is_none()) else { continue };
+            let due = is_due(before, now, remind);
+            if port.flapping {
+                let begins = !before.flaps() && !self.may_flap();
+                if begins || due && before.flaps() {
+                    port_flaps(*number, port, now, Some(before), news);
+                }
+            } else if let Phase::Down(failure) = &port.phase
+                && (due || before.flaps())
+            {
+                let failure = Failure { since: before.since, ..failure.clone() };
+                port_down(*number, port, &failure, now, Some(before), news);
             }
-            let failure = Failure { since: before.since, ..failure.clone() };
-            let sent = before.next(now);
-            news.saved.ports.insert(*number, told(&failure, probe.rules.severity, sent));
-            news.tell.push((Newsworthy::Outage(probe.clone(), failure), sent, Some(before.clone())));
         }
     }
 
@@ -140,7 +174,32 @@ impl HostState {
     }
 }
 
-fn told(failure: &Failure, severity: crate::model::Severity, sent: Timestamp) -> Told {
+impl Port {
+    /// Open, and to be believed.
+    fn is_steadily_up(&self) -> bool {
+        self.phase == Phase::Up && !self.flapping
+    }
+}
+
+fn port_down(number: u16, port: &Port, failure: &Failure, now: Timestamp, before: Option<&Told>, news: &mut News) {
+    let sent = before.map_or(now, |told| told.next(now));
+    news.saved.ports.insert(number, told(failure, port.probe.rules.severity, sent));
+    news.tell.push((Newsworthy::Outage(port.probe.clone(), failure.clone()), sent, before.cloned()));
+}
+
+fn port_flaps(number: u16, port: &Port, now: Timestamp, before: Option<&Told>, news: &mut News) {
+    let sent = before.map_or(now, |told| told.next(now));
+    let flaps = port.flaps(before.map_or(now, |told| told.since));
+    news.saved.ports.insert(number, told_flapping(&flaps, port.probe.rules.severity, sent));
+    news.tell.push((Newsworthy::Flaps(port.probe.clone(), flaps), sent, before.cloned()));
+}
+
+fn told_flapping(flaps: &Flaps, severity: Severity, sent: Timestamp) -> Told {
+    let reason = flaps.to_string();
+    Told { since: flaps.since, last: sent, severity, attempts: flaps.changes, kind: FLAPPING.to_owned(), reason }
+}
+
+fn told(failure: &Failure, severity: Severity, sent: Timestamp) -> Told {
     Told {
         since: failure.since,
         last: sent,

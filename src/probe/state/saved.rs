@@ -9,6 +9,9 @@ use super::{Failure, Phase};
 use crate::model::Severity;
 use crate::probe::outcome::Kind;
 
+/// What is told of a port that flaps, in the place of a [`Kind`].
+pub(super) const FLAPPING: &str = "flapping";
+
 /// An outage that was told, and whose end was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
@@ -20,7 +23,7 @@ pub struct Told {
     pub severity: Severity,
     /// How many failures in a row there were.
     pub attempts: u32,
-    /// How the last of them ended, as [`Kind::as_str`] has it.
+    /// How the last of them ended, as [`Kind::as_str`] has it; or that it flaps.
     pub kind: String,
     /// Why.
     pub reason: String,
@@ -35,6 +38,11 @@ impl Told {
             ahead if ahead < SignedDuration::ZERO || ahead > AHEAD => now,
             _ => self.last.checked_add(SignedDuration::from_millis(1)).unwrap_or(now),
         }
+    }
+
+    /// Was it told that it flaps?
+    pub fn flaps(&self) -> bool {
+        self.kind == FLAPPING
     }
 
     fn failure(&self) -> Failure {
@@ -52,6 +60,9 @@ pub struct Saved {
     /// That single ports are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<u16, Told>,
+    /// What came of the last probes of those that flap.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flapping: BTreeMap<u16, u32>,
 }
 
 impl Saved {
@@ -60,11 +71,11 @@ impl Saved {
         self.host.is_none() && self.ports.is_empty()
     }
 
-    /// How a port was when it was told: still down, until a probe says something else.
+    /// How a port was when it was told: still down, until a probe says something else; of one that flaps nobody knows.
     pub(super) fn phase(&self, port: u16) -> Phase {
         match self.ports.get(&port).or(self.host.as_ref()) {
-            Some(told) => Phase::Down(told.failure()),
-            None => Phase::Unknown,
+            Some(told) if !told.flaps() => Phase::Down(told.failure()),
+            _ => Phase::Unknown,
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::Severity;
-use crate::probe::settings::Rules;
+use crate::probe::settings::{Flapping, Rules};
 
 const REMIND: Duration = Duration::from_secs(3600);
 
@@ -26,6 +26,7 @@ fn probe(port: u16, attempts: u32) -> Arc<Probe> {
             labels: Vec::new(),
             talk: None,
             depends_on: Vec::new(),
+            flapping: Flapping { on: true, start: 30, stop: 25 },
         },
     })
 }
@@ -55,6 +56,8 @@ fn tell(host: &mut HostState, seconds: i64) -> Vec<String> {
                 format!("{} down after {}{again}", probe.target.port, failure.attempts)
             }
             Newsworthy::HostOutage(ports) => format!("host down, {} ports{again}", ports.len()),
+            Newsworthy::Flaps(probe, flaps) => format!("{} flaps, {flaps}{again}", probe.target.port),
+            Newsworthy::HostFlaps(ports) => format!("host flaps, {} ports{again}", ports.len()),
             Newsworthy::Recovery(port, probe) => format!("{port} up{}", if probe.is_none() { ", gone" } else { "" }),
             Newsworthy::HostRecovery(up, down) => format!("host up, {} open, {} not", up.len(), down.len()),
         }
@@ -329,6 +332,121 @@ fn how_a_host_is_for_what_depends_on_it() {
     assert_eq!(host.standing(Some(443), at(9)), Standing::Fine, "it is not probed any more");
 }
 
+/// Open, closed, open, …
+fn toggle(host: &mut HostState, port: u16, times: i64, from: i64) {
+    for n in 0..times {
+        see(host, port, if n % 2 == 0 { Kind::Open } else { Kind::Refused }, from + 60 * n);
+    }
+}
+
+#[test]
+fn what_flaps_is_told_so_once_and_its_end_when_it_is_at_rest() {
+    let mut host = host(&[80], 3);
+    toggle(&mut host, 80, 6, 0);
+    assert_eq!(tell(&mut host, 360), [""; 0], "five changes of 20, the newest: 28.9 %");
+    see(&mut host, 80, Kind::Open, 360);
+    assert_eq!(tell(&mut host, 360), ["80 flaps, 6 changes in the last 7 probes"], "34.4 %");
+    toggle(&mut host, 80, 20, 420);
+    assert_eq!(tell(&mut host, 1620), [""; 0]);
+    // It comes to rest: changes get old, and count less; below 25 % it is over, and not before.
+    let mut rest = 0;
+    while host.is_flapping(80) {
+        assert_eq!(tell(&mut host, 1620), [""; 0]);
+        see(&mut host, 80, Kind::Open, 1620 + 60 * rest);
+        rest += 1;
+    }
+    // The six oldest changes that there can be are 25.6 %, the five oldest 21.1 %.
+    assert_eq!(rest, 16);
+    assert_eq!(tell(&mut host, 3000), ["80 up"]);
+    assert!(host.saved().is_empty());
+    see(&mut host, 80, Kind::Refused, 3060);
+    assert!(!host.is_flapping(80), "from here on it has to reach 30 % again");
+}
+
+#[test]
+fn an_outage_that_begins_to_flap_is_the_same_condition_and_so_is_the_flapping_that_ends_down() {
+    let mut host = host(&[80], 1);
+    let mut told = Vec::new();
+    for n in 0..7 {
+        see(&mut host, 80, if n % 2 == 0 { Kind::Open } else { Kind::Refused }, 60 * n);
+        told.extend(tell(&mut host, 60 * n));
+    }
+    assert_eq!(told[4..], ["80 down after 1", "80 flaps, 6 changes in the last 7 probes again"], "{told:?}");
+    let mut down = 0;
+    while host.is_flapping(80) {
+        assert_eq!(tell(&mut host, 420), [""; 0]);
+        see(&mut host, 80, Kind::Refused, 420 + down);
+        down += 1;
+    }
+    assert_eq!(tell(&mut host, 500), [format!("80 down after {down} again")]);
+    see(&mut host, 80, Kind::Open, 600);
+    assert_eq!(tell(&mut host, 600), ["80 up"]);
+}
+
+#[test]
+fn a_restart_does_not_begin_the_flapping_anew() {
+    let mut before = host(&[80], 3);
+    toggle(&mut before, 80, 7, 0);
+    assert_eq!(tell(&mut before, 360).len(), 1);
+    let json = serde_json::to_string(before.saved()).unwrap();
+    assert!(json.ends_with(r#""flapping":{"80":213}}"#), "a one, and +-+-+-+: {json}");
+    let mut after = HostState::new(serde_json::from_str(&json).unwrap());
+    after.configure([probe(80, 3)], at(400));
+    assert!(after.is_flapping(80));
+    toggle(&mut after, 80, 2, 420);
+    assert_eq!(tell(&mut after, 480), [""; 0]);
+    (0..21).for_each(|n| _ = see(&mut after, 80, Kind::Open, 540 + n));
+    assert_eq!(tell(&mut after, 600), ["80 up"]);
+    // Where nobody looks at it any more, what people know is put right.
+    let mut off = HostState::new(serde_json::from_str(&json).unwrap());
+    let mut rules = probe(80, 1);
+    Arc::make_mut(&mut rules).rules.flapping.on = false;
+    off.configure([rules], at(400));
+    see(&mut off, 80, Kind::Refused, 420);
+    assert_eq!(tell(&mut off, 420), ["80 down after 1 again"]);
+}
+
+#[test]
+fn our_own_failures_are_no_changes_and_a_hold_begins_no_flapping() {
+    let mut host = host(&[80], 3);
+    for n in 0..20 {
+        see(&mut host, 80, if n % 2 == 0 { Kind::Open } else { Kind::Local }, n);
+    }
+    assert!(!host.is_flapping(80));
+    host.hold(vec![maintenance()]);
+    toggle(&mut host, 80, 20, 20);
+    assert!(!host.is_flapping(80), "that is what maintenance is");
+    host.hold(vec![None]);
+    toggle(&mut host, 80, 7, 50);
+    assert!(host.is_flapping(80));
+    // What flapped before comes to rest within a hold.
+    assert_eq!(tell(&mut host, 60).len(), 1);
+    host.hold(vec![maintenance()]);
+    (0..21).for_each(|n| _ = see(&mut host, 80, Kind::Open, 70 + n));
+    assert_eq!(tell(&mut host, 100), ["80 up"]);
+}
+
+#[test]
+fn a_host_whose_ports_flap_together_is_one_alert_and_one_recovery() {
+    let mut host = host(&[80, 389], 3);
+    let mut told = Vec::new();
+    for n in 0..40 {
+        let kind = if n % 2 == 0 || n > 12 { Kind::Open } else { Kind::TimedOut };
+        for port in [80, 389] {
+            see(&mut host, port, kind, 60 * n);
+            told.extend(tell(&mut host, 60 * n));
+        }
+    }
+    assert_eq!(told, ["host flaps, 2 ports", "host up, 2 open, 0 not"]);
+    // One of them alone is told by itself.
+    for n in 40..80 {
+        see(&mut host, 80, Kind::Open, 60 * n);
+        see(&mut host, 389, if n % 2 == 0 || n > 60 { Kind::Open } else { Kind::TimedOut }, 60 * n);
+        told.extend(tell(&mut host, 60 * n));
+    }
+    assert_eq!(told[2..], ["389 flaps, 6 changes in the last 21 probes", "389 up"]);
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     See(u16, Kind),
@@ -344,6 +462,8 @@ enum Event {
     Hold(u16, Option<Hold>),
     /// What depends on it fails.
     Doubt(Option<u16>),
+    /// Flapping is looked at from now on, or is not.
+    Flapping(bool),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -356,6 +476,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => ports.prop_map(Event::Configure),
         2 => (1u16..5, holds).prop_map(|(port, hold)| Event::Hold(port, hold)),
         1 => prop::option::of(1u16..5).prop_map(Event::Doubt),
+        1 => prop::bool::weighted(0.8).prop_map(Event::Flapping),
     ];
     let one = prop_oneof![
         12 => one.clone(),
@@ -363,7 +484,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::Fail),
         3 => one.prop_map(|event| Event::Meanwhile(Box::new(event))),
     ];
-    prop::collection::vec(one, 1..120)
+    prop::collection::vec(one, 1..240)
 }
 
 /// The host, and what its config and its parents say.
@@ -372,6 +493,7 @@ struct Bed {
     ports: Vec<u16>,
     holds: BTreeMap<u16, Hold>,
     attempts: u32,
+    flapping: bool,
 }
 
 impl Bed {
@@ -390,14 +512,22 @@ impl Bed {
             Event::Hold(port, Some(hold)) => _ = self.holds.insert(port, hold),
             Event::Hold(port, None) => _ = self.holds.remove(&port),
             Event::Doubt(port) => _ = self.state.doubt(port),
+            Event::Flapping(on) => {
+                self.flapping = on;
+                self.configure(now);
+            }
             Event::Tell | Event::Fail | Event::Meanwhile(_) => unreachable!(),
         }
         self.hold();
     }
 
     fn configure(&mut self, now: i64) {
-        let attempts = self.attempts;
-        self.state.configure(self.ports.iter().map(|port| probe(*port, attempts)), at(now));
+        let probes = self.ports.iter().map(|port| {
+            let mut probe = probe(*port, self.attempts);
+            Arc::make_mut(&mut probe).rules.flapping.on = self.flapping;
+            probe
+        });
+        self.state.configure(probes, at(now));
     }
 
     fn hold(&mut self) {
@@ -411,7 +541,7 @@ proptest! {
     /// Whoever is told of an outage is told of its end exactly once, whatever comes in between.
     #[test]
     fn every_outage_that_is_told_ends_once(events in events(), attempts in 1u32..4) {
-        let mut bed = Bed { state: host(&[1, 2, 3], attempts), ports: vec![1, 2, 3], holds: BTreeMap::new(), attempts };
+        let mut bed = Bed { state: host(&[1, 2, 3], attempts), ports: vec![1, 2, 3], holds: BTreeMap::new(), attempts, flapping: true };
         // What people know: a condition is open or not. 0 stands for the host.
         let mut open: BTreeMap<u16, Timestamp> = BTreeMap::new();
         let mut last: BTreeMap<u16, Timestamp> = BTreeMap::new();
@@ -426,22 +556,25 @@ proptest! {
             }
         }
         // Everything comes back, in whatever hold it is: nobody is left believing that it burns.
-        for port in bed.ports.clone() {
-            see(&mut bed.state, port, Kind::Open, now + 10);
+        for _ in 0..21 {
+            now += 1;
+            for port in bed.ports.clone() {
+                see(&mut bed.state, port, Kind::Open, now);
+            }
+            learn(&mut bed, now, None, &mut open, &mut last)?;
         }
-        learn(&mut bed, now + 10, None, &mut open, &mut last)?;
         prop_assert!(open.is_empty(), "never told that it is over: {open:?}");
         prop_assert!(bed.state.saved().is_empty());
         prop_assert_eq!(bed.state.news(at(now + 20), REMIND), None);
         // Everything fails where nothing is held any more: that is told, however it was held before.
         bed.holds.clear();
-        for round in 0..5 {
+        for round in 0..30 {
             for port in bed.ports.clone() {
                 see(&mut bed.state, port, Kind::TimedOut, now + 30 + round);
                 bed.hold();
             }
         }
-        learn(&mut bed, now + 40, None, &mut open, &mut last)?;
+        learn(&mut bed, now + 60, None, &mut open, &mut last)?;
         prop_assert_eq!(open.is_empty(), bed.ports.is_empty());
     }
 }
@@ -460,8 +593,8 @@ fn learn(
     };
     for (what, sent, before) in &news.tell {
         let (key, ends) = match what {
-            Newsworthy::Outage(probe, _) => (probe.target.port, false),
-            Newsworthy::HostOutage(_) => (0, false),
+            Newsworthy::Outage(probe, _) | Newsworthy::Flaps(probe, _) => (probe.target.port, false),
+            Newsworthy::HostOutage(_) | Newsworthy::HostFlaps(_) => (0, false),
             Newsworthy::Recovery(port, _) => (*port, true),
             Newsworthy::HostRecovery(..) => (0, true),
         };
