@@ -5,6 +5,7 @@
 //! [`HostState::told`] takes note of it once it is committed. So a failed commit, a crash or a blip between two commits can
 //! neither lose an end nor tell a beginning twice.
 
+mod certificates;
 mod news;
 mod saved;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::outcome::{Kind, Outcome};
+use super::outcome::{Certificate, Kind, Outcome};
 use super::settings::Probe;
 
 /// What a port was found to be.
@@ -54,6 +55,8 @@ pub(super) struct Port {
     pub(super) unclear: bool,
     /// Another port of the host failed since it was probed last.
     pub(super) doubted: bool,
+    /// The last good certificate that was seen.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Port {
@@ -99,8 +102,17 @@ impl HostState {
         for probe in probes {
             let port = probe.target.port;
             let known = old.remove(&port).map_or_else(
-                || Port { probe: probe.clone(), phase: self.saved.phase(port), unclear: false, doubted: false },
-                |known| Port { probe: probe.clone(), ..known },
+                || Port {
+                    probe: probe.clone(),
+                    phase: self.saved.phase(port),
+                    unclear: false,
+                    doubted: false,
+                    certificate: None,
+                },
+                |known| {
+                    let certificate = certificates::still(known.certificate, &probe);
+                    Port { probe: probe.clone(), certificate, ..known }
+                },
             );
             self.ports.insert(port, known);
         }
@@ -108,7 +120,7 @@ impl HostState {
 
     /// Is anything wrong with it, or was something told that is not over?
     pub fn is_troubled(&self) -> bool {
-        !self.saved.is_empty() || self.ports.values().any(|port| !matches!(port.phase, Phase::Up))
+        !self.saved.is_empty() || self.is_warned() || self.ports.values().any(|port| !matches!(port.phase, Phase::Up))
     }
 
     /// Is there nothing left to be known of it?
@@ -138,6 +150,8 @@ impl HostState {
     fn take(&mut self, port: u16, outcome: &Outcome, now: Timestamp) -> Step {
         let Some(port) = self.ports.get_mut(&port) else { return Step::Same };
         port.doubted = false;
+        // One that was refused is told of as an outage; which one it was warned of does not change by that.
+        port.certificate = certificates::still(outcome.certificate, &port.probe).or(port.certificate);
         port.unclear = outcome.kind.up().is_none();
         let Some(up) = outcome.kind.up() else { return Step::Unclear };
         if up {

@@ -19,6 +19,10 @@ pub enum Newsworthy {
     Recovery(u16, Option<Arc<Probe>>),
     /// A host that was told as down answers again: on these ports, and still not on those. Neither: it is not probed any more.
     HostRecovery(Vec<Arc<Probe>>, Vec<(Arc<Probe>, Failure)>),
+    /// The certificate of a port ends soon, at this time.
+    Expiry(Arc<Probe>, Timestamp),
+    /// A certificate that was told to end soon is another one now, or is not looked at any more (`None`).
+    Renewal(u16, Option<Arc<Probe>>),
 }
 
 /// What is to be told, and what has been told then.
@@ -35,6 +39,7 @@ impl HostState {
     pub fn news(&self, now: Timestamp, remind: Duration) -> Option<News> {
         let mut news = News { tell: Vec::new(), saved: self.saved.clone() };
         self.ends(now, &mut news);
+        self.certificates(now, remind, &mut news);
         match &self.saved.host {
             // Of its ports nothing is told beside it.
             Some(_) => self.host_again(now, remind, &mut news),
@@ -99,7 +104,7 @@ impl HostState {
     }
 
     fn host_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
-        if let Some(before) = news.saved.host.clone().filter(|told| is_due(told, now, remind))
+        if let Some(before) = news.saved.host.clone().filter(|told| told.is_due(now, remind))
             && self.is_down()
         {
             self.host_begins(now, Some(&before), news);
@@ -120,7 +125,7 @@ impl HostState {
     fn ports_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
         for (number, before) in &self.saved.ports {
             let Some(Port { probe, phase: Phase::Down(failure), .. }) = self.ports.get(number) else { continue };
-            if !is_due(before, now, remind) {
+            if !before.is_due(now, remind) {
                 continue;
             }
             let failure = Failure { since: before.since, ..failure.clone() };
@@ -148,8 +153,4 @@ fn told(failure: &Failure, severity: crate::model::Severity, sent: Timestamp) ->
         kind: failure.kind.as_str().to_owned(),
         reason: failure.reason.clone(),
     }
-}
-
-fn is_due(told: &Told, now: Timestamp, remind: Duration) -> bool {
-    now.duration_since(told.last).unsigned_abs() >= remind
 }

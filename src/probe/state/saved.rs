@@ -1,6 +1,7 @@
 //! What was told of a host: what has to outlive the process.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::{Failure, Phase};
 use crate::model::Severity;
 use crate::probe::outcome::Kind;
 
-/// An outage that was told, and whose end was not.
+/// An outage, or a warning, that was told, and whose end was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// The first failure.
@@ -20,7 +21,7 @@ pub struct Told {
     pub severity: Severity,
     /// How many failures in a row there were.
     pub attempts: u32,
-    /// How the last of them ended, as [`Kind::as_str`] has it.
+    /// How the last of them ended, as [`Kind::as_str`] has it; of a certificate `certificate_expires`.
     pub kind: String,
     /// Why.
     pub reason: String,
@@ -35,6 +36,11 @@ impl Told {
             ahead if ahead < SignedDuration::ZERO || ahead > AHEAD => now,
             _ => self.last.checked_add(SignedDuration::from_millis(1)).unwrap_or(now),
         }
+    }
+
+    /// Is it time to tell of it again?
+    pub(super) fn is_due(&self, now: Timestamp, remind: Duration) -> bool {
+        now.duration_since(self.last).unsigned_abs() >= remind
     }
 
     fn failure(&self) -> Failure {
@@ -52,12 +58,15 @@ pub struct Saved {
     /// That single ports are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<u16, Told>,
+    /// That certificates of ports end soon.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<u16, Told>,
 }
 
 impl Saved {
     /// Was nothing told?
     pub fn is_empty(&self) -> bool {
-        self.host.is_none() && self.ports.is_empty()
+        self.host.is_none() && self.ports.is_empty() && self.certificates.is_empty()
     }
 
     /// How a port was when it was told: still down, until a probe says something else.
