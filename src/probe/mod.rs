@@ -8,6 +8,7 @@
 //! The [`Target`]s come from the config or from the old health checker's file.
 
 mod classes;
+mod clock;
 mod connect;
 mod engine;
 mod file;
@@ -26,6 +27,7 @@ mod talk;
 mod target;
 
 pub use classes::{BUILT_IN, built_in_ports};
+pub use clock::now;
 pub use engine::Engine;
 pub use file::StateFile;
 pub use healthcheck::{Fault, Healthcheck};
