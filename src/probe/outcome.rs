@@ -132,6 +132,9 @@ pub struct Outcome {
     pub certificate: Option<Certificate>,
 }
 
+/// What an alert of a certificate that ends soon says in the place of a [`Kind`]: the port is up.
+pub(super) const CERTIFICATE_EXPIRES: &str = "certificate_expires";
+
 /// How long a certificate, good now, will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {

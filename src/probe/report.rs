@@ -1,5 +1,7 @@
 //! What the news of a host say to people, as alerts.
 
+mod certificate;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ fn alert(host: &Host, what: &Newsworthy, sent: Timestamp, before: Option<&Told>)
         Newsworthy::HostFlaps(ports) => host_flaps(host, ports, sent),
         Newsworthy::Recovery(port, probe) => recovery(host, *port, probe.as_ref(), sent, before),
         Newsworthy::HostRecovery(up, down) => host_recovery(host, up, down, sent, before),
+        Newsworthy::Expiry(probe, ends) => certificate::expiry(probe, *ends, sent),
+        Newsworthy::Renewal(port, probe) => certificate::renewal(host, *port, probe.as_ref(), sent, before),
     }
 }
 
@@ -317,6 +321,30 @@ mod tests {
             assert_eq!(flapping.len(), 2, "{told:?}");
             insta::assert_json_snapshot!(flapping);
         }
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_warning_with_a_condition_of_its_own() {
+        use super::super::outcome::Certificate;
+        use super::super::talk::{Talk, Tls};
+        let day = Duration::from_secs(86_400);
+        let mut probe = Arc::unwrap_or_clone(probe(443));
+        let tls = Tls { name: None, ca_file: None, warning: 14 * day };
+        probe.rules.talk = Some(Arc::new(Talk { tls: Some(tls), exchange: None }));
+        let mut state = HostState::default();
+        state.configure([Arc::new(probe)], Timestamp::UNIX_EPOCH);
+        let mut see = |certificate, days: i64| {
+            let now = Timestamp::from_second(1_800_000_000 + days * 86_400).unwrap();
+            let outcome =
+                Outcome { kind: Kind::Open, reason: String::new(), took: day, certificate: Some(certificate) };
+            state.observe(443, &outcome, now);
+            let news = state.news(now, Duration::from_secs(3600)).unwrap();
+            state.told(news.saved.clone());
+            alerts(&"db1.example.org".parse().unwrap(), &news)
+        };
+        let ends = Certificate::Ends(Timestamp::from_second(1_800_000_000 + 10 * 86_400 - 60).unwrap());
+        let (soon, again, renewed) = (see(ends, 0), see(ends, 9), see(Certificate::Lasts, 10));
+        insta::assert_json_snapshot!([&soon, &again, &renewed]);
     }
 
     #[test]

@@ -6,13 +6,17 @@ use std::process::Command;
 use rcgen::{CertificateParams, date_time_ymd};
 use serde_json::Value;
 
-use crate::support::DOMAIN;
+use crate::probe_serve::{fast, listen, probed};
 use crate::support::ca::Ca;
 use crate::support::chat::Options;
 use crate::support::child::Server;
 use crate::support::dovecot::Dovecot;
+use crate::support::lab::Lab;
+use crate::support::mailbell::Mailbell;
+use crate::support::outcome::all_in_state;
 use crate::support::postfix::Postfix;
 use crate::support::prosody::Prosody;
+use crate::support::{DOMAIN, free_port};
 
 /// The date so many days from now, in UTC.
 fn date(days: i64) -> String {
@@ -149,4 +153,45 @@ async fn a_certificate_that_ends_soon_is_shown_and_changes_no_exit_code() {
     assert!(table.lines().any(|line| line.ends_with(&soon)), "{table}");
     assert!(table.lines().any(|line| line.ends_with("127.0.0.1 completed the TLS handshake")), "{table}");
     assert!(table.ends_with("2 of 2 open\n"), "{table}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_told_once_across_a_crash_and_its_renewal_too() {
+    let lab = Lab::new(&["alice"]);
+    let alice = lab.online("alice").await;
+    let ca = Ca::with(ends_in(10));
+    let mut dovecot = Dovecot::start(&ca, &["bob"]);
+    let (port, beside) = (dovecot.imaps, free_port());
+    let other = listen(beside);
+    // While the server starts again nothing is said of that.
+    let keys = tls(&ca) + "expect = '^\\* OK '\nattempts = 100\n";
+    let mut mailbell = Mailbell::run(&(lab.config() + &fast(&[beside], &target(port, &keys))));
+    let soon = format!("certificate of 127.0.0.1:{port} expires in 9 days ({})", date(10));
+    let told = alice.gets(&soon).await;
+    for part in ["WARNING: ", "Renew it on the server before then", "probe · "] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    all_in_state(&mailbell, "certificate of", 1, "delivered").await;
+
+    // It knows after a crash what it told: both ports are probed at the same moments.
+    mailbell.kill();
+    mailbell.start();
+    for _ in 0..3 {
+        probed(&other).await;
+    }
+    assert_eq!(alice.copies("certificate of"), 1);
+
+    // A new authority, too: the file is read again.
+    let renewed = Ca::new();
+    for (new, old) in [(renewed.ca(), ca.ca()), (renewed.cert(), ca.cert()), (renewed.key(), ca.key())] {
+        std::fs::copy(new, old).unwrap();
+    }
+    dovecot.restart();
+    let end = alice.gets(&format!("certificate of 127.0.0.1:{port} is good for more than 14d")).await;
+    assert!(end.starts_with("RESOLVED: ") && end.contains("It was warned of since "), "{end}");
+    for _ in 0..3 {
+        probed(&other).await;
+    }
+    assert_eq!((alice.copies("expires in"), alice.copies("is good for"), alice.count()), (1, 1, 2));
+    mailbell.stop();
 }

@@ -8,6 +8,7 @@
 //! Nothing new is told of a port while there is a [`Hold`] on it; ends are told all the same. Of one that flaps it is told that it does,
 //! and then nothing until it does not any more.
 
+mod certificates;
 mod flap;
 mod hold;
 mod news;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::outcome::{Kind, Outcome};
+use super::outcome::{Certificate, Kind, Outcome};
 use super::settings::Probe;
 use flap::History;
 
@@ -71,6 +72,8 @@ pub(super) struct Port {
     history: History,
     /// It changes too often for its changes to be told.
     flapping: bool,
+    /// The last good certificate that was seen.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Port {
@@ -86,13 +89,15 @@ impl Port {
             noted: false,
             history: kept.map_or(History::NEW, |kept| History::of(*kept)),
             flapping: kept.is_some() && probe.rules.flapping.on,
+            certificate: None,
             probe,
         }
     }
 
     /// The same with these rules.
     fn by(self, probe: Arc<Probe>) -> Self {
-        Self { flapping: self.flapping && probe.rules.flapping.on, probe, ..self }
+        let certificate = certificates::still(self.certificate, &probe);
+        Self { flapping: self.flapping && probe.rules.flapping.on, certificate, probe, ..self }
     }
 
     /// Was it open, or never looked at, so that one look more tells something?
@@ -146,7 +151,8 @@ impl HostState {
 
     /// Is anything wrong with it, or was something told that is not over?
     pub fn is_troubled(&self) -> bool {
-        !self.saved.is_empty() || self.ports.values().any(|port| port.phase != Phase::Up || port.flapping)
+        let odd = |port: &Port| port.phase != Phase::Up || port.flapping;
+        !self.saved.is_empty() || self.is_warned() || self.ports.values().any(odd)
     }
 
     /// Is there nothing left to be known of it?
@@ -176,6 +182,8 @@ impl HostState {
     fn take(&mut self, port: u16, outcome: &Outcome, now: Timestamp) -> Step {
         let Some(port) = self.ports.get_mut(&port) else { return Step::Same };
         port.doubted = false;
+        // One that was refused is told of as an outage; which one it was warned of does not change by that.
+        port.certificate = certificates::still(outcome.certificate, &port.probe).or(port.certificate);
         port.unclear = outcome.kind.up().is_none();
         let Some(up) = outcome.kind.up() else { return Step::Unclear };
         port.remember(up);

@@ -25,6 +25,10 @@ pub enum Newsworthy {
     Recovery(u16, Option<Arc<Probe>>),
     /// A host that was told as down answers again: on these ports, and still not on those. Neither: it is not probed any more.
     HostRecovery(Vec<Arc<Probe>>, Vec<(Arc<Probe>, Failure)>),
+    /// The certificate of a port ends soon, at this time.
+    Expiry(Arc<Probe>, Timestamp),
+    /// A certificate that was told to end soon is another one now, or is not looked at any more (`None`).
+    Renewal(u16, Option<Arc<Probe>>),
 }
 
 /// What is to be told, and what has been told then.
@@ -41,6 +45,7 @@ impl HostState {
     pub fn news(&self, now: Timestamp, remind: Duration) -> Option<News> {
         let mut news = News { tell: Vec::new(), saved: self.saved.clone() };
         self.ends(now, &mut news);
+        self.certificates(now, remind, &mut news);
         match &self.saved.host {
             // Of its ports nothing is told beside it.
             Some(_) => self.host_again(now, remind, &mut news),
@@ -125,7 +130,7 @@ impl HostState {
 
     fn host_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
         let Some(before) = news.saved.host.clone() else { return };
-        let due = is_due(&before, now, remind);
+        let due = before.is_due(now, remind);
         if self.flaps() && (due || !before.flaps()) {
             self.host_flaps(now, Some(&before), news);
         } else if self.is_down() && (due || before.flaps()) {
@@ -150,7 +155,7 @@ impl HostState {
     fn ports_again(&self, now: Timestamp, remind: Duration, news: &mut News) {
         for (number, before) in &self.saved.ports {
             let Some(port) = self.ports.get(number).filter(|port| port.hold.is_none()) else { continue };
-            let due = is_due(before, now, remind);
+            let due = before.is_due(now, remind);
             if port.flapping {
                 let begins = !before.flaps() && !self.may_flap();
                 if begins || due && before.flaps() {
@@ -208,8 +213,4 @@ fn told(failure: &Failure, severity: Severity, sent: Timestamp) -> Told {
         kind: failure.kind.as_str().to_owned(),
         reason: failure.reason.clone(),
     }
-}
-
-fn is_due(told: &Told, now: Timestamp, remind: Duration) -> bool {
-    now.duration_since(told.last).unsigned_abs() >= remind
 }

@@ -1,6 +1,7 @@
 //! What was told of a host: what has to outlive the process.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::probe::outcome::Kind;
 /// What is told of a port that flaps, in the place of a [`Kind`].
 pub(super) const FLAPPING: &str = "flapping";
 
-/// An outage that was told, and whose end was not.
+/// An outage, or a warning, that was told, and whose end was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// The first failure.
@@ -23,7 +24,7 @@ pub struct Told {
     pub severity: Severity,
     /// How many failures in a row there were.
     pub attempts: u32,
-    /// How the last of them ended, as [`Kind::as_str`] has it; or that it flaps.
+    /// How the last of them ended, as [`Kind::as_str`] has it; or that it flaps; of a certificate `certificate_expires`.
     pub kind: String,
     /// Why.
     pub reason: String,
@@ -45,6 +46,11 @@ impl Told {
         self.kind == FLAPPING
     }
 
+    /// Is it time to tell of it again?
+    pub(super) fn is_due(&self, now: Timestamp, remind: Duration) -> bool {
+        now.duration_since(self.last).unsigned_abs() >= remind
+    }
+
     fn failure(&self) -> Failure {
         let kind = self.kind.parse().unwrap_or(Kind::TimedOut);
         Failure { since: self.since, attempts: self.attempts, kind, reason: self.reason.clone() }
@@ -63,12 +69,15 @@ pub struct Saved {
     /// What came of the last probes of those that flap.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flapping: BTreeMap<u16, u32>,
+    /// That certificates of ports end soon.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<u16, Told>,
 }
 
 impl Saved {
     /// Was nothing told?
     pub fn is_empty(&self) -> bool {
-        self.host.is_none() && self.ports.is_empty()
+        self.host.is_none() && self.ports.is_empty() && self.certificates.is_empty()
     }
 
     /// How a port was when it was told: still down, until a probe says something else; of one that flaps nobody knows.

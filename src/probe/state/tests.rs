@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Severity;
 use crate::probe::settings::{Flapping, Rules};
+use crate::probe::talk::{Talk, Tls};
 
 const REMIND: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -60,6 +62,13 @@ fn tell(host: &mut HostState, seconds: i64) -> Vec<String> {
             Newsworthy::HostFlaps(ports) => format!("host flaps, {} ports{again}", ports.len()),
             Newsworthy::Recovery(port, probe) => format!("{port} up{}", if probe.is_none() { ", gone" } else { "" }),
             Newsworthy::HostRecovery(up, down) => format!("host up, {} open, {} not", up.len(), down.len()),
+            Newsworthy::Expiry(probe, ends) => {
+                let days = ends.duration_since(at(seconds)).as_hours() / 24;
+                format!("certificate of {} ends in {days} days{again}", probe.target.port)
+            }
+            Newsworthy::Renewal(port, probe) => {
+                format!("certificate of {port} renewed{}", if probe.is_none() { ", gone" } else { "" })
+            }
         }
     });
     let short = short.collect();
@@ -447,9 +456,82 @@ fn a_host_whose_ports_flap_together_is_one_alert_and_one_recovery() {
     assert_eq!(told[2..], ["389 flaps, 6 changes in the last 21 probes", "389 up"]);
 }
 
+/// The same with its certificate looked at.
+fn tls_probe(port: u16, attempts: u32) -> Arc<Probe> {
+    let mut probe = Arc::unwrap_or_clone(probe(port, attempts));
+    let tls = Tls { name: None, ca_file: None, warning: 14 * DAY };
+    probe.rules.talk = Some(Arc::new(Talk { tls: Some(tls), exchange: None }));
+    Arc::new(probe)
+}
+
+fn show(host: &mut HostState, port: u16, certificate: Certificate, seconds: i64) -> Step {
+    host.observe(port, &Outcome { certificate: Some(certificate), ..outcome(Kind::Open) }, at(seconds))
+}
+
+/// It ends so many days after the start.
+fn ends(days: i64) -> Certificate {
+    Certificate::Ends(at(days * 86_400))
+}
+
+#[test]
+fn a_certificate_is_warned_of_once_and_no_outage() {
+    let mut host = HostState::default();
+    host.configure([tls_probe(443, 2)], at(0));
+    assert_eq!(show(&mut host, 443, Certificate::Lasts, 0), Step::Same);
+    assert!(!host.is_troubled());
+    assert_eq!(show(&mut host, 443, ends(10), 60), Step::Same);
+    assert!(host.is_troubled(), "it is looked at what there is to tell");
+    assert_eq!(tell(&mut host, 60), ["certificate of 443 ends in 9 days"]);
+    show(&mut host, 443, ends(10), 7200);
+    assert_eq!(tell(&mut host, 7200), [""; 0], "once a day at most, although outages are told of each hour");
+    // An outage comes and goes beside it, and for want of a certificate nothing is known of it.
+    see(&mut host, 443, Kind::Certificate, 7260);
+    see(&mut host, 443, Kind::Certificate, 7270);
+    assert_eq!(tell(&mut host, 7270), ["443 down after 2"]);
+    show(&mut host, 443, ends(10), 7300);
+    assert_eq!(tell(&mut host, 7300), ["443 up"]);
+    assert_eq!(tell(&mut host, 86_461), ["certificate of 443 ends in 8 days again"]);
+    show(&mut host, 443, Certificate::Lasts, 90_000);
+    assert_eq!(tell(&mut host, 90_000), ["certificate of 443 renewed"]);
+    assert!(host.saved().is_empty() && !host.is_troubled());
+}
+
+#[test]
+fn a_warning_outlives_a_restart_and_ends_with_what_asked_for_it() {
+    let mut before = HostState::default();
+    before.configure([tls_probe(443, 2)], at(0));
+    show(&mut before, 443, ends(10), 0);
+    tell(&mut before, 0);
+    let json = serde_json::to_string(before.saved()).unwrap();
+    insta::assert_snapshot!(json, @r#"{"certificates":{"443":{"since":"2027-01-15T08:00:00Z","last":"2027-01-15T08:00:00Z","severity":"warning","attempts":1,"kind":"certificate_expires","reason":"its certificate expires 2027-01-25 08:00:00 UTC"}}}"#);
+    let again = || HostState::new(serde_json::from_str(&json).unwrap());
+    let mut after = again();
+    after.configure([tls_probe(443, 2)], at(0));
+    assert_eq!(tell(&mut after, 100), [""; 0], "nothing was seen yet");
+    show(&mut after, 443, ends(10), 110);
+    assert_eq!(tell(&mut after, 110), [""; 0], "it was told");
+    show(&mut after, 443, Certificate::Lasts, 120);
+    assert_eq!(tell(&mut after, 120), ["certificate of 443 renewed"]);
+    // Its TLS is not looked at any more; then not even the port.
+    for probes in [vec![probe(443, 2)], Vec::new()] {
+        let mut gone = again();
+        gone.configure([tls_probe(443, 2)], at(0));
+        show(&mut gone, 443, ends(10), 50);
+        gone.configure(probes, at(0));
+        assert_eq!(tell(&mut gone, 100), ["certificate of 443 renewed, gone"]);
+        assert!(gone.saved().is_empty());
+        gone.configure([tls_probe(443, 2)], at(0));
+        assert_eq!(tell(&mut gone, 110), [""; 0], "what was seen under other rules is forgotten");
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     See(u16, Kind),
+    /// It is open, and shows a certificate.
+    Show(u16, Certificate),
+    /// The TLS of all ports is looked at from now on, or is not.
+    Tls(bool),
     Tell,
     /// The commit fails.
     Fail,
@@ -468,10 +550,13 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let kinds = prop::sample::select(vec![Kind::Open, Kind::Refused, Kind::TimedOut, Kind::Local]);
+    let shown = prop::sample::select(vec![Certificate::Lasts, ends(10), ends(3)]);
     let ports = prop::collection::btree_set(1u16..5, 0..4).prop_map(|ports| ports.into_iter().collect());
     let holds = prop::sample::select(vec![None, maintenance(), parent(true), parent(false)]);
     let one = prop_oneof![
         8 => (1u16..5, kinds).prop_map(|(port, kind)| Event::See(port, kind)),
+        4 => (1u16..5, shown).prop_map(|(port, certificate)| Event::Show(port, certificate)),
+        1 => any::<bool>().prop_map(Event::Tls),
         1 => Just(Event::Restart),
         1 => ports.prop_map(Event::Configure),
         2 => (1u16..5, holds).prop_map(|(port, hold)| Event::Hold(port, hold)),
@@ -494,12 +579,18 @@ struct Bed {
     holds: BTreeMap<u16, Hold>,
     attempts: u32,
     flapping: bool,
+    tls: bool,
 }
 
 impl Bed {
     fn come(&mut self, event: Event, now: i64) {
         match event {
             Event::See(port, kind) => _ = see(&mut self.state, port, kind, now),
+            Event::Show(port, certificate) => _ = show(&mut self.state, port, certificate, now),
+            Event::Tls(on) => {
+                self.tls = on;
+                self.configure(now);
+            }
             Event::Restart => {
                 let json = serde_json::to_string(self.state.saved()).unwrap();
                 self.state = HostState::new(serde_json::from_str(&json).unwrap());
@@ -523,7 +614,7 @@ impl Bed {
 
     fn configure(&mut self, now: i64) {
         let probes = self.ports.iter().map(|port| {
-            let mut probe = probe(*port, self.attempts);
+            let mut probe = if self.tls { tls_probe } else { probe }(*port, self.attempts);
             Arc::make_mut(&mut probe).rules.flapping.on = self.flapping;
             probe
         });
@@ -541,8 +632,9 @@ proptest! {
     /// Whoever is told of an outage is told of its end exactly once, whatever comes in between.
     #[test]
     fn every_outage_that_is_told_ends_once(events in events(), attempts in 1u32..4) {
-        let mut bed = Bed { state: host(&[1, 2, 3], attempts), ports: vec![1, 2, 3], holds: BTreeMap::new(), attempts, flapping: true };
-        // What people know: a condition is open or not. 0 stands for the host.
+        let mut bed = Bed { state: host(&[1, 2, 3], attempts), ports: vec![1, 2, 3], holds: BTreeMap::new(), attempts, flapping: true, tls: true };
+        bed.configure(0);
+        // What people know: a condition is open or not. 0 stands for the host, 100 and more for a certificate.
         let mut open: BTreeMap<u16, Timestamp> = BTreeMap::new();
         let mut last: BTreeMap<u16, Timestamp> = BTreeMap::new();
         let mut now = 0;
@@ -559,7 +651,7 @@ proptest! {
         for _ in 0..21 {
             now += 1;
             for port in bed.ports.clone() {
-                see(&mut bed.state, port, Kind::Open, now);
+                show(&mut bed.state, port, Certificate::Lasts, now);
             }
             learn(&mut bed, now, None, &mut open, &mut last)?;
         }
@@ -597,6 +689,8 @@ fn learn(
             Newsworthy::HostOutage(_) | Newsworthy::HostFlaps(_) => (0, false),
             Newsworthy::Recovery(port, _) => (*port, true),
             Newsworthy::HostRecovery(..) => (0, true),
+            Newsworthy::Expiry(probe, _) => (100 + probe.target.port, false),
+            Newsworthy::Renewal(port, _) => (100 + *port, true),
         };
         prop_assert!(last.get(&key).is_none_or(|earlier| sent > earlier), "{key} goes back in time");
         last.insert(key, *sent);

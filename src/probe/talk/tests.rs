@@ -1,8 +1,7 @@
 //! Small servers, some of which answer as no real one should.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{
@@ -10,6 +9,8 @@ use rcgen::{
 };
 use rustix::net::sockopt::set_socket_linger;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -253,15 +254,39 @@ fn date(days: Days) -> String {
     (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).strftime("%Y-%m-%d").to_string()
 }
 
-fn acceptor((chain, key): Shown) -> TlsAcceptor {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
+/// What a server shows from now on, without a restart.
+#[derive(Debug, Clone)]
+struct Shows(Arc<Mutex<Arc<CertifiedKey>>>);
+
+impl Shows {
+    fn new(shown: Shown) -> Self {
+        Self(Arc::new(Mutex::new(Self::key(shown))))
+    }
+
+    fn set(&self, shown: Shown) {
+        *self.0.lock().unwrap() = Self::key(shown);
+    }
+
+    fn key((chain, key): Shown) -> Arc<CertifiedKey> {
+        Arc::new(CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).unwrap())
+    }
+}
+
+impl ResolvesServerCert for Shows {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.lock().unwrap().clone())
+    }
 }
 
 /// Says this inside TLS, and waits for the other to go.
 async fn tls_server(shown: Shown, text: &'static [u8]) -> Target {
-    let acceptor = acceptor(shown);
+    changing_tls_server(Shows::new(shown), text).await
+}
+
+async fn changing_tls_server(shows: Shows, text: &'static [u8]) -> Target {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_cert_resolver(Arc::new(shows))));
     server(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -377,28 +402,24 @@ async fn the_exchange_runs_inside_tls() {
 #[tokio::test]
 async fn a_renewed_certificate_and_a_new_authority_are_seen() {
     let (old, new) = (Authority::new(), Authority::new());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
-    let target: Target = address.to_string().parse().unwrap();
-    let (engine, talk) = (engine(), tls(&old.file()));
-    let serve = async |shown: Shown| {
-        let acceptor = acceptor(shown);
-        let accept = async {
-            let Ok(mut stream) = acceptor.accept(listener.accept().await.unwrap().0).await else { return };
-            let _ = stream.read(&mut [0; 64]).await;
-        };
-        tokio::join!(engine.probe(&target, LIMIT, Some(&talk)), accept).0
-    };
-    assert!(matches!(serve(old.certifies(10)).await.certificate, Some(Certificate::Ends(_))));
-    assert_eq!(serve(old.certifies(400)).await.certificate, Some(Certificate::Lasts));
-    assert_eq!(serve(new.certifies(400)).await.kind, Kind::Certificate);
+    let shows = Shows::new(old.certifies(10));
+    let target = changing_tls_server(shows.clone(), b"* OK").await;
+    // What is said comes behind what a session is resumed with.
+    let talk = Talk { exchange: expect(r"^\* OK").exchange, ..tls(&old.file()) };
+    let engine = engine();
+    let probe = async || engine.probe(&target, LIMIT, Some(&talk)).await;
+    assert!(matches!(probe().await.certificate, Some(Certificate::Ends(_))));
+    shows.set(old.certifies(400));
+    assert_eq!(probe().await.certificate, Some(Certificate::Lasts));
+    shows.set(new.certifies(400));
+    assert_eq!(probe().await.kind, Kind::Certificate);
     // Its time of change has only so many digits.
     let before = std::fs::metadata(old.file()).unwrap().modified().unwrap();
     std::fs::copy(new.file(), old.file()).unwrap();
     std::fs::File::options().write(true).open(old.file()).unwrap().set_modified(before + DAY).unwrap();
-    assert_eq!(serve(new.certifies(400)).await.kind, Kind::Open);
+    assert_eq!(probe().await.kind, Kind::Open);
     std::fs::remove_file(old.file()).unwrap();
-    let lost = engine.probe(&target, LIMIT, Some(&talk)).await;
+    let lost = probe().await;
     assert_eq!(lost.kind, Kind::Local, "it is our fault");
     assert!(lost.reason.starts_with("was not asked: ca_file "), "{lost:?}");
 }
