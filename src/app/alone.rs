@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, systemd};
 use crate::config::Probing;
-use crate::probe::{Engine, Monitor, Outlet, Settings, StateFile, hand_on};
+use crate::probe::{Engine, Monitor, Outlet, Settings, StateFile, hand_on, now};
 use crate::telemetry;
 
 /// What it runs by.
@@ -35,7 +34,7 @@ pub async fn probe(alone: Alone) -> Result<(), Exit> {
     tell(&settings, &alone.state, file.waiting().await);
     let (replace, settings) = watch::channel(Arc::new(settings));
     let prober = Arc::new(Engine::monitoring());
-    let monitor = Monitor { prober, ledger: file.clone(), settings, clock: Timestamp::now };
+    let monitor = Monitor { prober, ledger: file.clone(), settings, clock: now };
     let cancel = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(monitor.run(cancel.clone()));

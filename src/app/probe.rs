@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::intake::Raised;
 use crate::model::Source;
-use crate::probe::{Engine, Ledger, Monitor, Settings};
+use crate::probe::{Engine, Ledger, Monitor, Settings, now};
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{Findings, Found, StoreError};
 
@@ -30,5 +29,5 @@ impl Ledger for Book {
 pub fn monitor(raised: Raised<Sqlite>, settings: Settings) -> (Monitor, watch::Sender<Arc<Settings>>) {
     let (replace, settings) = watch::channel(Arc::new(settings));
     let prober = Arc::new(Engine::monitoring());
-    (Monitor { prober, ledger: Arc::new(Book(raised)), settings, clock: Timestamp::now }, replace)
+    (Monitor { prober, ledger: Arc::new(Book(raised)), settings, clock: now }, replace)
 }

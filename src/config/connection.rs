@@ -44,7 +44,8 @@ impl Tls {
     }
 }
 
-fn ca_file(item: &Item<'_, '_>) -> Option<PathBuf> {
+/// A file with trust anchors, which is read.
+pub(super) fn ca_file(item: &Item<'_, '_>) -> Option<PathBuf> {
     let path = item.reader.path(item.some_text()?);
     if item.reader.blind {
         return Some(path);
@@ -69,7 +70,7 @@ pub(super) fn server(item: &Item<'_, '_>, default_port: u16) -> Option<(String, 
 }
 
 /// A host name or IPv4 address.
-fn host(item: &Item<'_, '_>, text: &str) -> Option<String> {
+pub(super) fn host(item: &Item<'_, '_>, text: &str) -> Option<String> {
     item.wants(Want::like(r"^[A-Za-z0-9._\-]+$"));
     match check_host(text) {
         Ok(()) => Some(text.to_owned()),

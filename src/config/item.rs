@@ -61,6 +61,16 @@ impl<'r, 'a> Item<'r, 'a> {
         Some(text.as_ref())
     }
 
+    /// Text that may hold control characters, and is not empty: for the wire as it is, or for an expression.
+    pub(super) fn some_raw_text(&self) -> Option<&'r str> {
+        self.wants(Want::Raw);
+        match self.value {
+            DeValue::String(text) if text.is_empty() => self.fail("is empty", "write a text"),
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => self.wrong_kind("a text in quotes"),
+        }
+    }
+
     /// The text, whatever is in it; says nothing where it is none.
     pub(super) fn raw_text(&self) -> Option<&'r str> {
         match self.value {

@@ -29,6 +29,7 @@ mod service;
 mod show;
 mod source;
 mod suggest;
+mod talk;
 mod walls;
 mod xmpp;
 

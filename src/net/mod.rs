@@ -4,12 +4,14 @@
 mod anchors;
 mod dial;
 mod http;
+mod inspect;
 mod road;
 mod tls;
 
 pub use anchors::Anchors;
 pub use dial::{DialError, dial};
 pub use http::{HttpError, request};
+pub use inspect::Inspector;
 pub use road::{Road, Socket};
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 

@@ -58,19 +58,29 @@ pub enum TlsError {
 
 /// A client configuration with the system's trust anchors and those in `ca_file` (PEM).
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    trusting(anchors(ca_file)?).map(Arc::new)
+}
+
+/// The trust anchors of the system, and those in `ca_file`.
+pub(super) fn anchors(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     // A machine without a certificate bundle still reaches servers under its own CA file.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
         add_ca_file(&mut roots, path)?;
     }
+    Ok(Arc::new(roots))
+}
+
+/// A client configuration with these trust anchors.
+pub(super) fn trusting(roots: Arc<RootCertStore>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|err| TlsError::Handshake { name: "(set-up)".into(), source: io::Error::other(err) })?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
@@ -98,15 +108,23 @@ pub async fn handshake(
     config: Arc<ClientConfig>,
     limit: Duration,
 ) -> Result<TlsStream<TcpStream>, TlsError> {
-    let server = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
-    match timeout(limit, TlsConnector::from(config).connect(server, stream)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(err)) => Err(explain(name, err)),
+    match timeout(limit, shake_hands(stream, name, config)).await {
+        Ok(done) => done,
         Err(_) => Err(TlsError::Handshake {
             name: name.to_owned(),
             source: io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs())),
         }),
     }
+}
+
+/// The same without a limit: that is the caller's.
+pub(super) async fn shake_hands(
+    stream: TcpStream,
+    name: &str,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, TlsError> {
+    let server = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
+    TlsConnector::from(config).connect(server, stream).await.map_err(|err| explain(name, err))
 }
 
 fn explain(name: &str, err: io::Error) -> TlsError {
@@ -130,6 +148,9 @@ fn explain(name: &str, err: io::Error) -> TlsError {
                 .to_owned()
         }
         C::Expired | C::ExpiredContext { .. } => "it has expired; renew it on the server".to_owned(),
+        C::NotValidYet | C::NotValidYetContext { .. } => {
+            "it is not valid yet; look at the clocks of the server and of this machine".to_owned()
+        }
         other => other.to_string(),
     };
     TlsError::Certificate { name: name.to_owned(), why }

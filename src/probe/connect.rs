@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::outcome::Kind;
 
@@ -18,11 +18,12 @@ pub(super) struct Failure {
     pub(super) reason: String,
 }
 
-/// Connects, and closes at once. No time limit: that is the caller's.
+/// Connects. No time limit: that is the caller's.
 ///
-/// It closes by RST (SO_LINGER with a time of zero): the usual way would leave each of our ports in TIME_WAIT (RFC 9293 §3.6.1)
-/// for a minute, and a service that sees a connection without a byte has nothing to say in it anyway.
-pub(super) async fn connect(address: SocketAddr) -> Result<(), Failure> {
+/// When it is dropped it is closed by RST (SO_LINGER with a time of zero): the usual way would leave each of our ports in TIME_WAIT
+/// (RFC 9293 §3.6.1) for a minute, and a service that sees a connection without a byte has nothing to say in it anyway. Whoever
+/// speaks on it asks for the [`usual`] way.
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
     let socket = match address.ip() {
         IpAddr::V4(_) => TcpSocket::new_v4(),
         IpAddr::V6(_) => TcpSocket::new_v6(),
@@ -30,7 +31,13 @@ pub(super) async fn connect(address: SocketAddr) -> Result<(), Failure> {
     let socket = socket.map_err(|err| failure(&err, address))?;
     // A socket that refuses it is closed the usual way.
     let _ = set_socket_linger(&socket, Some(Duration::ZERO));
-    socket.connect(address).await.map(drop).map_err(|err| failure(&err, address))
+    socket.connect(address).await.map_err(|err| failure(&err, address))
+}
+
+/// From now on it is closed the usual way, so that the other end sees that its peer is done, not that it is gone.
+pub(super) fn usual(stream: &TcpStream) {
+    // One that refuses it is cut: rude, and no fault of the target's.
+    let _ = set_socket_linger(stream, None);
 }
 
 fn failure(err: &io::Error, address: SocketAddr) -> Failure {
@@ -110,7 +117,7 @@ mod tests {
     async fn a_listener_accepts_and_its_absence_refuses() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(connect(address).await, Ok(()));
+        assert_eq!(connect(address).await.map(drop), Ok(()));
         drop(listener);
         let refused = connect(address).await.unwrap_err();
         assert_eq!((refused.kind, refused.reason.as_str()), (Kind::Refused, "refused the connection"));

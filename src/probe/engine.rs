@@ -15,6 +15,7 @@ use super::names::Names;
 use super::outcome::{Kind, Outcome};
 use super::race;
 use super::settings::Settings;
+use super::talk::{Call, Inspectors, Talk};
 use super::target::{Host, Target};
 
 /// Probes targets. Cheap to share: everything in it is behind its own lock.
@@ -24,6 +25,7 @@ pub struct Engine {
     /// How many permits there are.
     connections: Mutex<usize>,
     bound: Option<String>,
+    inspectors: Inspectors,
 }
 
 impl Engine {
@@ -32,7 +34,8 @@ impl Engine {
     pub fn new(connections: usize, fresh: Duration, limit: Duration) -> Self {
         let (connections, bound) = limits::connections(connections.max(1));
         let permits = Semaphore::new(connections);
-        Self { names: Names::new(fresh, limit), permits, connections: Mutex::new(connections), bound }
+        let names = Names::new(fresh, limit);
+        Self { names, permits, connections: Mutex::new(connections), bound, inspectors: Inspectors::default() }
     }
 
     /// For a monitor, which [configures](Self::configure) it. The ports of a host are probed at the same moment: that is a round.
@@ -45,41 +48,66 @@ impl Engine {
         self.bound.as_deref()
     }
 
-    /// Probes one target. `timeout` is for the look-up of its name and the connection together; waiting for a turn is not a part
-    /// of it.
-    pub async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
-        let (start, asked, end) = match target.host.address() {
+    /// Probes one target. `timeout` is for the look-up of its name, the connection and the talk together; waiting for a turn is not
+    /// a part of it. Without `talk` the connection is closed as soon as it is there.
+    pub async fn probe(&self, target: &Target, timeout: Duration, talk: Option<&Talk>) -> Outcome {
+        let inspector = match talk.and_then(|talk| talk.tls.as_ref()) {
+            None => None,
+            Some(tls) => match Box::pin(self.inspectors.of(tls.ca_file.as_deref())).await {
+                Ok(inspector) => Some(inspector),
+                Err(why) => {
+                    let reason = format!("was not asked: {why}");
+                    return Outcome { kind: Kind::Local, reason, took: Duration::ZERO, certificate: None };
+                }
+            },
+        };
+        let (permit, start, asked, end) = match target.host.address() {
             Some(ip) => {
                 // Never closed.
-                let _permit = self.permits.acquire().await;
+                let permit = self.permits.acquire().await;
                 let start = Instant::now();
-                (start, Duration::ZERO, race::alone(SocketAddr::new(ip, target.port), timeout).await)
+                (permit, start, Duration::ZERO, race::alone(SocketAddr::new(ip, target.port), timeout).await)
             }
             None => {
                 let lookup = self.names.look_up(&target.host);
                 // Who waits for a name takes no turn from a host whose address is known.
                 let asked = lookup.first().await;
-                let _permit = self.permits.acquire().await;
+                let permit = self.permits.acquire().await;
                 let start = Instant::now();
-                (start, asked, race::all(lookup, target.port, timeout).await)
+                (permit, start, asked, race::all(lookup, target.port, timeout).await)
             }
         };
-        let took = asked + start.elapsed();
-        match end {
-            Ok(address) => {
-                Outcome { kind: Kind::Open, reason: format!("{} accepted the connection", address.ip()), took }
+        let said = match (end, talk) {
+            (Ok((ip, stream)), None) => {
+                drop(stream);
+                Ok((format!("{ip} accepted the connection"), None))
             }
-            Err(failure) => Outcome { kind: failure.kind, reason: failure.reason, took },
+            // On the heap: who has nothing to say carries nothing for it.
+            (Ok((ip, stream)), Some(talk)) => {
+                let end = start + timeout.saturating_sub(asked);
+                let call = Call { host: &target.host, talk, inspector, limit: timeout, end };
+                Box::pin(call.hold(ip, stream)).await
+            }
+            (Err(failure), _) => Err(failure),
+        };
+        drop(permit);
+        let took = asked + start.elapsed();
+        match said {
+            Ok((reason, certificate)) => Outcome { kind: Kind::Open, reason, took, certificate },
+            Err(failure) => Outcome { kind: failure.kind, reason: failure.reason, took, certificate: None },
         }
     }
 
     /// Probes all of them at once. Outcomes come as they are known, with the place of their target.
     pub fn round<'e>(
         &'e self,
-        targets: impl IntoIterator<Item = (&'e Target, Duration)>,
+        targets: impl IntoIterator<Item = (&'e Target, Duration, Option<&'e Talk>)>,
     ) -> impl Stream<Item = (usize, Outcome)> + 'e {
         let probes = targets.into_iter().enumerate();
-        let probes = probes.map(|(place, (target, timeout))| async move { (place, self.probe(target, timeout).await) });
+        let probes = probes.map(|(place, (target, timeout, talk))| async move {
+            let outcome = self.probe(target, timeout, talk).await;
+            (place, outcome)
+        });
         probes.collect::<FuturesUnordered<_>>()
     }
 

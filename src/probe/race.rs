@@ -2,7 +2,7 @@
 //!
 //! IPv6 and IPv4 take turns. The next address is tried as soon as one failed, or when one has said nothing for a while; whoever
 //! accepts first decides. So a host is open where any of its addresses is, and one that swallows everything costs a quarter of
-//! a second, not the whole time.
+//! a second, not the whole time. Its connection is handed on; what is not needed of it is dropped.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connect::{Failure, connect};
@@ -23,13 +24,13 @@ const IPV6_FIRST: Duration = Duration::from_millis(50);
 /// Most addresses of a host that are tried.
 const MOST: usize = 8;
 
-/// How it ended; without a time.
-pub(super) type End = Result<SocketAddr, Failure>;
+/// How it ended, without a time: who accepted, and the connection.
+pub(super) type End = Result<(IpAddr, TcpStream), Failure>;
 
 /// One address, within `limit`.
 pub(super) async fn alone(address: SocketAddr, limit: Duration) -> End {
     match timeout_at(Instant::now() + limit, connect(address)).await {
-        Ok(Ok(())) => Ok(address),
+        Ok(Ok(stream)) => Ok((address.ip(), stream)),
         Ok(Err(failure)) => Err(say(&[(address.ip(), failure)])),
         Err(_) => Err(say(&[(address.ip(), silent(limit))])),
     }
@@ -70,7 +71,7 @@ pub(super) async fn all(lookup: Lookup, port: u16, limit: Duration) -> End {
             Some((ip, done)) = attempts.next(), if !attempts.is_empty() => {
                 race.silent.retain(|other| *other != ip);
                 match done {
-                    Ok(()) => return Ok(SocketAddr::new(ip, port)),
+                    Ok(stream) => return Ok((ip, stream)),
                     // The others need not wait any longer.
                     Err(failure) => {
                         race.tried.push((ip, failure));

@@ -267,6 +267,7 @@ mod tests {
                 labels: vec![("site".into(), "berlin".into())],
                 depends_on: Vec::new(),
                 flapping: Flapping { on: true, start: 30, stop: 25 },
+                talk: None,
             },
         })
     }
@@ -274,7 +275,7 @@ mod tests {
     fn see(state: &mut HostState, port: u16, kind: Kind, seconds: i64) -> Vec<Alert> {
         let now = Timestamp::from_second(1_800_000_000 + seconds).unwrap();
         let reason = "192.0.2.7 refused the connection".into();
-        state.observe(port, &Outcome { kind, reason, took: Duration::ZERO }, now);
+        state.observe(port, &Outcome { kind, reason, took: Duration::ZERO, certificate: None }, now);
         let Some(news) = state.news(now, Duration::from_secs(3600)) else { return Vec::new() };
         state.told(news.saved.clone());
         alerts(&"db1.example.org".parse().unwrap(), &news)

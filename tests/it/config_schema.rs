@@ -203,6 +203,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("is not after from", "two values are compared"),
     ("is not less than flap_start", "two values are compared"),
     ("the longest timeout", "several tables are compared"),
+    ("which differ in what is expected", "several tables are compared"),
     ("more than 65536 targets", "lists are multiplied"),
     ("is needed: ", "it depends on the name of the class, and on the form of its hosts"),
     ("write one such as site", "names of keys are free"),
@@ -221,6 +222,7 @@ const UNSEEN: &[(&str, &str)] = &[
     // Expressions, and what they have to do with each other.
     ("`~db(` is no regular expression", "an expression in a value"),
     ("`~a)|(b` is no regular expression", "an expression in a value"),
+    ("`^220 (` is no regular expression", "an expression in a value"),
     ("is no regular expression: it is too large", "an expression in a value"),
     ("write an expression of the Rust regex syntax", "an expression in a value"),
     ("`: character ", "an expression in a value"),

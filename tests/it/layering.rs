@@ -32,7 +32,8 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
     // The old health checker's file, read without a look at the network.
     ("probe::healthcheck", &["model", "probe"]),
-    ("probe", &["model", "queue", "probe::healthcheck"]),
+    // A probe may look behind the connection: TLS is made and judged as for the mail server and the chat server.
+    ("probe", &["model", "net", "queue", "probe::healthcheck"]),
     ("control", &["model", "queue"]),
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),

@@ -51,6 +51,7 @@ mod presence;
 mod probe_engine;
 mod probe_mailed;
 mod probe_serve;
+mod probe_talk;
 mod purge;
 mod rehearsal;
 mod reload;

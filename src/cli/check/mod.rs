@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 
 use crate::config;
 use crate::model::Span;
-use crate::probe::{Engine, Listed, Outcome, Target};
+use crate::probe::{Engine, Listed, Outcome, Talk, Target};
 
 /// Some target is not open.
 const NOT_OPEN: u8 = 1;
@@ -107,23 +108,23 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// What is probed, each within which time.
+/// What is probed, each within which time, and what is looked at beyond the connection.
 struct Work {
-    targets: Vec<(Target, Duration)>,
+    targets: Vec<(Target, Duration, Option<Arc<Talk>>)>,
     connections: usize,
 }
 
 fn work(args: &Args) -> Result<Work, String> {
     let mut work = Work { targets: Vec::new(), connections: CONNECTIONS };
     let mut known = HashSet::new();
-    let mut add = |target: Target, timeout| {
+    let mut add = |target: Target, timeout, talk| {
         if known.insert(target.clone()) {
-            work.targets.push((target, args.timeout.unwrap_or(timeout)));
+            work.targets.push((target, args.timeout.unwrap_or(timeout), talk));
         }
     };
     for listed in &args.targets {
         let target = |port: &u16| Target { host: listed.host.clone(), port: *port };
-        listed.ports.iter().map(target).for_each(|target| add(target, TIMEOUT));
+        listed.ports.iter().map(target).for_each(|target| add(target, TIMEOUT, None));
     }
     let nothing_named = args.targets.is_empty() && args.healthcheck.is_none();
     if nothing_named || args.config.is_some() || args.healthcheck.is_some() {
@@ -135,7 +136,7 @@ fn work(args: &Args) -> Result<Work, String> {
             eprintln!("warning: {warning}");
         }
         for probe in probing.settings.probes {
-            add(probe.target, probe.rules.timeout);
+            add(probe.target, probe.rules.timeout, probe.rules.talk);
         }
         work.connections = probing.settings.concurrency;
         if work.targets.is_empty() {
@@ -148,17 +149,17 @@ fn work(args: &Args) -> Result<Work, String> {
 
 async fn check(args: &Args, work: &Work, out: &mut dyn Write) -> io::Result<u8> {
     let Work { targets, connections } = work;
-    let longest = targets.iter().map(|(_, timeout)| *timeout).max().unwrap_or(TIMEOUT);
+    let longest = targets.iter().map(|(_, timeout, _)| *timeout).max().unwrap_or(TIMEOUT);
     let engine = Engine::new((*connections).min(targets.len()), ROUND, longest);
     if let Some(why) = engine.bound() {
         eprintln!("mailbell check: {why}");
     }
     let (bar, start) = (bar(targets.len(), args), Instant::now());
     let mut outcomes: Vec<Option<Outcome>> = vec![None; targets.len()];
-    let mut round = engine.round(targets.iter().map(|(target, timeout)| (target, *timeout)));
+    let mut round = engine.round(targets.iter().map(|(target, timeout, talk)| (target, *timeout, talk.as_deref())));
     while let Some((place, outcome)) = round.next().await {
         bar.inc(1);
-        if let (true, Some((target, _))) = (args.json, targets.get(place)) {
+        if let (true, Some((target, ..))) = (args.json, targets.get(place)) {
             writeln!(out, "{}", report::line(target, &outcome)?)?;
         }
         if let Some(slot) = outcomes.get_mut(place) {
@@ -167,7 +168,7 @@ async fn check(args: &Args, work: &Work, out: &mut dyn Write) -> io::Result<u8> 
     }
     drop(round);
     bar.finish_and_clear();
-    let results = targets.iter().zip(outcomes).filter_map(|((target, _), outcome)| Some((target.clone(), outcome?)));
+    let results = targets.iter().zip(outcomes).filter_map(|((target, ..), outcome)| Some((target.clone(), outcome?)));
     let results: Vec<Checked> = results.collect();
     if let Some(file) = &args.html {
         html::write(file, &results, Timestamp::now())?;

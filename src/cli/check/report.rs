@@ -72,7 +72,7 @@ pub(super) mod tests {
 
     pub(in crate::cli::check) fn result(target: &str, kind: Kind) -> (Target, Outcome) {
         let reason = format!("192.0.2.1 says {}", kind.as_str());
-        (target.parse().unwrap(), Outcome { kind, reason, took: Duration::from_micros(1250) })
+        (target.parse().unwrap(), Outcome { kind, reason, took: Duration::from_micros(1250), certificate: None })
     }
 
     #[test]

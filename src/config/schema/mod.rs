@@ -23,8 +23,9 @@ use docs::Docs;
 use json::{Named, Node, Schema};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
-/// Text without control characters, and such that is not blank.
+/// Text without control characters, such with any that is not empty, and such without that is not blank.
 const TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+const RAW: &str = r"^[\s\S]";
 const SOME_TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$";
 
 /// The schema of the config file, as JSON that ends with a line end.
@@ -156,6 +157,7 @@ impl Writer<'_> {
                 }
                 Want::Size(range) => forms.push(Node::like(format!("^{}$", Size::form(*range.start() == 0)))),
                 Want::SomeText => any = Some(Node::like(SOME_TEXT)),
+                Want::Raw => any = Some(Node::like(RAW)),
                 Want::Text => any = any.or_else(|| Some(Node::like(TEXT))),
                 _ => {}
             }

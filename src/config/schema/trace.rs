@@ -15,6 +15,8 @@ pub(in crate::config) enum Want {
     Text,
     /// The same, and not blank.
     SomeText,
+    /// Text that is not empty, with any characters.
+    Raw,
     /// Text in which this regular expression matches. No stricter than the reader: what it takes must not be marked as wrong.
     Like(Cow<'static, str>),
     /// One of these words.

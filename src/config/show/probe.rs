@@ -2,7 +2,7 @@
 
 use super::{Writer, list, quoted};
 use crate::config::probe::maintenance::DAYS;
-use crate::probe::{Maintenance, Rules, Settings, When};
+use crate::probe::{Maintenance, Rules, Settings, Talk, When};
 
 /// Writes it, with its classes and targets, each with all its rules, and its windows.
 pub(super) fn write(out: &mut Writer, probe: &Settings) {
@@ -73,4 +73,27 @@ fn rules(out: &mut Writer, rules: &Rules) {
     if !rules.depends_on.is_empty() {
         out.list("depends_on", &rules.depends_on);
     }
+    rules.talk.iter().for_each(|of| talk(out, of));
+}
+
+fn talk(out: &mut Writer, talk: &Talk) {
+    if let Some(exchange) = &talk.exchange {
+        out.plain("expect", one_line(exchange.expect.as_str()));
+        exchange.send.iter().for_each(|send| out.plain("send", one_line(send)));
+        out.plain("expect_bytes", exchange.most);
+    }
+    if let Some(tls) = &talk.tls {
+        out.plain("tls", true);
+        out.some("tls_name", tls.name.as_ref());
+        tls.ca_file.iter().for_each(|path| out.path("ca_file", path));
+        out.span("certificate_warning", tls.warning);
+    }
+}
+
+/// A text that may hold line ends, on one line: JSON's escapes are TOML's, but for DEL.
+fn one_line(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return quoted(text);
+    }
+    serde_json::to_string(text).unwrap_or_default().replace('\u{7f}', "\\u007f")
 }

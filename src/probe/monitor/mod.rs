@@ -37,8 +37,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Who probes.
 #[async_trait]
 pub trait Prober: Send + Sync {
-    /// Probes one target, within `timeout`.
-    async fn probe(&self, target: &Target, timeout: Duration) -> Outcome;
+    /// Probes a target as its rules say.
+    async fn probe(&self, probe: &Probe) -> Outcome;
 
     /// From now on by these settings.
     fn configure(&self, settings: &Settings);
@@ -46,8 +46,8 @@ pub trait Prober: Send + Sync {
 
 #[async_trait]
 impl Prober for Engine {
-    async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
-        Self::probe(self, target, timeout).await
+    async fn probe(&self, probe: &Probe) -> Outcome {
+        Self::probe(self, &probe.target, probe.rules.timeout, probe.rules.talk.as_deref()).await
     }
 
     fn configure(&self, settings: &Settings) {
@@ -92,7 +92,7 @@ impl Monitor {
             for probe in watch.due(Instant::now()) {
                 let prober = prober.clone();
                 probes.push(async move {
-                    let outcome = prober.probe(&probe.target, probe.rules.timeout).await;
+                    let outcome = prober.probe(&probe).await;
                     (probe, outcome)
                 });
             }

@@ -45,12 +45,13 @@ impl World {
 
 #[async_trait]
 impl Prober for World {
-    async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
+    async fn probe(&self, probe: &Probe) -> Outcome {
+        let (target, timeout) = (&probe.target, probe.rules.timeout);
         self.probed.lock().unwrap().push((target.clone(), Instant::now()));
         let kind = self.broken.lock().unwrap().get(target).copied().unwrap_or(Kind::Open);
         let took = if kind == Kind::TimedOut { timeout } else { Duration::from_millis(1) };
         tokio::time::sleep(took).await;
-        Outcome { kind, reason: format!("it was {}", kind.words()), took }
+        Outcome { kind, reason: format!("it was {}", kind.words()), took, certificate: None }
     }
 
     fn configure(&self, _: &Settings) {}
@@ -148,6 +149,7 @@ fn settings(targets: &[&str]) -> Settings {
         labels: Vec::new(),
         depends_on: Vec::new(),
         flapping: Flapping { on: true, start: 30, stop: 25 },
+        talk: None,
     };
     let probe = |target: &&str| Probe { target: target.parse().unwrap(), classes: Vec::new(), rules: rules.clone() };
     Settings {

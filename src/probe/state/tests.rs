@@ -26,6 +26,7 @@ fn probe(port: u16, attempts: u32) -> Arc<Probe> {
             labels: Vec::new(),
             depends_on: Vec::new(),
             flapping: Flapping { on: true, start: 30, stop: 25 },
+            talk: None,
         },
     })
 }
@@ -37,7 +38,8 @@ fn host(ports: &[u16], attempts: u32) -> HostState {
 }
 
 fn outcome(kind: Kind) -> Outcome {
-    Outcome { kind, reason: format!("192.0.2.1 {}", kind.words()), took: Duration::from_millis(1) }
+    let reason = format!("192.0.2.1 {}", kind.words());
+    Outcome { kind, reason, took: Duration::from_millis(1), certificate: None }
 }
 
 fn see(host: &mut HostState, port: u16, kind: Kind, seconds: i64) -> Step {

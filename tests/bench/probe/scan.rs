@@ -70,7 +70,7 @@ fn engine(list: &str) -> (usize, Cost) {
     let engine = Engine::new(AT_ONCE, LIMIT, LIMIT);
     measured(|| {
         runtime.block_on(async {
-            let outcomes = engine.round(targets.iter().map(|target| (target, LIMIT)));
+            let outcomes = engine.round(targets.iter().map(|target| (target, LIMIT, None)));
             outcomes.filter(|(_, outcome)| std::future::ready(outcome.kind == Kind::Open)).count().await
         })
     })
