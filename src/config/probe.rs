@@ -1,27 +1,26 @@
 //! `[probe]`, `[[probe.class]]` and `[[probe.target]]`.
 
 mod depends;
+mod flapping;
+mod gathered;
 pub(super) mod maintenance;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::healthcheck;
 use super::item::{Formed, Item, LONG, SHORT};
 use super::mailbox::severities;
 use super::names::{Names, twice};
-use super::reader::{Reader, Section};
+use super::reader::Section;
 use super::report::quote;
 use super::schema::{Law, Want, What};
 use super::talk;
 use crate::model::{BadServer, ClassName, GroupName, NAME_FORM, Span};
-use crate::probe::{
-    BUILT_IN, Class, Flapping, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Talk,
-    Target, built_in_ports, merge,
-};
+use crate::probe::{BUILT_IN, Class, Healthcheck, Listed, Lists, OWN_LABELS, Probe, Rules, Settings, built_in_ports};
 use depends::Depends;
+use gathered::Gathered;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
@@ -127,7 +126,7 @@ fn rules(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Op
     let severity = get("severity").map_or(unsaid.map(|rules| rules.severity), |item| item.choice(&severities()));
     let groups =
         get("groups").map_or(unsaid.map(|rules| rules.groups.clone()), |item| item.each(|item| group(item, names)));
-    let flapping = flapping(section, get, unsaid.map(|rules| rules.flapping));
+    let flapping = flapping::read(section, get, unsaid.map(|rules| rules.flapping));
     let labels = labels(section, unsaid.map_or(&[], |rules| &rules.labels));
     refuse_long_timeout(section, timeout?, interval?)?;
     Some(Rules {
@@ -138,31 +137,10 @@ fn rules(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Op
         severity: severity?,
         groups: groups?,
         labels: labels?,
-        talk: None,
         flapping: flapping?,
         depends_on: Vec::new(),
+        talk: None,
     })
-}
-
-fn flapping<'r, 'a>(
-    section: &Section<'r, 'a>,
-    get: impl Fn(&'static str) -> Option<Item<'r, 'a>>,
-    unsaid: Option<Flapping>,
-) -> Option<Flapping> {
-    let percent = |key, unsaid| {
-        get(key).map_or(unsaid, |item| item.number(1..=100).and_then(|percent| u8::try_from(percent).ok()))
-    };
-    let on = get("flapping").map_or(unsaid.map(|unsaid| unsaid.on), |item| item.yes());
-    let start = percent("flap_start", unsaid.map(|unsaid| unsaid.start));
-    let stop = percent("flap_stop", unsaid.map(|unsaid| unsaid.stop));
-    let (on, start, stop) = (on?, start?, stop?);
-    if stop >= start {
-        let line = ["flap_stop", "flap_start"].into_iter().find_map(|key| section.line_of_key(key)).or(section.line);
-        let wrong = format!("{stop} is not less than flap_start ({start})");
-        section.reader.error(line, &section.key("flap_stop"), wrong, "lower it, or raise flap_start");
-        return None;
-    }
-    Some(Flapping { on, start, stop })
 }
 
 /// A target is never probed twice at a time.
@@ -260,8 +238,8 @@ fn class(
         Some(hosts)
     });
     let rules = rules(section, base, names);
-    let talk = talk::read(section);
     let depends_on = depends::read(section);
+    let talk = talk::read(section);
     let (name, hosts) = (name?, hosts?);
     let ports = match given {
         Some(ports) => ports?,
@@ -285,8 +263,8 @@ fn usual_ports(section: &Section<'_, '_>, name: &ClassName, hosts: &[Listed]) ->
 fn target(section: &Section<'_, '_>, base: Base<'_>, names: Option<&Names>) -> Option<(Listed, Rules)> {
     let address = section.required("address", "address = \"HOST:PORT\"").and_then(|item| with_ports(&item));
     let rules = rules(section, base, names);
-    let talk = talk::read(section);
     let depends_on = depends::read(section);
+    let talk = talk::read(section);
     Some((address?, Rules { talk: talk?, depends_on: depends_on?, ..rules? }))
 }
 
@@ -309,76 +287,6 @@ fn with_ports(item: &Item<'_, '_>) -> Option<Listed> {
         }
         Ok(host) => Some(host),
         Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
-    }
-}
-
-/// The probes of all lists, with the last place of each target.
-struct Gathered<'r, 'a> {
-    reader: &'r Reader<'a>,
-    probes: Vec<Probe>,
-    places: HashMap<Target, (Option<usize>, String)>,
-    /// What is looked at beyond the connection, where something is.
-    talks: HashMap<Target, Arc<Talk>>,
-    full: bool,
-}
-
-impl<'r, 'a> Gathered<'r, 'a> {
-    fn new(reader: &'r Reader<'a>) -> Self {
-        Self { reader, probes: Vec::new(), places: HashMap::new(), talks: HashMap::new(), full: false }
-    }
-
-    /// Adds the probes of one list, of which there are `size`.
-    fn add(&mut self, line: Option<usize>, key: &str, size: usize, probes: impl Iterator<Item = Probe>) {
-        if self.full || self.probes.len().saturating_add(size) > MOST_TARGETS {
-            if !std::mem::replace(&mut self.full, true) {
-                let wrong = format!("up to here there are more than {MOST_TARGETS} targets");
-                self.reader.error(line, key, wrong, "leave some out");
-            }
-            return;
-        }
-        let mut here = HashSet::new();
-        for probe in probes {
-            if !here.insert(probe.target.clone()) {
-                let wrong = format!("{} is there twice", quote(&probe.target.to_string()));
-                self.reader.warn(line, key, wrong, "name it once");
-            }
-            if let Some(talk) = &probe.rules.talk
-                && let Some(other) = self.talks.insert(probe.target.clone(), talk.clone())
-                && other != *talk
-            {
-                let wrong = format!(
-                    "{} is in several lists, which differ in what is expected of it, or in TLS",
-                    quote(&probe.target.to_string())
-                );
-                self.reader.error(line, key, wrong, "say all of it in one of them");
-            }
-            self.places.insert(probe.target.clone(), (line, key.to_owned()));
-            self.probes.push(probe);
-        }
-    }
-
-    /// One probe for each target. What several lists say of it, each for itself right, may be wrong together: it is told where the
-    /// last of them stands.
-    fn merged(self) -> Vec<Probe> {
-        let merged = merge(self.probes);
-        let mut told = BTreeSet::new();
-        for Probe { target, rules, .. } in merged.iter().filter(|probe| probe.rules.timeout >= probe.rules.interval) {
-            let Some((line, key)) = self.places.get(target) else { continue };
-            if told.insert((line, key)) {
-                let (timeout, interval) = (Span(rules.timeout), Span(rules.interval));
-                let wrong = format!(
-                    "{} is in several lists: the longest timeout ({timeout}) is not shorter than the shortest interval ({interval})",
-                    quote(&target.to_string())
-                );
-                self.reader.error(
-                    *line,
-                    key,
-                    wrong,
-                    "lower that timeout, raise that interval, or name the target once",
-                );
-            }
-        }
-        merged
     }
 }
 

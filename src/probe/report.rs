@@ -269,9 +269,9 @@ mod tests {
                 severity: if port == 80 { Severity::Critical } else { Severity::Major },
                 groups: vec!["ops".parse().unwrap()],
                 labels: vec![("site".into(), "berlin".into())],
-                talk: None,
                 depends_on: Vec::new(),
                 flapping: Flapping { on: true, start: 30, stop: 25 },
+                talk: None,
             },
         })
     }

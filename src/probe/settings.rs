@@ -65,12 +65,12 @@ pub struct Rules {
     pub groups: Vec<GroupName>,
     /// Labels of its alerts, by name.
     pub labels: Vec<(String, String)>,
-    /// What is looked at beyond the connection; `None`: nothing.
-    pub talk: Option<Arc<Talk>>,
     /// When its changes are too many to be told.
     pub flapping: Flapping,
     /// While any of these is down, nothing new is told of it. They are targets themselves, and never depend on it.
     pub depends_on: Vec<Parent>,
+    /// What is looked at beyond the connection; `None`: nothing.
+    pub talk: Option<Arc<Talk>>,
 }
 
 /// When the changes of a target are too many to be told one by one.
@@ -96,8 +96,8 @@ pub struct Probe {
 }
 
 /// One probe for each target, in the order of the first ones: what several classes say of a target is taken together, so that
-/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups,
-/// labels and parents; of what is looked at beyond the connection the first, since config refuses two that differ.
+/// nobody is told less than any of them asks for. The shorter intervals count, the longer time-out, the worse severity, all groups, labels and parents;
+/// of what is looked at beyond the connection the first, since config refuses two that differ.
 pub fn merge(probes: Vec<Probe>) -> Vec<Probe> {
     let mut merged: Vec<Probe> = Vec::with_capacity(probes.len());
     let mut places = HashMap::new();
@@ -127,8 +127,8 @@ impl Probe {
         };
         add_new(&mut rules.groups, more.groups);
         add_new(&mut rules.labels, more.labels);
-        rules.talk = rules.talk.take().or(more.talk);
         add_new(&mut rules.depends_on, more.depends_on);
+        rules.talk = rules.talk.take().or(more.talk);
         add_new(&mut self.classes, other.classes);
     }
 }
@@ -155,9 +155,9 @@ pub(super) mod tests {
             severity: Severity::Major,
             groups: Vec::new(),
             labels: Vec::new(),
-            talk: None,
             depends_on: Vec::new(),
             flapping: Flapping { on: true, start: 30, stop: 25 },
+            talk: None,
         }
     }
 
@@ -174,9 +174,9 @@ pub(super) mod tests {
                 severity,
                 groups: vec![class.parse().unwrap()],
                 labels: vec![("class".into(), class.into())],
-                talk: None,
                 depends_on: vec![class.parse().unwrap()],
                 flapping: Flapping { on: class == "domino", start: if class == "domino" { 30 } else { 50 }, stop: 25 },
+                talk: None,
             },
         }
     }

@@ -147,9 +147,9 @@ fn settings(targets: &[&str]) -> Settings {
         severity: Severity::Major,
         groups: Vec::new(),
         labels: Vec::new(),
-        talk: None,
         depends_on: Vec::new(),
         flapping: Flapping { on: true, start: 30, stop: 25 },
+        talk: None,
     };
     let probe = |target: &&str| Probe { target: target.parse().unwrap(), classes: Vec::new(), rules: rules.clone() };
     Settings {

@@ -26,9 +26,9 @@ fn probe(port: u16, attempts: u32) -> Arc<Probe> {
             severity: Severity::Major,
             groups: Vec::new(),
             labels: Vec::new(),
-            talk: None,
             depends_on: Vec::new(),
             flapping: Flapping { on: true, start: 30, stop: 25 },
+            talk: None,
         },
     })
 }
