@@ -13,8 +13,8 @@ use super::report::quote;
 use super::schema::{Law, Want, What};
 use crate::model::{BadServer, ClassName, GroupName, NAME_FORM, Span};
 use crate::probe::{
-    BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, Target,
-    built_in_ports, merge,
+    Allow, Allowed, BUILT_IN, Class, Healthcheck, Listed, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings,
+    Target, built_in_ports, merge,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,6 +34,7 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     let defaults = rules(section, Base::Example, names);
     let concurrency = section.value("concurrency").and_then(|item| item.number(1..=MOST_CONNECTIONS));
     let remind = section.value("remind").and_then(|item| item.span(REMIND));
+    let allow = section.value("allow").and_then(|item| item.each(allowed));
     let plain_item = section.value("targets");
     let plain = plain_item.as_ref().and_then(|item| item.each(with_ports));
     let base = Base::Defaults(defaults.as_ref());
@@ -80,7 +81,7 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     };
     let (probes, concurrency) = (gathered.merged(), concurrency?);
     warn_if_late(section, &probes, concurrency);
-    Some(Settings { probes, concurrency, remind: remind?, defaults: defaults?, lists })
+    Some(Settings { probes, concurrency, remind: remind?, allow: Allow(allow?), defaults: defaults?, lists })
 }
 
 /// What counts where a table says nothing.
@@ -261,6 +262,15 @@ fn with_ports(item: &Item<'_, '_>) -> Option<Listed> {
             item.fail(format!("{} has no port", quote(host.host.as_str())), mend)
         }
         Ok(host) => Some(host),
+        Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
+    }
+}
+
+/// Ports of a network.
+fn allowed(item: &Item<'_, '_>) -> Option<Allowed> {
+    item.wants(Want::like(r"^(\[[0-9A-Fa-f:.]+(/[0-9]+)?\]|[0-9.]+(/[0-9]+)?):(\*|[ 0-9,\-]+)$"));
+    match item.some_text()?.parse() {
+        Ok(allowed) => Some(allowed),
         Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
     }
 }

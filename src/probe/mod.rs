@@ -6,6 +6,7 @@
 //!
 //! The [`Target`]s come from the config or from the old health checker's file.
 
+mod allow;
 mod classes;
 mod connect;
 mod engine;
@@ -23,6 +24,7 @@ mod spool;
 mod state;
 mod target;
 
+pub use allow::{Allow, Allowed};
 pub use classes::{BUILT_IN, built_in_ports};
 pub use engine::Engine;
 pub use file::StateFile;

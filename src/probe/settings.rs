@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::allow::Allow;
 use super::lists::{Class, Listed};
 use super::target::Target;
 use crate::model::{GroupName, Severity};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// An outage that lasts is reported again after this.
     pub remind: Duration,
+    /// Where a mail's alert may make mailbell connect to, to see whether it is right.
+    pub allow: Allow,
     /// What counts where a list says nothing.
     pub defaults: Rules,
     /// Where the probes come from.
