@@ -4,7 +4,8 @@
 //! settings ─► targets ─► engine (names, connections) ─► outcomes ─► monitor (soft, hard, roll-up) ─► alerts
 //! ```
 //!
-//! The [`Target`]s come from the config or from the old health checker's file.
+//! The [`Target`]s come from the config or from the old health checker's file. Beside that, a [`Verifier`] looks at what an alert
+//! from outside tells of, where [`Allow`] lets it.
 
 mod allow;
 mod classes;
@@ -23,6 +24,7 @@ mod settings;
 mod spool;
 mod state;
 mod target;
+mod verify;
 
 pub use allow::{Allow, Allowed};
 pub use classes::{BUILT_IN, built_in_ports};
@@ -35,3 +37,4 @@ pub use outcome::{Kind, Outcome};
 pub use settings::{Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use spool::{Outlet, hand_on};
 pub use target::{Host, Target};
+pub use verify::{Verifier, named, refused};
