@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
-use super::probe::monitor;
+use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
 use crate::config::Config;
@@ -107,10 +107,16 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     }
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone());
+    let own = config.doors.iter().filter_map(|door| match door.listen {
+        lmtp::Listen::Tcp(address) => Some(address.port()),
+        lmtp::Listen::Unix { .. } => None,
+    });
+    let verify = Arc::new(verifier(&probed, own));
     let parser = Parser {
         queue: store.clone(),
         rules: rulebook,
         express: lane.clone(),
+        verify,
         stored: stored.clone(),
         poke: poke.clone(),
     };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::intake::Raised;
-use crate::model::Source;
-use crate::probe::{Engine, Ledger, Monitor, Settings, now};
+use crate::intake::{Raised, Verify};
+use crate::model::{Labels, PortCheck, Source};
+use crate::probe::{Engine, Ledger, Monitor, Settings, Verifier, named, now};
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{Findings, Found, StoreError};
 
@@ -30,4 +30,20 @@ pub fn monitor(raised: Raised<Sqlite>, settings: Settings) -> (Monitor, watch::S
     let (replace, settings) = watch::channel(Arc::new(settings));
     let prober = Arc::new(Engine::monitoring());
     (Monitor { prober, ledger: Arc::new(Book(raised)), settings, clock: now }, replace)
+}
+
+#[async_trait]
+impl Verify for Verifier {
+    fn names_port(&self, labels: &Labels) -> bool {
+        named(labels).is_some()
+    }
+
+    async fn verify(&self, labels: &Labels) -> PortCheck {
+        Verifier::verify(self, labels).await
+    }
+}
+
+/// Looks at what mails tell of, by the settings in force. `own`: ports that this process listens at.
+pub fn verifier(settings: &watch::Sender<Arc<Settings>>, own: impl IntoIterator<Item = u16>) -> Verifier {
+    Verifier::new(settings.subscribe(), own)
 }

@@ -15,6 +15,7 @@ use crate::model::{
     AlertId, BareJid, Cursor, Epoch, GroupName, MailboxName, MessageId, MessageState, NewMessage, NotificationId,
     Presence, RecipientName, Source, StanzaId,
 };
+use crate::probe;
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{
     self, Ask, Desk, Express, Inbox, MessageView, Outbox, Outgoing, Place, StoreError, StoreFault, Verdict, WatchEnd,
@@ -57,6 +58,8 @@ pub struct AlertRehearsed {
     pub scope: String,
     /// Whom it goes to, in order.
     pub people: Vec<Told>,
+    /// Whether its port would be looked at first, and by which route; nothing is looked at here. `None`: no route asks for it.
+    pub port_check: Option<String>,
     /// What its groups came to: fallbacks, and criticals that reach nobody.
     pub groups: Vec<String>,
 }
@@ -127,6 +130,7 @@ impl Rehearsal {
             alerts.push(AlertRehearsed {
                 scope,
                 people,
+                port_check: self.port_check(&view),
                 groups: groups.remove(&view.alert.id).unwrap_or_default(),
                 view,
             });
@@ -155,7 +159,7 @@ impl Rehearsal {
             oversize: (size > max_size).then_some(size),
         };
         self.store.d1_keep(mailbox, vec![message], now).await?;
-        let ready = self.store.ready(1, u64::MAX).await?;
+        let ready = self.store.ready(1, u64::MAX, &[]).await?;
         let stored = ready.first().ok_or_else(|| refused("the mail is not in the store".into()))?;
         let judged = rules.judge(stored, &self.config.parse, &self.config.mappings, now);
         let reason = match &judged.verdict {
@@ -228,6 +232,19 @@ impl Rehearsal {
             self.store.notice(&notice.topic, &notice.text, &[], now).await?;
         }
         Ok(due.into_iter().map(|notice| notice.text).collect())
+    }
+
+    fn port_check(&self, view: &MessageView) -> Option<String> {
+        let alert = &view.alert.alert;
+        let route = self.router.verifies(alert, &view.alert.source.parse().ok()?)?;
+        let said = match probe::named(&alert.labels)? {
+            Ok(target) => match probe::refused(&target, &self.config.probe.allow) {
+                None => format!("{target} would be looked at"),
+                Some(why) => format!("{target} would not be looked at: {why}"),
+            },
+            Err(why) => format!("would not be looked at: {why}"),
+        };
+        Some(format!("{said} ({route})"))
     }
 
     fn scope(&self, view: &MessageView) -> String {

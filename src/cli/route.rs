@@ -185,6 +185,9 @@ fn show_alert(out: &mut impl Write, rehearsed: &AlertRehearsed) -> io::Result<()
     for warning in &alert.warnings {
         writeln!(out, "    warning: {}", plain(warning))?;
     }
+    if let Some(check) = &rehearsed.port_check {
+        writeln!(out, "    port check: {}", plain(check))?;
+    }
     writeln!(out, "    {}: {}", rehearsed.view.state.as_str(), plain(&rehearsed.view.reason))?;
     for told in &rehearsed.people {
         let by = if told.groups.is_empty() { String::new() } else { format!(" ({})", told.groups.join(", ")) };
@@ -240,6 +243,7 @@ struct AlertLine<'a> {
     warnings: &'a [String],
     state: &'static str,
     reason: &'a str,
+    port_check: Option<&'a str>,
     recipients: Vec<ToldLine<'a>>,
     groups: &'a [String],
 }
@@ -276,6 +280,7 @@ fn line<'a>(file: &Path, mailbox: &'a MailboxName, seen: &'a Rehearsed) -> Line<
             warnings: &alert.warnings,
             state: rehearsed.view.state.as_str(),
             reason: &rehearsed.view.reason,
+            port_check: rehearsed.port_check.as_deref(),
             recipients: rehearsed.people.iter().map(told).collect(),
             groups: &rehearsed.groups,
         }

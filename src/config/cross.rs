@@ -69,6 +69,17 @@ pub(super) fn warn(reader: &Reader<'_>, config: &Config, places: &Places) {
     unreachable_routes(reader, config, places);
     small_reserve(reader, config, places);
     only_rooms(reader, config);
+    nothing_to_verify(reader, config, places);
+}
+
+/// `verify = true` alone allows no connection.
+fn nothing_to_verify(reader: &Reader<'_>, config: &Config, places: &Places) {
+    let verified = config.route.routes.iter().zip(&places.routes).filter(|(route, _)| route.verify);
+    for (_, (line, label)) in verified.filter(|_| config.probe.allow.0.is_empty()) {
+        let wrong = "no port is ever looked at: [probe] allow is empty";
+        let mend = "list the networks and ports that a mail may make mailbell connect to, or leave verify out";
+        reader.warn(*line, &format!("{label}.verify"), wrong, mend);
+    }
 }
 
 /// Who hears that a room cannot be entered? Not who waits in it.

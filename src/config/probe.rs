@@ -18,7 +18,9 @@ use super::report::quote;
 use super::schema::{Law, Want, What};
 use super::talk;
 use crate::model::{BadServer, ClassName, GroupName, NAME_FORM, Span};
-use crate::probe::{BUILT_IN, Class, Healthcheck, Listed, Lists, OWN_LABELS, Probe, Rules, Settings, built_in_ports};
+use crate::probe::{
+    Allow, Allowed, BUILT_IN, Class, Healthcheck, Listed, Lists, OWN_LABELS, Probe, Rules, Settings, built_in_ports,
+};
 use depends::Depends;
 use gathered::Gathered;
 
@@ -39,6 +41,7 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     let defaults = rules(section, Base::Example, names);
     let concurrency = section.value("concurrency").and_then(|item| item.number(1..=MOST_CONNECTIONS));
     let remind = section.value("remind").and_then(|item| item.span(REMIND));
+    let allow = section.value("allow").and_then(|item| item.each(allowed));
     let plain_item = section.value("targets");
     let plain = plain_item.as_ref().and_then(|item| item.each(with_ports));
     let base = Base::Defaults(defaults.as_ref());
@@ -97,8 +100,17 @@ pub(super) fn read(section: &Section<'_, '_>, names: Option<&Names>) -> Option<S
     };
     let concurrency = concurrency?;
     warn_if_late(section, &probes, concurrency);
+    let allow = Allow(allow?);
     depends?;
-    Some(Settings { probes, concurrency, remind: remind?, defaults: defaults?, maintenance: maintenance?, lists })
+    Some(Settings {
+        probes,
+        concurrency,
+        remind: remind?,
+        allow,
+        defaults: defaults?,
+        maintenance: maintenance?,
+        lists,
+    })
 }
 
 /// What counts where a table says nothing.
@@ -286,6 +298,15 @@ fn with_ports(item: &Item<'_, '_>) -> Option<Listed> {
             item.fail(format!("{} has no port", quote(host.host.as_str())), mend)
         }
         Ok(host) => Some(host),
+        Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
+    }
+}
+
+/// Ports of a network.
+fn allowed(item: &Item<'_, '_>) -> Option<Allowed> {
+    item.wants(Want::like(r"^(\[[0-9A-Fa-f:.]+(/[0-9]+)?\]|[0-9.]+(/[0-9]+)?):(\*|[ 0-9,\-]+)$"));
+    match item.some_text()?.parse() {
+        Ok(allowed) => Some(allowed),
         Err(BadServer { wrong, allowed }) => item.fail(wrong, allowed),
     }
 }

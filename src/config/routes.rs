@@ -40,7 +40,14 @@ pub(super) fn read(section: &Section<'_, '_>, name: Option<String>, names: &Name
         }
         Some(go_on)
     });
-    Some(Route { name, matchers: matchers?, groups: groups?, go_on: go_on? })
+    let verify = section.value("verify").and_then(|item| {
+        let verify = item.yes()?;
+        if verify && groups.as_ref().is_some_and(Vec::is_empty) {
+            return item.fail("has no meaning with groups = [], which tells nobody", "leave it out, or name a group");
+        }
+        Some(verify)
+    });
+    Some(Route { name, matchers: matchers?, groups: groups?, go_on: go_on?, verify: verify? })
 }
 
 pub(super) fn matchers(section: &Section<'_, '_>, names: &Names) -> Option<Vec<(String, Vec<String>)>> {

@@ -284,6 +284,7 @@ fn route(out: &mut Writer, route: &Route) {
     matchers(out, &route.matchers);
     out.list("groups", &route.groups);
     out.plain("continue", route.go_on);
+    out.plain("verify", route.verify);
 }
 
 fn matchers(out: &mut Writer, matchers: &[(String, Vec<String>)]) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Alert, Nature, Notification, Source, Status};
+use crate::model::{Alert, Nature, Notification, PortCheck, Source, Status};
 use crate::queue::AlertRecord;
 use crate::route::happened;
 
@@ -51,6 +51,7 @@ pub fn message(
     let (title, text) = in_language(alert, lang);
     let mut lines = vec![first_line(alert, title)];
     lines.extend(marks(record, notification, resend, now));
+    lines.extend(PortCheck::line(alert).map(|line| one_line(&line, TITLE)));
     let text = clean(text);
     if !text.is_empty() {
         lines.push(cap(&text, text_max, &record.id));

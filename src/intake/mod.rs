@@ -1,7 +1,8 @@
 //! From the mailbox to the queue: fetch → D1 → clear → parse → route → D2.
 //!
 //! Each mailbox has a [`watcher`] task: it lists, fetches, commits the raw mails (D1) and only then clears them from the mailbox.
-//! One [`parser`] task takes what is stored, in turn between the mailboxes, parses it and commits what follows (D2).
+//! One [`parser`] task takes what is stored, in turn between the mailboxes, parses it and commits what follows (D2). Where a route
+//! wants an alert [verified](verify), its mail waits for that, and nobody else does.
 //! What an internal source finds comes without a mail: it is committed as it is [`Raised`].
 
 mod backoff;
@@ -11,12 +12,14 @@ mod disk;
 mod parser;
 mod raised;
 mod verdict;
+mod verify;
 mod watcher;
 
 pub use disk::{Disk, room_for_turn, watch_disk};
 pub use parser::{Parser, Rulebook};
 pub use raised::Raised;
 pub use verdict::Rules;
+pub use verify::Verify;
 pub use watcher::{Shared, Watcher};
 
 use std::time::Duration;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::committed::{hand_over, log_unsubscribed};
 use super::verdict::Rules;
+use super::verify::{Held, Verify};
 use crate::live::{Current, Live};
 use crate::model::{MailboxName, MessageState};
 use crate::parse::{Limits, Mappings};
@@ -43,6 +44,8 @@ pub struct Parser<Q: ?Sized> {
     pub rules: Live<Rulebook>,
     /// Writes what is born `sending`.
     pub express: Arc<dyn Express>,
+    /// Looks at ports, where a route says so.
+    pub verify: Arc<dyn Verify>,
     /// Notified after D1.
     pub stored: Arc<Notify>,
     /// Notified after D2: dispatch may have something to do.
@@ -52,10 +55,12 @@ pub struct Parser<Q: ?Sized> {
 impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
     /// Runs until `cancel`.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
+        // What is in it when this ends is still `ready` in the store.
+        let mut held = Held::default();
         loop {
             // Registered before the look, so that a D1 in between is not missed.
             let woken = self.stored.notified();
-            if self.turn(&cancel).await? {
+            if self.turn(&mut held, &cancel).await? {
                 if cancel.is_cancelled() {
                     return Ok(());
                 }
@@ -64,19 +69,28 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 () = woken => {}
+                () = held.news() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
     }
 
     /// Parses and commits one batch; `false`: nothing was waiting.
-    async fn turn(&self, cancel: &CancellationToken) -> Result<bool, StoreError> {
-        let ready = self.queue.ready(BATCH, BATCH_BYTES).await?;
-        if ready.is_empty() {
+    async fn turn(&self, held: &mut Held, cancel: &CancellationToken) -> Result<bool, StoreError> {
+        let ready = self.queue.ready(BATCH, BATCH_BYTES, &held.ids()).await?;
+        let rules = self.rules.get();
+        if held.forget_unless_by(&rules) {
+            // They are read again, before whatever came after them.
+            return Ok(true);
+        }
+        let mut batch = held.released();
+        if ready.is_empty() && batch.is_empty() {
             return Ok(false);
         }
-        let rules = self.rules.get();
-        let mut batch = parse(rules.clone(), ready).await?;
+        let sizes: Vec<u64> = ready.iter().map(|mail| mail.raw.len() as u64).collect();
+        for (message, size) in parse(rules.clone(), ready).await?.into_iter().zip(sizes) {
+            batch.extend(held.take(message, size, &rules, &self.verify));
+        }
         while !batch.is_empty() && !cancel.is_cancelled() {
             let now = Timestamp::now();
             let epoch = self.express.epoch();

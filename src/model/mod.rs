@@ -10,6 +10,7 @@ mod message;
 mod names;
 mod notification;
 mod policy;
+mod port_check;
 mod secret;
 mod server;
 mod severity;
@@ -27,6 +28,7 @@ pub use notification::{
     StanzaId,
 };
 pub use policy::{Delivery, FallbackWhen, Offline, PolicyRow, Presence, Show, ShowSet};
+pub use port_check::{PortCheck, PortFound};
 pub use secret::Secret;
 pub use server::{BadServer, check_host, parse_server};
 pub use severity::{BadSeverity, Severity};

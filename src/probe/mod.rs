@@ -5,8 +5,10 @@
 //! settings ─► targets ─► engine (names, connections, talk) ─► outcomes ─► monitor (soft, hard, roll-up) ─► alerts
 //! ```
 //!
-//! The [`Target`]s come from the config or from the old health checker's file.
+//! The [`Target`]s come from the config or from the old health checker's file. Beside that, a [`Verifier`] looks at what an alert
+//! from outside tells of, where [`Allow`] lets it.
 
+mod allow;
 mod classes;
 mod clock;
 mod connect;
@@ -27,7 +29,9 @@ mod spool;
 mod state;
 mod talk;
 mod target;
+mod verify;
 
+pub use allow::{Allow, Allowed};
 pub use classes::{BUILT_IN, built_in_ports};
 pub use clock::now;
 pub use engine::Engine;
@@ -42,3 +46,4 @@ pub use settings::{Flapping, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Sett
 pub use spool::{Outlet, hand_on};
 pub use talk::{Exchange, Expect, Talk, Tls};
 pub use target::{Host, Target};
+pub use verify::{Verifier, named, refused};

@@ -187,6 +187,15 @@ impl Names {
         lookup
     }
 
+    /// Forgets a host: the next who asks for it is told anew.
+    pub(super) fn forget(&self, host: &Host) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.asked.remove(host);
+        let mut answers = state.good.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.good.retain(|(known, _), _| known != host);
+        answers.stale.retain(|(known, _)| known != host);
+    }
+
     /// From now on with this limit; forgets hosts that are not known any more.
     pub(super) fn configure(&self, limit: Duration, known: impl Fn(&Host) -> bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::allow::Allow;
 use super::lists::{Class, Listed};
 use super::maintenance::Maintenance;
 use super::parent::Parent;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// An outage that lasts is reported again after this.
     pub remind: Duration,
+    /// Where a mail's alert may make mailbell connect to, to see whether it is right.
+    pub allow: Allow,
     /// What counts where a list says nothing.
     pub defaults: Rules,
     /// When new outages are not told, and of whom.

@@ -85,8 +85,9 @@ pub trait Inbox: Send + Sync {
     async fn waiting(&self, mailbox: &MailboxName) -> Result<u64, StoreError>;
 
     /// Messages that wait to be parsed: oldest first within a mailbox, fair between mailboxes; at most `limit`, and no
-    /// more than `max_bytes` of raw mail unless the first alone is larger.
-    async fn ready(&self, limit: usize, max_bytes: u64) -> Result<Vec<StoredMessage>, StoreError>;
+    /// more than `max_bytes` of raw mail unless the first alone is larger. None of those in `except`.
+    async fn ready(&self, limit: usize, max_bytes: u64, except: &[MessageId])
+    -> Result<Vec<StoredMessage>, StoreError>;
 
     /// D2: alerts, conditions, routing and notifications of a batch, in one commit; each message whole or not at all.
     /// Whatever is quarantined or unsubscribed is noted for the operators in the same commit. Where many are to be told it

@@ -186,8 +186,12 @@ impl<'a> Faults<'a> {
                 let message = "`groups = []` records the alert and ends here; leave `continue = true` out".into();
                 self.found.push(fault(place(), "continue", message));
             }
+            if route.groups.is_empty() && route.verify {
+                let message = "`groups = []` tells nobody; leave `verify = true` out".into();
+                self.found.push(fault(place(), "verify", message));
+            }
             let (name, groups) = (route.name.clone(), route.groups.clone());
-            routes.push(CompiledRoute { name, matchers, groups, go_on: route.go_on });
+            routes.push(CompiledRoute { name, matchers, groups, go_on: route.go_on, verify: route.verify });
         }
         routes
     }

@@ -67,6 +67,7 @@ pub fn route(matchers: &[(&str, &[&str])], groups: &[&str]) -> Route {
         matchers: matchers.iter().map(|(field, patterns)| ((*field).to_owned(), texts(patterns))).collect(),
         groups: groups.iter().map(|g| g.parse().unwrap()).collect(),
         go_on: false,
+        verify: false,
     }
 }
 

@@ -128,4 +128,6 @@ pub struct Route {
     pub groups: Vec<GroupName>,
     /// Look at the following routes as well.
     pub go_on: bool,
+    /// Before anybody is told, look whether the port that the alert names answers.
+    pub verify: bool,
 }

@@ -1,6 +1,6 @@
 //! Which groups an alert goes to.
 
-use crate::model::{Alert, GroupName, Nature, Seen, Source};
+use crate::model::{Alert, GroupName, Nature, Seen, Source, Status};
 
 use super::matcher::Matcher;
 use super::router::Router;
@@ -16,6 +16,7 @@ pub(super) struct CompiledRoute {
     pub(super) matchers: Vec<Matcher>,
     pub(super) groups: Vec<GroupName>,
     pub(super) go_on: bool,
+    pub(super) verify: bool,
 }
 
 impl CompiledRoute {
@@ -108,6 +109,19 @@ impl Router {
             true => (Choice::Nobody, "no route matches, and there is no default group".into()),
             false => (Choice::Groups(chosen), why.join("; ")),
         }
+    }
+
+    /// Should somebody look whether the port answers that this alert names, before anybody is told? If so, which route says so.
+    ///
+    /// What was found on this machine was looked at just now, and of what says nothing about a condition nobody is told.
+    pub fn verifies(&self, alert: &Alert, source: &Source) -> Option<String> {
+        let any = self.routes.iter().any(|route| route.verify);
+        if !any || !matches!(source, Source::Mailbox(_)) || alert.status == Status::Recorded {
+            return None;
+        }
+        let taken = self.taken(alert, source).into_iter();
+        let mut routes = taken.filter_map(|index| Some((index, self.routes.get(index)?)));
+        routes.find(|(_, route)| route.verify).map(|(index, route)| route.title(index))
     }
 
     /// The routes that an alert takes, in order: each that matches, to the first without `continue`.

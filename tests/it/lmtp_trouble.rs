@@ -249,7 +249,7 @@ async fn while_too_many_mails_wait_to_be_parsed_the_next_one_is_made_to_wait() {
         quiet.hand_in(&[&address("quiet")], "Subject: x\n\nx\n").unwrap();
     }
     assert!(!waits.is_finished(), "one more than 400 was let in");
-    let first = store.ready(1, u64::MAX).await.unwrap().remove(0);
+    let first = store.ready(1, u64::MAX, &[]).await.unwrap().remove(0);
     let ended = Verdict::Ends(MessageState::Ignored, "enough".into());
     let batch = vec![store::message(first.id, ended)];
     store.d2_commit(batch, &store::Both, &store::Closed, jiff::Timestamp::now()).await.unwrap();

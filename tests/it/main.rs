@@ -65,6 +65,7 @@ mod storage;
 mod store;
 mod storms;
 mod support;
+mod verify;
 mod vocabularies;
 mod walls;
 mod watcher;

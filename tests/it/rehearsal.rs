@@ -123,6 +123,31 @@ fn route_shows_who_would_get_what_and_why_not() {
 }
 
 #[test]
+fn a_port_check_is_announced_and_not_made() {
+    let dir = folder();
+    let verify = CONFIG.replace("groups = [\"dba\"]", "groups = [\"dba\"]\nverify = true");
+    let config = verify + "[probe]\nallow = [\"192.0.2.0/24:5432\"]\n";
+    std::fs::write(dir.path().join("mailbell.toml"), config).unwrap();
+    let said = |name: &str, host: &str, port: &str| {
+        let labels = format!("<label name=\"host\">{host}</label><label name=\"port\">{port}</label>");
+        let mail = mail(&format!("key=\"{name}\""), &format!("<title>Gone</title>{labels}"), "x@example.org");
+        std::fs::write(dir.path().join("port.eml"), mail).unwrap();
+        let shown = mailbell(dir.path(), &["route", "--json", "--at", AT, "port.eml"]);
+        let line: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let text = line["alerts"][0]["recipients"][0]["text"].as_str().unwrap();
+        assert!(!text.contains("port check"), "{text}");
+        line["alerts"][0]["port_check"].clone()
+    };
+    assert_eq!(said("a", "db1.example.org", "5432"), "db1.example.org:5432 would be looked at (route 1 (databases))");
+    let not = "db1.example.org:80 would not be looked at: not in [probe] allow (route 1 (databases))";
+    assert_eq!(said("b", "db1.example.org", "80"), not);
+    assert_eq!(said("c", "db1", "x"), "would not be looked at: `x` is no port (route 1 (databases))");
+    assert_eq!(said("d", "web1", "5432"), serde_json::Value::Null, "no route that verifies takes it");
+    let shown = mailbell(dir.path(), &["route", "--at", AT, "port.eml", "full.eml"]);
+    assert!(!String::from_utf8(shown.stdout).unwrap().contains("port check"));
+}
+
+#[test]
 fn what_a_mail_meets_in_service_it_meets_in_a_rehearsal() {
     let dir = folder();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();

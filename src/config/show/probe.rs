@@ -11,6 +11,7 @@ pub(super) fn write(out: &mut Writer, probe: &Settings) {
     rules(out, &probe.defaults);
     out.plain("concurrency", probe.concurrency);
     out.span("remind", probe.remind);
+    out.list("allow", &probe.allow.0);
     out.list("targets", &probe.lists.plain);
     for (class, of_class) in &probe.lists.classes {
         out.table("[[probe.class]]");

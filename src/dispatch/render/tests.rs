@@ -73,6 +73,20 @@ fn a_fresh_alert_is_first_line_text_and_last_line() {
 }
 
 #[test]
+fn a_port_check_is_told_in_whatever_language() {
+    use crate::model::PortFound;
+    let variant = |lang: &str, title: &str| Variant { lang: lang.into(), title: title.into(), text: String::new() };
+    let mut checked = Alert { variants: vec![variant("en", "Power lost"), variant("de", "Strom weg")], ..alert() };
+    PortCheck { found: PortFound::Down, detail: "refused in 1 ms".into() }.note(&mut checked);
+    let record = record(1, checked);
+    let told = |lang| message(&record, &notification(), Some(lang), false, at("2026-11-21T18:42:05Z"), 2000);
+    for (lang, title) in [("en", "Power lost"), ("de", "Strom weg"), ("fr", "UPS 7 on battery")] {
+        let start = format!("CRITICAL: {title}\nport check: confirmed (refused in 1 ms)\n");
+        assert!(told(lang).starts_with(&start), "{}", told(lang));
+    }
+}
+
+#[test]
 fn updates_and_exercises_say_so() {
     let update = Alert { status: Status::Update, severity: Severity::Major, nature: Nature::Exercise, ..alert() };
     insta::assert_snapshot!(fresh(update), @r"

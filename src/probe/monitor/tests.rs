@@ -153,6 +153,7 @@ fn settings(targets: &[&str]) -> Settings {
     };
     let probe = |target: &&str| Probe { target: target.parse().unwrap(), classes: Vec::new(), rules: rules.clone() };
     Settings {
+        allow: Default::default(),
         probes: targets.iter().map(probe).collect(),
         concurrency: 10,
         remind: 60 * MINUTE,

@@ -91,9 +91,14 @@ impl Inbox for Sqlite {
         row.count("n")
     }
 
-    async fn ready(&self, limit: usize, max_bytes: u64) -> Result<Vec<StoredMessage>, StoreError> {
+    async fn ready(
+        &self,
+        limit: usize,
+        max_bytes: u64,
+        except: &[MessageId],
+    ) -> Result<Vec<StoredMessage>, StoreError> {
         let mut lease = self.reader().await?;
-        let found = ready(&mut lease.conn, limit, max_bytes).await?;
+        let found = ready(&mut lease.conn, limit, max_bytes, except).await?;
         lease.keep();
         Ok(found)
     }
@@ -188,7 +193,12 @@ pub(super) async fn unknown(
     Ok(places)
 }
 
-async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Result<Vec<StoredMessage>, StoreError> {
+async fn ready(
+    conn: &mut SqliteConnection,
+    limit: usize,
+    max_bytes: u64,
+    except: &[MessageId],
+) -> Result<Vec<StoredMessage>, StoreError> {
     // The oldest of each mailbox, then the second oldest of each …; the mails themselves only as far as they fit.
     let lines = sqlx::query(
         "WITH RECURSIVE box (name) AS ( \
@@ -197,11 +207,13 @@ async fn ready(conn: &mut SqliteConnection, limit: usize, max_bytes: u64) -> Res
            SELECT (SELECT min(m.mailbox) FROM message m WHERE m.state = 'ready' AND m.mailbox > box.name) \
            FROM box WHERE box.name IS NOT NULL) \
          SELECT m.id, m.size FROM box JOIN message m ON m.id IN (SELECT r.id FROM message r \
-           WHERE r.mailbox = box.name AND r.state = 'ready' ORDER BY r.id LIMIT $1 + 0) \
+           WHERE r.mailbox = box.name AND r.state = 'ready' AND r.id NOT IN (SELECT value FROM json_each($2)) \
+           ORDER BY r.id LIMIT $1 + 0) \
          WHERE box.name IS NOT NULL \
          ORDER BY row_number() OVER (PARTITION BY m.mailbox ORDER BY m.id), m.id LIMIT $1 + 0",
     )
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .bind(json(except)?)
     .fetch_all(&mut *conn)
     .await
     .doing("looking for messages to parse")?;

@@ -46,6 +46,31 @@ fn the_first_matching_route_decides_and_continue_goes_on() {
 }
 
 #[test]
+fn a_route_that_verifies_says_so_of_what_it_takes() {
+    let mut s = three_groups();
+    s.routes = vec![
+        route(&[("severity", &["minor"])], &["web"]),
+        Route { go_on: true, ..route(&[("severity", &["critical", "minor"])], &["ops"]) },
+        Route { name: Some("databases".into()), verify: true, ..route(&[("label.host", &["db*"])], &["dba"]) },
+    ];
+    let verifies = |a: &Alert, source: &Source| router(&s).verifies(a, source);
+    let mut a = alert("k", Severity::Critical);
+    assert_eq!(verifies(&a, &mailbox()), None, "no route that verifies takes it");
+    a.labels.add("host", "db1");
+    assert_eq!(verifies(&a, &mailbox()).as_deref(), Some("route 3 (databases)"));
+    assert_eq!(verifies(&a, &Source::Probe), None, "it was looked at just now");
+    a.nature = Nature::Test;
+    assert_eq!(verifies(&a, &mailbox()), None, "the route does not ask for tests");
+    a.nature = Nature::Actual;
+    a.status = Status::Resolved;
+    assert!(verifies(&a, &mailbox()).is_some());
+    a.status = Status::Recorded;
+    assert_eq!(verifies(&a, &mailbox()), None);
+    (a.status, a.severity) = (Status::Firing, Severity::Minor);
+    assert_eq!(verifies(&a, &mailbox()), None, "the first route takes it");
+}
+
+#[test]
 fn silence_does_not_take_back_what_an_earlier_route_wants() {
     let mut s = three_groups();
     s.routes = vec![

@@ -22,7 +22,7 @@ async fn a_full_disk_loses_nothing_and_ends_by_itself() {
     assert!(stored > 50, "{stored}");
     disk.resize(16);
     // What failed can be done now, and nothing of it was done before.
-    let left = store.ready(10, u64::MAX).await.unwrap();
+    let left = store.ready(10, u64::MAX, &[]).await.unwrap();
     for m in left {
         store.d2_commit(vec![message(m.id, alerts("left"))], &Both, &Closed, at(1)).await.unwrap();
     }

@@ -94,6 +94,11 @@ impl Host {
         })
     }
 
+    /// What a command starts with so that it runs inside.
+    pub fn prefix(&self) -> Vec<String> {
+        self.space.prefix()
+    }
+
     /// A program to be run inside, by its full path or its name.
     pub fn command(&self, program: &str) -> Command {
         self.space.command(program)
@@ -188,10 +193,15 @@ impl Space {
         Some(Self { holder, network, dir })
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
+    fn prefix(&self) -> Vec<String> {
         let pid = self.holder.id().to_string();
-        command.args(["--target", &pid, "--net", "--mount", "--", program]);
+        ["nsenter", "--target", &pid, "--net", "--mount", "--"].map(str::to_owned).to_vec()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let prefix = self.prefix();
+        let mut command = Command::new(&prefix[0]);
+        command.args(&prefix[1..]).arg(program);
         command
     }
 
@@ -207,6 +217,22 @@ impl Drop for Space {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+/// Runs something on the machine that the tests run on, also where the caller is inside another one.
+pub fn outside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let name = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/net")).unwrap();
+    if name("self") == name("thread-self") {
+        return work();
+    }
+    let network = File::open("/proc/self/ns/net").unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter(&network);
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Moves this thread, and no other, into a network namespace.

@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::child::Server;
+use super::hosts::Host;
 use super::wait_for;
 
 /// Anything that must happen does so within this.
@@ -15,13 +16,15 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Mailbell {
     server: Server,
     env: Vec<(String, String)>,
+    /// What each command starts with.
+    prefix: Vec<String>,
 }
 
 impl Mailbell {
     /// Not started yet. In the config `{dir}` stands for the directory.
     pub fn new(config: &str) -> Self {
         let server = Server::new("mailbell");
-        let mailbell = Self { server, env: Vec::new() };
+        let mailbell = Self { server, env: Vec::new(), prefix: Vec::new() };
         mailbell.configure(config);
         mailbell
     }
@@ -29,6 +32,14 @@ impl Mailbell {
     /// Started, and ready.
     pub fn run(config: &str) -> Self {
         let mut mailbell = Self::new(config);
+        mailbell.start();
+        mailbell
+    }
+
+    /// The same on a machine of the test's own.
+    pub fn run_on(host: &Host, config: &str) -> Self {
+        let mut mailbell = Self::new(config);
+        mailbell.prefix = host.prefix();
         mailbell.start();
         mailbell
     }
@@ -55,7 +66,10 @@ impl Mailbell {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailbell"));
+        let program = env!("CARGO_BIN_EXE_mailbell");
+        let words: Vec<&str> = self.prefix.iter().map(String::as_str).chain([program]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.current_dir(self.server.dir()).env_remove("MAILBELL_CONFIG").env_remove("FAILPOINTS");
         command
     }

@@ -67,6 +67,11 @@ impl Block {
     const PORTS: u16 = 100;
 
     fn claim() -> Option<Self> {
+        // Those names are of a machine's network, and the block is for all tests of this process.
+        hosts::outside(Self::claim_here)
+    }
+
+    fn claim_here() -> Option<Self> {
         (0..120).find_map(|n| {
             let first = 20_000 + n * Self::PORTS;
             let name = SocketAddr::from_abstract_name(format!("mailbell-tests-ports-{first}")).unwrap();

@@ -23,7 +23,7 @@ async fn a_mail_is_stored_once() {
     assert_eq!(bed.store.unknown(&mailbox(), std::slice::from_ref(&next)).await.unwrap(), [next]);
     let bed = bed.reopen().await;
     assert_eq!(bed.store.waiting(&mailbox()).await.unwrap(), 3);
-    let ready = bed.store.ready(10, u64::MAX).await.unwrap();
+    let ready = bed.store.ready(10, u64::MAX, &[]).await.unwrap();
     assert_eq!(ready[0].raw, mail(3).raw);
     assert_eq!((ready[0].cursor.clone(), ready[0].internal_date, ready[0].stored), (uid(3), Some(at(0)), at(0)));
 }
@@ -35,13 +35,24 @@ async fn large_and_empty_mails_come_back_as_they_were() {
     let batch: Vec<_> =
         (1u32..).zip(sizes).map(|(n, size)| NewMessage { raw: vec![n as u8; size], ..mail(n) }).collect();
     bed.store.d1_store(&mailbox(), batch.clone(), at(0)).await.unwrap();
-    let ready = bed.store.ready(10, u64::MAX).await.unwrap();
+    let ready = bed.store.ready(10, u64::MAX, &[]).await.unwrap();
     assert_eq!(ready.len(), sizes.len());
     for (got, want) in ready.iter().zip(&batch) {
         assert!(got.raw == want.raw, "{}", want.raw.len());
     }
-    assert_eq!(bed.store.ready(10, 5).await.unwrap().len(), 2, "0 and 1 byte");
-    assert_eq!(bed.store.ready(2, u64::MAX).await.unwrap().len(), 2);
+    assert_eq!(bed.store.ready(10, 5, &[]).await.unwrap().len(), 2, "0 and 1 byte");
+    assert_eq!(bed.store.ready(2, u64::MAX, &[]).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_in_hand_is_passed_over_and_counts_for_nothing() {
+    let bed = Bed::new().await;
+    let ids = bed.store.d1_store(&mailbox(), (1..=4).map(mail).collect(), at(0)).await.unwrap();
+    let size = mail(1).raw.len() as u64;
+    let ready = bed.store.ready(2, 2 * size, &[ids[0], ids[2]]).await.unwrap();
+    assert_eq!(ready.iter().map(|m| m.id).collect::<Vec<_>>(), [ids[1], ids[3]]);
+    assert_eq!(bed.store.waiting(&mailbox()).await.unwrap(), 4);
+    assert!(bed.store.ready(2, size, &ids).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -51,7 +62,7 @@ async fn mailboxes_take_turns() {
         let batch = (1..=count).map(mail).collect();
         bed.store.d1_store(&name.parse().unwrap(), batch, at(0)).await.unwrap();
     }
-    let ready = bed.store.ready(6, u64::MAX).await.unwrap();
+    let ready = bed.store.ready(6, u64::MAX, &[]).await.unwrap();
     let order: Vec<_> = ready.iter().map(|m| format!("{}{}", m.mailbox, m.cursor)).collect();
     assert_eq!(order, ["a1/1", "b1/1", "c1/1", "a1/2", "c1/2", "a1/3"]);
 }
@@ -108,7 +119,7 @@ async fn mails_that_are_handed_in_are_stored_whole_in_each_mailbox() {
     assert_eq!(numbers, [vec![2, 3], vec![4], vec![5]]);
     assert_eq!(bed.store.d1_handed(&[], at(1)).await.unwrap(), [[]; 0]);
     let bed = bed.reopen().await;
-    let ready = bed.store.ready(10, u64::MAX).await.unwrap();
+    let ready = bed.store.ready(10, u64::MAX, &[]).await.unwrap();
     let found: Vec<_> = ready.iter().map(|m| format!("{} {} {}", m.mailbox, m.cursor, m.raw.escape_ascii())).collect();
     assert_eq!(found[1..], ["x lmtp/a first", "y lmtp/a first", "y lmtp/b second", "y lmtp/b second"]);
     for name in ["x", "y"] {

@@ -179,7 +179,7 @@ async fn raw_mails_go_first_and_that_they_were_seen_stays_while_they_are_listed(
     assert_eq!(first.rows, 1);
     let Purged { rows, next, .. } = step(&bed, Old::Raw, 5, first.next.unwrap(), 10).await;
     assert_eq!((rows, next), (1, None));
-    assert_eq!(bed.store.ready(10, u64::MAX).await.unwrap().len(), 1, "the third waits to be parsed");
+    assert_eq!(bed.store.ready(10, u64::MAX, &[]).await.unwrap().len(), 1, "the third waits to be parsed");
 
     let uids = [1, 2, 3].map(|uid| Cursor::Imap { uidvalidity: 1, uid });
     delivered(&bed, &["ann"], 2).await;
