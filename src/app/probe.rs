@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::intake::{Raised, Verify};
 use crate::model::{Labels, PortCheck, Source};
 use crate::probe::{Engine, Ledger, Monitor, Settings, Verifier, named, now};
 use crate::queue::sqlite::Sqlite;
-use crate::queue::{Findings, Found, StoreError};
+use crate::queue::{Findings, Found, Outbox, StoreError, patiently};
 
 /// The store as the engine's ledger.
 struct Book(Raised<Sqlite>);
@@ -22,6 +23,10 @@ impl Ledger for Book {
 
     async fn commit(&self, found: Vec<Found>) -> Result<(), StoreError> {
         self.0.commit(&Source::Probe, found).await
+    }
+
+    async fn warn(&self, text: &str) -> Result<(), StoreError> {
+        patiently("note a warning", || self.0.queue.note("probe", text, Timestamp::now())).await
     }
 }
 

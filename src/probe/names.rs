@@ -316,4 +316,20 @@ mod tests {
         assert_eq!(kind(NetError::from(std::io::Error::from(Errno::MFILE))), Err(Kind::Local));
         assert_eq!(kind(NetError::from(std::io::Error::from(Errno::CONNREFUSED))), Err(Kind::ResolverFailed));
     }
+
+    #[tokio::test]
+    async fn of_a_host_that_is_forgotten_nothing_is_kept() {
+        let names = Names::new(Duration::from_secs(60), Duration::from_secs(1));
+        let (one, other): (Host, Host) = ("one.example.org".parse().unwrap(), "other.example.org".parse().unwrap());
+        // Nobody waits for the answers: nothing is asked.
+        drop((names.look_up(&one), names.look_up(&other)));
+        let address = vec!["192.0.2.1".parse().unwrap()];
+        let good = names.state.lock().unwrap().good.clone();
+        good.lock().unwrap().good.insert((one.clone(), RecordType::A), address.clone());
+        good.lock().unwrap().good.insert((other.clone(), RecordType::A), address);
+        names.forget(&one);
+        let known: Vec<_> = names.state.lock().unwrap().asked.keys().cloned().collect();
+        assert_eq!((known.len(), known.first()), (1, Some(&other)));
+        assert_eq!(good.lock().unwrap().good.keys().cloned().collect::<Vec<_>>(), [(other, RecordType::A)]);
+    }
 }

@@ -24,6 +24,16 @@ pub fn alerts(host: &Host, news: &News) -> Vec<Alert> {
 }
 
 fn alert(host: &Host, what: &Newsworthy, sent: Timestamp, before: Option<&Told>) -> Alert {
+    let flaps = matches!(what, Newsworthy::Flaps(..) | Newsworthy::HostFlaps(..));
+    let mut alert = worded(host, what, sent, before);
+    // What people know changes although the condition stays open: no repetition, which would be kept back.
+    if alert.status == Status::Firing && before.is_some_and(|told| told.flaps() != flaps) {
+        alert.status = Status::Update;
+    }
+    alert
+}
+
+fn worded(host: &Host, what: &Newsworthy, sent: Timestamp, before: Option<&Told>) -> Alert {
     match what {
         Newsworthy::Outage(probe, failure) => outage(probe, failure, sent),
         Newsworthy::HostOutage(ports) => host_outage(host, ports, sent),

@@ -182,6 +182,27 @@ fn a_black_hole_delays_only_what_tells_of_it() {
 }
 
 #[test]
+fn a_storm_is_sent_and_no_port_scan() {
+    on_the_gateway(async |bed, lab| {
+        let target = &bed.target;
+        target.firewall(Family::V4, Way::In, None, Answer::Nothing);
+        let alice = lab.online("alice").await;
+        let mut mailbell = Mailbell::run_on(&bed.gateway, &config(lab, "").replace("80-89", "1000-1999"));
+        lab.mail(&alert("key=\"warm\"", "<title>warm</title>"));
+        alice.gets("warm").await;
+        let mails: Vec<String> =
+            (0..60).map(|n| tells(&format!("port{n}."), "", target.v4, 1000 + n).replace('\n', "\r\n")).collect();
+        lab.put("inbox", &mails);
+        wait_for("all of them", SOON, async || (alice.copies("port check: ") == 60).then_some(())).await;
+        let (silent, many) = (alice.copies("confirmed (timed out after 1.9 s)"), alice.copies("not checked: too many"));
+        assert!(silent >= 32 && many > 0 && silent + many == 60, "{silent} were looked at, {many} were not");
+        let first_silent = alice.messages().iter().position(|m| m.body().is_some_and(|b| b.contains("timed out")));
+        assert!(first_silent > Some(1), "what is not looked at does not wait");
+        mailbell.stop();
+    });
+}
+
+#[test]
 fn what_waits_survives_a_crash_and_is_told_once() {
     on_the_gateway(async |bed, lab| {
         let (target, name) = (&bed.target, "slow.example.test");

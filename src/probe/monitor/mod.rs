@@ -31,6 +31,8 @@ use schedule::Schedule;
 
 /// Most hosts in one commit.
 const BATCH: usize = 256;
+/// Who cannot probe for so long, by our own fault, is blind: somebody has to know.
+const BLIND: Duration = Duration::from_secs(60);
 /// Nobody waits for anything: the next look.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -63,6 +65,11 @@ pub trait Ledger: Send + Sync {
 
     /// States and alerts, each finding whole. Waits while there is no room on the disk; any other failure ends the monitor.
     async fn commit(&self, found: Vec<Found>) -> Result<(), StoreError>;
+
+    /// Tells whoever minds mailbell itself of something that is logged already. Where there is nobody, nothing.
+    async fn warn(&self, _text: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// What a monitor is made of.
@@ -96,6 +103,9 @@ impl Monitor {
                     (probe, outcome)
                 });
             }
+            if let Some(text) = watch.is_blind(Instant::now()) {
+                ledger.warn(&text).await?;
+            }
             if committing.is_none()
                 && let Some((found, saved)) = watch.gather()
             {
@@ -113,11 +123,8 @@ impl Monitor {
                     commit = None.into();
                     watch.committed(committing.take().unwrap_or_default());
                 }
-                changed = settings.changed() => match changed {
-                    Ok(()) => watch.configure(&settings.borrow_and_update().clone(), &*prober),
-                    // Nobody can replace them any more: those that are there stay.
-                    Err(_) => cancel.cancelled().await,
-                },
+                // Who cannot replace them any more leaves them as they are.
+                Ok(()) = settings.changed() => watch.configure(&settings.borrow_and_update().clone(), &*prober),
                 () = sleep_until(next) => {}
             }
         }
@@ -137,6 +144,8 @@ struct Watch {
     dirty: BTreeSet<Host>,
     /// Targets that could not be looked at, by our own fault.
     unclear: BTreeSet<Target>,
+    /// Since when there are some, and whether somebody was told.
+    blind: Option<(Instant, bool)>,
     remind: Duration,
     clock: fn() -> Timestamp,
 }
@@ -162,6 +171,7 @@ impl Watch {
             holds: Holds::default(),
             dirty: BTreeSet::new(),
             unclear: BTreeSet::new(),
+            blind: None,
             remind: Duration::MAX,
             clock,
         }
@@ -231,6 +241,21 @@ impl Watch {
         }
         self.log_unclear(probe, outcome, step);
         self.follow(probe, step, doubted);
+    }
+
+    /// That we could not look for a while, to be told once.
+    fn is_blind(&mut self, now: Instant) -> Option<String> {
+        if self.unclear.is_empty() {
+            self.blind = None;
+            return None;
+        }
+        let (since, told) = self.blind.get_or_insert((now, false));
+        if *told || now.duration_since(*since) < BLIND {
+            return None;
+        }
+        *told = true;
+        let (some, n) = (self.unclear.first()?, self.unclear.len());
+        Some(format!("targets that cannot be probed, by no fault of theirs: {n}, {some} among them; the log says why"))
     }
 
     /// Our own failure is told once, and that it is over.

@@ -63,6 +63,7 @@ struct Book {
     takes: Mutex<Duration>,
     told: Mutex<Vec<(Instant, Alert)>>,
     states: Mutex<HashMap<String, String>>,
+    warned: Mutex<Vec<String>>,
 }
 
 impl Book {
@@ -95,6 +96,11 @@ impl Ledger for Book {
             };
             self.told.lock().unwrap().extend(alerts.into_iter().map(|alert| (Instant::now(), alert)));
         }
+        Ok(())
+    }
+
+    async fn warn(&self, text: &str) -> Result<(), StoreError> {
+        self.warned.lock().unwrap().push(text.to_owned());
         Ok(())
     }
 }
@@ -524,4 +530,19 @@ async fn what_flaps_and_stays_down_is_down_after_all() {
     bed.world.set("a:1", Kind::Open);
     pass(2 * MINUTE).await;
     assert_eq!(bed.book.titles()[2..], ["a:1 answers again"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_blind_says_so_once() {
+    let bed = Bed::start(&["a:1", "b:1"]);
+    bed.world.set("a:1", Kind::Local);
+    pass(MINUTE / 2).await;
+    bed.world.set("a:1", Kind::Open);
+    pass(5 * MINUTE).await;
+    assert_eq!(*bed.book.warned.lock().unwrap(), [""; 0], "it was for a moment only");
+    bed.world.set("a:1", Kind::Local);
+    pass(20 * MINUTE).await;
+    let warned = bed.book.warned.lock().unwrap().clone();
+    assert_eq!(warned, ["targets that cannot be probed, by no fault of theirs: 1, a:1 among them; the log says why"]);
+    assert_eq!(bed.book.told(), []);
 }
