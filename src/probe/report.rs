@@ -145,13 +145,7 @@ fn recovery(host: &Host, port: u16, probe: Option<&Arc<Probe>>, sent: Timestamp,
     };
     alert.text = ended(probe.is_some(), sent, before);
     end(&mut alert, before);
-    match probe {
-        Some(probe) => label(&mut alert, std::slice::from_ref(probe)),
-        None => {
-            alert.labels.add("host", host.as_str());
-            alert.labels.add("port", port.to_string());
-        }
-    }
+    label_end(&mut alert, &target, probe);
     alert
 }
 
@@ -212,6 +206,13 @@ fn label(alert: &mut Alert, probes: &[Arc<Probe>]) {
             }
         }
     }
+}
+
+/// The same of what is over, and may not be in the config any more.
+fn label_end(alert: &mut Alert, target: &Target, probe: Option<&Arc<Probe>>) {
+    alert.labels.add("host", target.host.as_str());
+    alert.labels.add("port", target.port.to_string());
+    label(alert, probe.map(std::slice::from_ref).unwrap_or_default());
 }
 
 fn listed(ports: &[(Arc<Probe>, Failure)]) -> impl Iterator<Item = String> {

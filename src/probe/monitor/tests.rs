@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::sync::Mutex;
 
 use super::*;
-use crate::model::{Alert, Severity, Status};
+use crate::model::{Alert, Status};
 use crate::probe::maintenance::{Covers, Maintenance, When};
 use crate::probe::outcome::Kind;
-use crate::probe::settings::{Flapping, Lists, Rules};
+use crate::probe::settings::Lists;
+use crate::probe::settings::tests::rules;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -145,18 +146,7 @@ impl Bed {
 }
 
 fn settings(targets: &[&str]) -> Settings {
-    let rules = Rules {
-        interval: MINUTE,
-        attempts: 3,
-        retry_interval: 10 * SECOND,
-        timeout: 3 * SECOND,
-        severity: Severity::Major,
-        groups: Vec::new(),
-        labels: Vec::new(),
-        depends_on: Vec::new(),
-        flapping: Flapping { on: true, start: 30, stop: 25 },
-        talk: None,
-    };
+    let rules = rules();
     let probe = |target: &&str| Probe { target: target.parse().unwrap(), classes: Vec::new(), rules: rules.clone() };
     Settings {
         allow: Default::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{at, blank, end, label};
+use super::{at, blank, end, label, label_end};
 use crate::model::{Alert, Severity, Span, Status};
 use crate::probe::outcome::{CERTIFICATE_EXPIRES, expires};
 use crate::probe::settings::Probe;
@@ -48,13 +48,7 @@ pub(super) fn renewal(
     let was = before.map(|told| format!("It was warned of since {}: {}.", at(told.since), told.reason));
     alert.text = was.unwrap_or_default();
     end(&mut alert, before);
-    match probe {
-        Some(probe) => label(&mut alert, std::slice::from_ref(probe)),
-        None => {
-            alert.labels.add("host", host.as_str());
-            alert.labels.add("port", port.to_string());
-        }
-    }
+    label_end(&mut alert, &target, probe);
     alert
 }
 
