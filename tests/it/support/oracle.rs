@@ -25,7 +25,7 @@ const MOVING: [&str; 3] = ["ready", "queued", "sending"];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A mail that the store does not know by then, while it knows one that came later, is not fetched any more.
-const OVERTAKEN: Duration = Duration::from_secs(5);
+const OVERTAKEN: Duration = Duration::from_secs(10);
 
 /// What is injected, and what went in.
 pub struct Oracle {
@@ -54,7 +54,7 @@ pub struct Fate {
 
 impl Fate {
     /// No copy came, and nothing says so.
-    fn lost(&self) -> bool {
+    pub fn lost(&self) -> bool {
         self.copies.is_empty() && matches!(self.state.as_str(), "" | "accepted" | "delivered" | "acknowledged")
     }
 
@@ -147,16 +147,23 @@ impl Oracle {
         format!("Oracle {number:05}.")
     }
 
-    /// The next mail, not delivered by the oracle: whoever does so has to.
-    pub fn next(&self) -> String {
+    /// Number and text of the next mail, for whoever delivers it by other means.
+    pub fn next(&self) -> (usize, String) {
         let mut sent = self.sent.lock().unwrap();
-        let title = self.title(sent.len());
+        let number = sent.len();
+        let title = self.title(number);
         sent.push(Instant::now());
-        let (key, severity) = (sent.len(), self.severity);
-        xml_mail(&format!(
+        let (key, severity) = (number, self.severity);
+        let mail = xml_mail(&format!(
             "<alert xmlns=\"urn:mailbell:alert:1\" key=\"oracle/{key}\" severity=\"{severity}\"><title>{title}</title></alert>"
         ))
-        .replace('\n', "\r\n")
+        .replace('\n', "\r\n");
+        (number, mail)
+    }
+
+    /// The mail server has it: its time is counted from now.
+    pub fn delivered(&self, number: usize) {
+        self.sent.lock().unwrap()[number] = Instant::now();
     }
 
     /// So many more mails, one after the other, by LMTP to `inbox`.
@@ -167,12 +174,9 @@ impl Oracle {
     /// The same to another mailbox.
     pub fn mail_to(&self, lab: &Lab, user: &str, count: usize) {
         for _ in 0..count {
-            let mail = self.next();
+            let (number, mail) = self.next();
             lab.dovecot.deliver(user, mail.as_bytes());
-            // Its time is counted from when the server has it.
-            if let Some(last) = self.sent.lock().unwrap().last_mut() {
-                *last = Instant::now();
-            }
+            self.delivered(number);
         }
     }
 

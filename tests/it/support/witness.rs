@@ -42,7 +42,9 @@ impl Witness {
 
     /// Did a message with this text come?
     pub fn has(&self, text: &str) -> bool {
-        self.messages().iter().any(|m| m.body().is_some_and(|body| body.contains(text)))
+        let fits = |m: &Received| m.body().is_some_and(|body| body.contains(text));
+        let log = self.log.lock().unwrap();
+        log.client.as_ref().is_some_and(|client| client.has(fits)) || log.past.iter().any(fits)
     }
 }
 
