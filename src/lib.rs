@@ -35,6 +35,7 @@ pub mod route;
 // Ports, and the loops over them.
 pub mod control;
 pub mod dispatch;
+pub mod http;
 pub mod intake;
 pub mod lmtp;
 pub mod mailbox;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
 use super::probe::{monitor, verifier};
@@ -18,6 +19,7 @@ use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
+use crate::http::Auth;
 use crate::intake::{self, Parser, Raised, Shared};
 use crate::live::{Live, live};
 use crate::net::Anchors;
@@ -36,6 +38,8 @@ pub struct Parts {
     /// For signals.
     pub orders: Orders,
     running: Running,
+    http: Option<crate::http::Parts>,
+    auth: Arc<Auth>,
     doors: Vec<lmtp::Door<Sqlite>>,
     keeper: Keeper,
     mailboxes: Plan,
@@ -69,12 +73,14 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         xmpp: JoinSet::new(),
         last_token: last_token.clone(),
     };
+    let auth = Arc::new(Auth::new(store.clone()).await?);
     let (poke, stored) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (orders, ordered) = orders();
     let socket = control::Socket::bind(&control::socket_path(&config.store.path))
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
     let door = control::Door {
         desk: store.clone(),
+        tokens: auth.clone(),
         reload: Arc::new(orders.clone()),
         poke: poke.clone(),
         stored: stored.clone(),
@@ -105,6 +111,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
+    let (http, replace_http) = http::build(&config, auth.clone(), store.clone(), running.doors_token.clone()).await?;
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone());
     let own = config.doors.iter().filter_map(|door| match door.listen {
@@ -142,6 +149,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         dispatch: set_dispatch,
         xmpp: session,
         filter,
+        http: replace_http,
         mailboxes: Mailboxes::new(shared, disk, intake_token),
         gone: BTreeMap::new(),
         reserve,
@@ -151,7 +159,22 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         ordered,
     };
     let disk_task = Box::pin(disk_task);
-    Ok(Parts { store, rules, orders, running, keeper, mailboxes, doors, disk_task, ages, probe, parser, dispatch })
+    Ok(Parts {
+        store,
+        rules,
+        orders,
+        running,
+        http,
+        auth,
+        keeper,
+        mailboxes,
+        doors,
+        disk_task,
+        ages,
+        probe,
+        parser,
+        dispatch,
+    })
 }
 
 impl Parts {
@@ -160,6 +183,7 @@ impl Parts {
         let cancel = self.running.intake_token.clone();
         self.keeper.mailboxes.apply(self.mailboxes).await;
         self.running.intake.spawn(self.keeper.run(cancel.clone()));
+        self.running.doors.spawn(http::run(self.http, self.auth, self.running.doors_token.clone()));
         for door in self.doors {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }

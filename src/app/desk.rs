@@ -4,7 +4,18 @@ use std::sync::Arc;
 
 use crate::control::{self, Remote};
 use crate::queue::sqlite::Sqlite;
-use crate::queue::{Desk, Settings, StoreError, StoreFault};
+use crate::queue::{Desk, Settings, StoreError, StoreFault, Tokens};
+
+/// The running service's tokens of the HTTP API, else those of the store itself, as with [`desk`]. A store that is not there yet is
+/// made: tokens may be there before the first start.
+pub async fn tokens(settings: &Settings) -> Result<Arc<dyn Tokens>, StoreError> {
+    let socket = control::socket_path(&settings.path);
+    match Remote::connect(&socket).await {
+        Ok(Some(remote)) => Ok(Arc::new(remote)),
+        Ok(None) => Ok(Sqlite::open(settings).await?),
+        Err(err) => Err(StoreError { what: err.to_string(), fault: StoreFault::Refused }),
+    }
+}
 
 /// The running service's desk through its control socket; where none runs, the store's own, with its lock taken.
 pub async fn desk(settings: &Settings) -> Result<Arc<dyn Desk>, StoreError> {

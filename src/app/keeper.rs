@@ -82,6 +82,7 @@ pub struct Keeper {
     pub dispatch: Setter<dispatch::Rules>,
     pub xmpp: xmpp::Handle,
     pub filter: telemetry::Filter,
+    pub http: super::http::Replace,
     pub mailboxes: Mailboxes,
     /// Rules of mailboxes that are gone and left mails to be parsed.
     pub gone: BTreeMap<MailboxName, (Rules, KeyScope)>,

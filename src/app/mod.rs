@@ -5,6 +5,7 @@ pub mod alone;
 mod build;
 mod desk;
 mod exit;
+mod http;
 mod keeper;
 mod mailboxes;
 mod prepare;
@@ -15,7 +16,7 @@ mod run;
 mod stop;
 mod systemd;
 
-pub use desk::desk;
+pub use desk::{desk, tokens};
 pub use exit::Exit;
 
 use std::path::PathBuf;

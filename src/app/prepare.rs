@@ -31,6 +31,8 @@ pub struct Prepared {
     pub anchors: Anchors,
     /// Where these changed.
     pub credentials: Option<xmpp::Credentials>,
+    /// Of the HTTP door: its certificate as it is now.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Keys that only a restart changes.
     pub restart: Vec<String>,
     pub warnings: Vec<String>,
@@ -59,7 +61,8 @@ pub fn prepare(file: &Path, before: &Before) -> Result<Prepared, Kept> {
     let same = config.xmpp.password == before.config.xmpp.password && anchors == before.anchors;
     let credentials = (!same).then(|| xmpp::Credentials::of(&config.xmpp)).transpose();
     let credentials = credentials.map_err(|err| kept(vec![format!("[xmpp]: {err}")]))?;
-    Ok(Prepared { config, router: Arc::new(router), plan, anchors, credentials, restart, warnings })
+    let tls = super::http::tls(&config.http).map_err(|why| kept(vec![why]))?;
+    Ok(Prepared { config, router: Arc::new(router), plan, anchors, credentials, tls, restart, warnings })
 }
 
 #[cfg(test)]

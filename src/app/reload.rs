@@ -57,7 +57,7 @@ impl Keeper {
     }
 
     async fn replace(&mut self, next: Prepared) -> Result<Reloaded, StoreError> {
-        let Prepared { config, router, plan, anchors, credentials, restart, warnings } = next;
+        let Prepared { config, router, plan, anchors, credentials, tls, restart, warnings } = next;
         let mut done = Reloaded {
             file: self.file.display().to_string(),
             mailboxes: plan.changes.clone(),
@@ -85,6 +85,7 @@ impl Keeper {
         self.xmpp.change(xmpp::Change { contacts, rooms: new.xmpp.rooms.clone(), credentials });
         self.anchors = anchors;
         self.filter.set(&new.log.filter);
+        self.http.with(&new.http, tls);
         self.reserve.store(reserve(new), Ordering::Relaxed);
         if **self.probed.borrow() != new.probe {
             self.probed.send_replace(Arc::new(new.probe.clone()));

@@ -12,7 +12,7 @@ use crate::queue::{StoreError, StoreFault};
 
 /// What runs, in the order in which it is stopped.
 pub struct Running {
-    /// Where mails are handed in.
+    /// Where mails are handed in, and the HTTP door.
     pub doors: JoinSet<Result<(), StoreError>>,
     pub doors_token: CancellationToken,
     /// The keeper with the watchers, disk watch, purge, probe engine, parser.
@@ -69,7 +69,7 @@ pub async fn run(parts: Parts, signals: Signals) -> Result<(), Exit> {
                 tracing::info!("SIGHUP: the config is read again");
                 orders.hangup.notify_one();
             }
-            Some(ended) = running.doors.join_next() => break Err(fault("the LMTP door", ended)),
+            Some(ended) = running.doors.join_next() => break Err(fault("the LMTP or HTTP door", ended)),
             Some(ended) = running.intake.join_next() => break Err(fault("intake", ended)),
             Some(ended) = running.dispatch.join_next() => break Err(fault("dispatch", ended)),
             Some(ended) = running.xmpp.join_next() => {

@@ -21,7 +21,7 @@ pub async fn drain(running: &mut Running, grace: Duration) -> Result<(), Exit> {
     let half = Instant::now() + grace / 2;
     while let Ok(Some(ended)) = timeout_at(half, running.doors.join_next()).await {
         if !matches!(ended, Ok(Ok(()))) {
-            return Err(fault("the LMTP door", ended));
+            return Err(fault("the LMTP or HTTP door", ended));
         }
     }
     running.doors.abort_all();

@@ -1,4 +1,4 @@
-//! Runs `mailbell queue` and `mailbell quarantine` at the desk.
+//! Runs `mailbell queue`, `mailbell quarantine` and `mailbell token` at the desk.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::queue::Failure;
-use super::{quarantine, queue};
-use crate::queue::Desk;
+use super::{quarantine, queue, token};
+use crate::queue::{Desk, Settings};
 use crate::{app, config};
 
 /// `mailbell queue`.
@@ -28,7 +28,21 @@ pub fn quarantine(args: &quarantine::Args) -> ExitCode {
     })
 }
 
+/// `mailbell token`.
+pub fn token(args: &token::Args) -> ExitCode {
+    at_store(args.desk.config.as_deref(), async |settings| {
+        let tokens = app::tokens(settings).await?;
+        let mut out = io::stdout().lock();
+        token::run(args, &*tokens, &mut out, &mut io::stderr()).await?;
+        Ok(out.flush()?)
+    })
+}
+
 fn at_desk(named: Option<&Path>, run: impl AsyncFnOnce(Arc<dyn Desk>) -> Result<(), Failure>) -> ExitCode {
+    at_store(named, async |settings| run(app::desk(settings).await?).await)
+}
+
+fn at_store(named: Option<&Path>, run: impl AsyncFnOnce(&Settings) -> Result<(), Failure>) -> ExitCode {
     let settings = match config::load_store(&config::path(named, |name| std::env::var_os(name))) {
         Ok(settings) => settings,
         Err(errors) => {
@@ -37,9 +51,7 @@ fn at_desk(named: Option<&Path>, run: impl AsyncFnOnce(Arc<dyn Desk>) -> Result<
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .map_err(Failure::from)
-        .and_then(|runtime| runtime.block_on(async { run(app::desk(&settings).await?).await }));
+    let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(&settings)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has seen enough (`| head`).

@@ -15,6 +15,7 @@ pub mod serve;
 mod smtp;
 mod table;
 pub mod test;
+pub mod token;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ enum Command {
     Test(test::Args),
     Queue(queue::Args),
     Quarantine(quarantine::Args),
+    Token(token::Args),
     Send(Box<send::Args>),
 }
 
@@ -66,6 +68,7 @@ pub fn run() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Queue(args) => desk::queue(&args),
         Command::Quarantine(args) => desk::quarantine(&args),
+        Command::Token(args) => desk::token(&args),
         Command::Send(args) => send::run(&args),
     }
 }

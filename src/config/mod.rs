@@ -7,6 +7,7 @@
 mod connection;
 mod cross;
 mod healthcheck;
+mod http;
 mod import;
 mod item;
 mod lmtp;
@@ -87,6 +88,8 @@ pub struct Config {
     pub mappings: parse::Mappings,
     /// `[probe]`, with its classes and targets.
     pub probe: crate::probe::Settings,
+    /// `[http]`.
+    pub http: crate::http::Settings,
     /// `[serve]`.
     pub serve: Serve,
     /// `[log]`.
@@ -249,6 +252,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
     let dispatch = one(root, "dispatch", |table| service::dispatch(table, operators.as_ref()));
     let parse = one(root, "parse", service::limits);
     let probe = one(root, "probe", |table| probe::read(table, Some(&names)));
+    let http = one(root, "http", http::read);
     let serve = one(root, "serve", service::serve);
     let log = one(root, "log", service::log);
     let mappings = mapping::read(root);
@@ -297,6 +301,7 @@ fn compose(root: &Section<'_, '_>) -> Option<Config> {
         parse: parse?,
         mappings: mappings?,
         probe: probe?,
+        http: http?,
         serve: serve?,
         log: log?,
         warnings: Vec::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use super::{Config, LmtpMailbox};
+use crate::http;
 use crate::model::MailboxName;
 
 /// Tables that are read at the start alone.
@@ -25,6 +26,7 @@ impl Config {
         if self.doors != next.doors {
             keys.push("lmtp".into());
         }
+        keys.extend(bound(&self.http, &next.http));
         keys.extend(handed(self, next).map(|name| format!("mailbox.{name}")));
         keys.retain(|key| !LIVE.contains(&key.as_str()));
         keys
@@ -36,6 +38,7 @@ impl Config {
         let (password, ca_file) = (next.xmpp.password, next.xmpp.ca_file);
         let (contacts, rooms) = (next.xmpp.contacts, next.xmpp.rooms);
         let xmpp = crate::xmpp::Settings { password, ca_file, contacts, rooms, ..self.xmpp.clone() };
+        let http = in_force(&self.http, next.http);
         let log = crate::telemetry::Settings { format: self.log.format, ..next.log };
         // The doors know which mailboxes there are; what is done with their mails is decided behind them.
         let lmtp_mailboxes = self.lmtp_mailboxes.iter().map(|old| {
@@ -43,8 +46,26 @@ impl Config {
             LmtpMailbox { mailbox: old.mailbox.clone(), ..new.clone() }
         });
         let (lmtp_mailboxes, doors) = (lmtp_mailboxes.collect(), self.doors.clone());
-        Self { store: self.store.clone(), xmpp, log, lmtp_mailboxes, doors, ..next }
+        Self { store: self.store.clone(), xmpp, http, log, lmtp_mailboxes, doors, ..next }
     }
+}
+
+/// `[http]` as it is in force. Where it listens as before, nobody is spoken to in another way than that address allows.
+fn in_force(old: &http::Settings, next: http::Settings) -> http::Settings {
+    let same = bound(old, &next).all(|key| key == "http.max_connections");
+    let kept = if same { (next.tls.clone(), next.behind_proxy) } else { (old.tls.clone(), old.behind_proxy) };
+    let (listen, max_connections) = (old.listen, old.max_connections);
+    http::Settings { listen, max_connections, tls: kept.0, behind_proxy: kept.1, ..next }
+}
+
+/// Keys of `[http]` that are read when it begins to listen.
+fn bound(old: &http::Settings, next: &http::Settings) -> impl Iterator<Item = String> + use<> {
+    let changed = [
+        ("listen", old.listen != next.listen),
+        ("max_connections", old.max_connections != next.max_connections),
+        ("tls_cert", old.tls.is_some() != next.tls.is_some()),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| format!("http.{key}"))
 }
 
 /// Mailboxes that mails are handed to, and that the doors would know otherwise: new, removed, or with other addresses or another

@@ -7,7 +7,7 @@ use super::reader::Section;
 use super::report::quote;
 use super::schema::{Want, element};
 use super::suggest::suggestion;
-use crate::model::Severity;
+use crate::model::{Severity, Source};
 use crate::route::{FIELDS, Route, statuses};
 
 const LABEL: &str = "label.";
@@ -115,8 +115,8 @@ fn known(field: &str, text: &str, item: &Item<'_, '_>, names: &Names) -> Option<
         "mailbox" => mailbox(text, item, names),
         "source" => match text.strip_prefix("mailbox:") {
             Some(name) => mailbox(name, item, names),
-            None if matches!(text, "probe" | "api") => Some(()),
-            None => unknown(&["mailbox:NAME", "probe", "api"]),
+            None if text.parse::<Source>().is_ok() => Some(()),
+            None => unknown(&["mailbox:NAME", "probe", "api:TOKEN"]),
         },
         _ => Some(()),
     }

@@ -1,5 +1,6 @@
 //! The effective config as TOML, defaults included, without secrets.
 
+mod http;
 mod mapping;
 mod probe;
 
@@ -97,6 +98,8 @@ impl Config {
         out.plain("attributes", limits.attributes);
         out.plain("text", limits.text);
         out.plain("alerts", limits.alerts);
+
+        http::write(out, &self.http);
 
         out.table("[serve]");
         out.span("shutdown_grace", self.serve.shutdown_grace);

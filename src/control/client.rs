@@ -75,7 +75,7 @@ impl Remote {
     }
 
     /// One request; `None`: what it is about is not there (404, 410).
-    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Option<Bytes>, StoreError> {
         let (status, body) = self.send(method, path, body, PATIENCE).await?;
         if status.is_success() {
             return Ok(Some(body));
@@ -119,7 +119,7 @@ impl Remote {
         answered.await.map_err(|_| failed(&format!("no answer in {} s", patience.as_secs())))?
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, StoreError> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, StoreError> {
         let body = self.ask(Method::GET, path, Vec::new()).await?;
         body.map(|body| serde_json::from_slice(&body)).transpose().map_err(|err| StoreError {
             what: format!("control socket {}: an answer that is not understood: {err}", self.path.display()),
@@ -138,7 +138,7 @@ fn with_query(path: &str, query: &impl Serialize) -> String {
     if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),

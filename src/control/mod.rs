@@ -11,6 +11,9 @@
 //! | `GET /v1/quarantine/{id}` | one of them |
 //! | `GET /v1/quarantine/{id}/raw` | its mail |
 //! | `POST /v1/quarantine/{id}/replay` | parse it anew |
+//! | `GET /v1/tokens` | the HTTP API's tokens, as they are kept |
+//! | `POST /v1/tokens` | keep another one; body: the same, with its SHA-256 |
+//! | `DELETE /v1/tokens/{name}` | revoke it |
 //! | `POST /v1/reload` | read the config again: what changed, or 422 with all its errors |
 //!
 //! Errors are problem details (RFC 9457). [`Remote`] is the other end: the same [`Desk`](crate::queue::Desk), over the socket.
@@ -19,8 +22,10 @@ mod client;
 mod problem;
 mod reload;
 mod router;
+mod tokens;
 
 pub use client::Remote;
+pub use problem::Problem;
 pub use reload::{Change, Kept, MailboxChange, Reload, Reloaded, RemovedRecipient};
 pub use router::{Door, router};
 

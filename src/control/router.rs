@@ -7,7 +7,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,9 @@ use tokio::sync::Notify;
 
 use super::problem::Problem;
 use super::reload::{Kept, Reload, Reloaded};
+use super::tokens;
 use crate::model::{AlertId, MessageId, NotificationId, NotificationState};
-use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView};
+use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, Tokens};
 
 /// Largest request body, bytes.
 const BODY: usize = 4096;
@@ -26,6 +27,8 @@ const BODY: usize = 4096;
 pub struct Door {
     /// The queue, for people.
     pub desk: Arc<dyn Desk>,
+    /// Tokens of the HTTP API.
+    pub tokens: Arc<dyn Tokens>,
     /// Reads the config again.
     pub reload: Arc<dyn Reload>,
     /// Notified after whatever dispatch should look at.
@@ -47,6 +50,8 @@ pub fn router(door: Door) -> Router {
         .route("/v1/quarantine/{id}/raw", get(raw))
         .route("/v1/quarantine/{id}/replay", post(replay))
         .route("/v1/reload", post(reload_config))
+        .route("/v1/tokens", get(tokens::list).post(tokens::add))
+        .route("/v1/tokens/{name}", delete(tokens::revoke))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
@@ -58,11 +63,11 @@ pub fn router(door: Door) -> Router {
 type Answer<T> = Result<T, Problem>;
 
 fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail)
+    Problem::bad(detail)
 }
 
 fn missing(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, detail)
+    Problem::missing(detail)
 }
 
 fn number(text: &str) -> Answer<i64> {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::MailboxName;
+use super::{MailboxName, TokenName};
 
 /// Where an alert came in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -12,17 +12,17 @@ pub enum Source {
     Mailbox(MailboxName),
     /// The probe engine.
     Probe,
-    /// The HTTP API.
-    Api,
+    /// The HTTP API, by the token that was used.
+    Api(TokenName),
 }
 
-/// `mailbox:NAME`, `probe`, `api`: what the `source` matcher of a route sees.
+/// `mailbox:NAME`, `probe`, `api:TOKEN`: what the `source` matcher of a route sees.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Mailbox(name) => write!(f, "mailbox:{name}"),
             Self::Probe => f.write_str("probe"),
-            Self::Api => f.write_str("api"),
+            Self::Api(token) => write!(f, "api:{token}"),
         }
     }
 }
@@ -34,10 +34,10 @@ impl std::str::FromStr for Source {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "probe" => Ok(Self::Probe),
-            "api" => Ok(Self::Api),
-            _ => match text.strip_prefix("mailbox:").map(str::parse) {
-                Some(Ok(name)) => Ok(Self::Mailbox(name)),
-                _ => Err(format!("`{text}` is no source; allowed: mailbox:NAME, probe, api")),
+            _ => match (text.strip_prefix("mailbox:").map(str::parse), text.strip_prefix("api:").map(str::parse)) {
+                (Some(Ok(name)), _) => Ok(Self::Mailbox(name)),
+                (_, Some(Ok(name))) => Ok(Self::Api(name)),
+                _ => Err(format!("`{text}` is no source; allowed: mailbox:NAME, probe, api:TOKEN")),
             },
         }
     }

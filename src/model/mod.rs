@@ -3,6 +3,7 @@
 //! Names follow the product's terms: a *message* is one raw mail, an *alert* one parsed condition report, a *condition* what
 //! (scope, key) names, a *notification* one alert for one recipient. Accepted, delivered and acknowledged are never blurred.
 
+mod access;
 mod alert;
 mod condition;
 mod drift;
@@ -18,11 +19,12 @@ mod tricks;
 mod units;
 mod words;
 
+pub use access::{BadScope, Right, Rights, TokenRecord};
 pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Variant};
 pub use condition::{ConditionView, Plan, PlannedNotification, Planner, Seen, Told};
 pub use drift::Drift;
 pub use message::{Cursor, MailDigest, MessageState, NewMessage, Source};
-pub use names::{BadName, ClassName, GroupName, Key, MailboxName, NAME_FORM, RecipientName, Scope};
+pub use names::{BadName, ClassName, GroupName, Key, MailboxName, NAME_FORM, RecipientName, Scope, TokenName};
 pub use notification::{
     AlertId, AlertState, BadId, ConditionId, Epoch, Kind, MessageId, Notification, NotificationId, NotificationState,
     StanzaId,

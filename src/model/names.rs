@@ -97,6 +97,12 @@ name!(
     "class"
 );
 
+name!(
+    /// Name of a token of the HTTP API: who dispatches or asks.
+    TokenName,
+    "token"
+);
+
 /// Correlation key: names the *condition* that an alert reports, so that firing, update and resolved meet.
 /// Any text; counts only within its [`Scope`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

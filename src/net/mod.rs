@@ -6,6 +6,7 @@ mod dial;
 mod http;
 mod inspect;
 mod road;
+mod serve;
 mod tls;
 
 pub use anchors::Anchors;
@@ -13,6 +14,7 @@ pub use dial::{DialError, dial};
 pub use http::{HttpError, request};
 pub use inspect::Inspector;
 pub use road::{Road, Socket};
+pub use serve::server_config;
 pub use tls::{TlsError, TlsMode, client_config, handshake};
 
 use std::io;

@@ -22,7 +22,7 @@ mod views;
 
 pub use found::{Found, FoundReport};
 pub use patience::patiently;
-pub use port::{Desk, Express, Findings, Inbox, Old, Outbox, Purged, Queue, Retention};
+pub use port::{Desk, Express, Findings, Inbox, Old, Outbox, Purged, Queue, Retention, Tokens};
 pub use purge::{Ages, purge};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{

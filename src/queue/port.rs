@@ -1,5 +1,9 @@
 //! The queue as its users see it, one trait for each of them.
 
+mod tokens;
+
+pub use tokens::Tokens;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +20,9 @@ use crate::model::{
 };
 
 /// Everything, for who composes.
-pub trait Queue: Inbox + Findings + Outbox + Retention + Desk {}
+pub trait Queue: Inbox + Findings + Outbox + Retention + Desk + Tokens {}
 
-impl<T: Inbox + Findings + Outbox + Retention + Desk> Queue for T {}
+impl<T: Inbox + Findings + Outbox + Retention + Desk + Tokens> Queue for T {}
 
 /// Asked inside D2: may a notification be born `sending`, so that it needs no third commit before it is written?
 pub trait Express: Send + Sync {

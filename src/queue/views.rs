@@ -136,7 +136,7 @@ pub struct AlertRecord {
     pub id: AlertId,
     /// The alert.
     pub alert: Alert,
-    /// `mailbox:NAME`, `probe`, `api`.
+    /// `mailbox:NAME`, `probe`, `api:TOKEN`.
     pub source: String,
     /// When its mail was received; without a mail, when it was raised.
     pub received: Timestamp,

@@ -19,7 +19,7 @@ const TITLE: usize = 120;
 const LISTED: usize = 10;
 
 impl Planner for Router {
-    /// `mailbox:NAME/sender`, `mailbox:NAME`, `probe` or `api`, and `#Test` and the like behind it for what is not real.
+    /// `mailbox:NAME/sender`, `mailbox:NAME`, `probe` or `api:TOKEN`, and `#Test` and the like behind it for what is not real.
     /// Senders are lower case here, so none can look like that ending.
     fn scope(&self, alert: &Alert, source: &Source) -> Scope {
         let mut scope = source.to_string();

@@ -104,7 +104,7 @@ impl Field {
             Self::Source => vec![source.to_string().into()],
             Self::Mailbox => match source {
                 Source::Mailbox(name) => vec![name.as_str().into()],
-                Source::Probe | Source::Api => Vec::new(),
+                Source::Probe | Source::Api(_) => Vec::new(),
             },
             Self::Sender => vec![alert.sender.as_str().into()],
             Self::Status => vec![alert.status.as_str().into(), alert.nature.as_str().into()],

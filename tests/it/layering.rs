@@ -35,6 +35,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     // A probe may look behind the connection: TLS is made and judged as for the mail server and the chat server.
     ("probe", &["model", "net", "queue", "probe::healthcheck"]),
     ("control", &["model", "queue"]),
+    // The same answers as over the control socket, and the same problems.
     ("http", &["model", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
     // What a reload replaces, for the loops that use it.
@@ -90,6 +91,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
             "net::TlsMode",
             "net::TlsError",
             "net::client_config",
+            "net::server_config",
         ],
     ),
     ("cli", &["net::TlsMode", "net::TlsError", "net::client_config"]),

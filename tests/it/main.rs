@@ -35,6 +35,8 @@ mod faults;
 mod flow;
 mod fuzz;
 mod hostile;
+mod http_auth;
+mod http_door;
 mod intake_flow;
 mod intake_trouble;
 mod layering;

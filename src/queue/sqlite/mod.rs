@@ -30,6 +30,7 @@ mod storm;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod tokens;
 mod watch;
 
 use std::collections::HashMap;

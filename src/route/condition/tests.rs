@@ -255,7 +255,7 @@ fn scopes_keep_senders_sources_and_exercises_apart() {
     assert_eq!(scope(&a, &mailbox()), "mailbox:ops/ups7@example.org");
     assert_eq!(scope(&a, &shared), "mailbox:shared");
     assert_eq!(scope(&a, &Source::Probe), "probe");
-    assert_eq!(scope(&a, &Source::Api), "api");
+    assert_eq!(scope(&a, &Source::Api("grafana".parse().unwrap())), "api:grafana");
     a.nature = Nature::Exercise;
     assert_eq!(scope(&a, &mailbox()), "mailbox:ops/ups7@example.org#Exercise");
     let forged = Alert { sender: "ups7@example.org#Exercise".into(), nature: Nature::Actual, ..a.clone() };

@@ -25,6 +25,7 @@ pub mod splitter;
 pub mod store;
 pub mod supervisor;
 pub mod tmpfs;
+pub mod web;
 pub mod witness;
 
 use std::net::TcpListener;

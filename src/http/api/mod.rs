@@ -1,0 +1,25 @@
+//! The API, one file a resource.
+
+mod session;
+mod tokens;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::table::Endpoint;
+use crate::control::Problem;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    [session::endpoints(), tokens::endpoints()].into_iter().flatten().collect()
+}
+
+/// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.
+pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, "write Content-Type: application/json").of("Content-Type"));
+    }
+    serde_json::from_slice(body).map_err(|err| Problem::bad(format!("the body: {err}")))
+}

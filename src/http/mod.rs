@@ -1,0 +1,68 @@
+//! The HTTP door of the service, for other systems and for people with a browser.
+//!
+//! [`table`] lists every path with its method and what it takes to use it; the router is made of that list and of nothing else.
+//! A request passes, in this order: the listener (connections, TLS, slow clients), the frame (who the client is, the size of the
+//! header, what every answer carries), the guard (token or session, scope, rate, CSRF, the body whole and in time), its handler.
+//!
+//! Errors are problem details (RFC 9457) wherever they arise, with `field` where one is at fault.
+
+mod api;
+mod auth;
+mod frame;
+mod guard;
+mod health;
+mod limits;
+mod listener;
+mod patient;
+mod settings;
+mod table;
+
+pub use auth::{Auth, Caller, Session, new_token, sha256};
+pub use health::Ready;
+pub use listener::{Listener, Parts, serve};
+pub use settings::{Settings, TlsFiles};
+pub use table::{Access, Endpoint, endpoints};
+
+pub use crate::control::Problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of request bodies that are held at a time, in KiB.
+const BODIES: usize = 64 << 10;
+
+/// What requests are answered with.
+#[derive(Clone)]
+pub struct Door {
+    /// The config in force.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
+    /// Asked by `/readyz`.
+    pub ready: Arc<[Arc<dyn Ready>]>,
+    /// The service ends: what would go on for long ends as well.
+    pub ending: CancellationToken,
+}
+
+/// Everything that the table lists.
+pub fn router(door: Door) -> Router {
+    let bodies = Arc::new(Semaphore::new(BODIES));
+    let mut router = Router::new();
+    for endpoint in endpoints() {
+        let guard = guard::Guard { door: door.clone(), access: endpoint.access, bodies: bodies.clone() };
+        router = router.route(endpoint.path, endpoint.handler.route_layer(from_fn_with_state(guard, guard::pass)));
+    }
+    router
+        .fallback(async || Problem::missing("there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; see the header Allow")
+        })
+        .layer(from_fn_with_state(door.clone(), frame::pass))
+        .layer(from_fn(frame::dress))
+        .with_state(door)
+}
