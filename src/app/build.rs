@@ -20,7 +20,7 @@ use super::run::Running;
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
 use crate::http::Auth;
-use crate::intake::{self, Parser, Raised, Shared};
+use crate::intake::{self, Parser, Poster, Raised, Shared};
 use crate::live::{Live, live};
 use crate::net::Anchors;
 use crate::presence::Tracker;
@@ -40,6 +40,7 @@ pub struct Parts {
     running: Running,
     http: Option<crate::http::Parts>,
     auth: Arc<Auth>,
+    poster: Poster<Sqlite>,
     doors: Vec<lmtp::Door<Sqlite>>,
     keeper: Keeper,
     mailboxes: Plan,
@@ -111,7 +112,10 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
-    let (http, replace_http) = http::build(&config, auth.clone(), store.clone(), running.doors_token.clone()).await?;
+    let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
+    let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
+    let (http, replace_http) =
+        http::build(&config, auth.clone(), entrance, store.clone(), running.doors_token.clone()).await?;
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone());
     let own = config.doors.iter().filter_map(|door| match door.listen {
@@ -166,6 +170,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         running,
         http,
         auth,
+        poster,
         keeper,
         mailboxes,
         doors,
@@ -187,6 +192,7 @@ impl Parts {
         for door in self.doors {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
+        self.running.intake.spawn(self.poster.run(cancel.clone()));
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(queue::purge(self.store, self.ages, Timestamp::now, cancel.clone()));
         self.running.intake.spawn(self.probe.run(cancel.clone()));

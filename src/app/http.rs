@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::http::StatusCode;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use crate::config::Config;
-use crate::http::{self, Auth, Door, Listener, Parts, Ready, Settings};
+use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, Problem, Ready, Settings};
+use crate::intake::{Desk, NotTaken, Rulebook};
+use crate::live::Live;
+use crate::model::Alert;
 use crate::net;
+use crate::parse::{self, How, Limits, Outcome, Plain};
 use crate::queue::sqlite::Sqlite;
-use crate::queue::{StoreError, Tokens};
+use crate::queue::{Done, Post, StoreError, Tokens};
 
 /// What a reload replaces.
 pub struct Replace {
@@ -30,10 +35,52 @@ impl Ready for Stored {
     }
 }
 
+/// The way of alerts into the queue.
+pub struct Entrance {
+    pub desk: Desk,
+    pub rules: Live<Rulebook>,
+}
+
+#[async_trait]
+impl Dispatch for Entrance {
+    fn limits(&self) -> Limits {
+        self.rules.get().limits.clone()
+    }
+
+    /// Read as the one part of a mail that says nothing else.
+    fn read_xml(&self, document: &[u8], content_type: &str) -> Result<Vec<Alert>, String> {
+        let rules = self.rules.get();
+        let none = parse::Rules::default();
+        let how = How { plain: Plain::Quarantine, limits: &rules.limits, mappings: &rules.mappings, rules: &none };
+        let charset = content_type.split_once(';').map_or("", |(_, parameters)| parameters);
+        let header = format!("Content-Type: application/xml;{charset}\nContent-Transfer-Encoding: binary\n\n");
+        let mail = [header.as_bytes(), document].concat();
+        match parse::mail_caught(&mail, &how).outcome {
+            Outcome::Alerts { alerts, bad } if bad.is_empty() => Ok(alerts),
+            Outcome::Alerts { bad, .. } => Err(bad.join("; ")),
+            Outcome::Ignored(why) | Outcome::Quarantined(why) => Err(why),
+        }
+    }
+
+    async fn hand_in(&self, post: Post) -> Result<Done, Problem> {
+        self.desk.hand_in(post).await.map_err(|why| match why {
+            NotTaken::Full => {
+                let detail = "the disk is full: nothing was kept; try again later";
+                Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail).retry_after(30)
+            }
+            NotTaken::Busy => {
+                let detail = "too many requests wait, or the service ends: nothing was kept; try again";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+            }
+        })
+    }
+}
+
 /// Binds it, where the config says so.
 pub async fn build(
     config: &Config,
     auth: Arc<Auth>,
+    dispatch: Arc<dyn Dispatch>,
     store: Arc<Sqlite>,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace), Exit> {
@@ -48,7 +95,8 @@ pub async fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, ready: Arc::new([Arc::new(Stored(store)) as Arc<dyn Ready>]), ending };
+    let ready = Arc::new([Arc::new(Stored(store)) as Arc<dyn Ready>]);
+    let door = Door { settings: current, auth, dispatch, ready, ending };
     Ok((Some(Parts { listener, door, tls: inside }), replace))
 }
 

@@ -5,6 +5,7 @@ pub mod config;
 mod desk;
 mod import;
 pub mod parse;
+mod post;
 pub mod probe;
 pub mod quarantine;
 pub mod queue;

@@ -1,6 +1,7 @@
-//! `mailbell send`: mails one alert as native XML, from a script or a terminal.
+//! `mailbell send`: mails one alert as native XML, or hands it to the service over HTTP, from a script or a terminal.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lettre::message::Mailbox;
 
 pub use super::smtp::Failure;
 
+use super::post::Api;
 use super::smtp;
 use crate::model::{Severity, Span, Status, parse_server};
 use crate::parse::native_write::{self, NativeAlert};
@@ -23,17 +25,25 @@ const MOST: u64 = 1 << 20;
 /// Longest subject, characters; the whole title is in the alert.
 const SUBJECT: usize = 200;
 
-/// Mail one alert to a monitored mailbox, as XML
+/// Mail one alert to a monitored mailbox, as XML, or hand it to the service (--api)
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Exit codes: 0 sent, 2 wrong usage, 69 the server refuses for good, 75 try again later.\n\
-    Example: mailbell send --to alerts@example.org --smtp mail.example.org --severity critical --key ups/7 --title 'UPS 7 on battery'")]
+#[command(
+    after_help = "Exit codes: 0 sent, 2 wrong usage, 69 the server refuses for good, 75 try again later, 77 the token is refused.\n\
+    Example: mailbell send --to alerts@example.org --smtp mail.example.org --severity critical --key ups/7 --title 'UPS 7 on battery'"
+)]
 pub struct Args {
     /// Address of the monitored mailbox; may be repeated
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     pub to: Vec<Mailbox>,
     /// Mail server; without a port: 587, with direct TLS 465, without TLS 25
-    #[arg(long, value_name = "SERVER[:PORT]", value_parser = parse_server, required_unless_present = "dry_run")]
+    #[arg(long, value_name = "SERVER[:PORT]", value_parser = parse_server, required_unless_present_any = ["dry_run", "api"])]
     pub smtp: Option<(String, Option<u16>)>,
+    /// Hand it to the service at this address instead, such as https://alerts.example.org; http:// only on this machine
+    #[arg(long, value_name = "URL", requires = "token_file", conflicts_with_all = ["to", "smtp", "dry_run"])]
+    pub api: Option<String>,
+    /// File whose first line is the token (`mailbell token create`); only its owner may read it
+    #[arg(long, value_name = "FILE", requires = "api")]
+    pub token_file: Option<PathBuf>,
     /// How it is sent.
     #[command(flatten)]
     pub way: smtp::Way,
@@ -111,9 +121,15 @@ pub fn run(args: &Args) -> ExitCode {
 /// Builds the mail and sends it, or prints it. On success one line says what was sent.
 pub async fn send(args: &Args, now: Timestamp, input: &mut dyn Read, out: &mut dyn Write) -> Result<(), Failure> {
     let text = text(args, input)?;
+    let unwritable = |err: io::Error| Failure { code: EX_IOERR, what: format!("cannot print: {err}") };
+    if let (Some(url), Some(file)) = (&args.api, &args.token_file) {
+        let api = Api::new(url, file, args.way.ca_file.as_deref())?;
+        let (_, xml) = xml(args, &text, now)?;
+        let said = api.post(&xml).await?;
+        return writeln!(out, "{said}").map_err(unwritable);
+    }
     let id = smtp::message_id(now);
     let mail = mail(args, &text, &id, now)?;
-    let unwritable = |err: io::Error| Failure { code: EX_IOERR, what: format!("cannot print: {err}") };
     let Some((server, port)) = args.smtp.as_ref().filter(|_| !args.dry_run) else {
         return out.write_all(&mail.formatted()).map_err(unwritable);
     };
@@ -139,6 +155,12 @@ fn text(args: &Args, input: &mut dyn Read) -> Result<String, Failure> {
 }
 
 fn mail(args: &Args, text: &str, id: &str, now: Timestamp) -> Result<Message, Failure> {
+    let (status, xml) = xml(args, text, now)?;
+    args.way.mail(&args.to, id, &subject(status, args.severity, &args.title), now, xml)
+}
+
+/// The alert as XML, and what it says of its condition.
+fn xml(args: &Args, text: &str, now: Timestamp) -> Result<(Status, String), Failure> {
     let status = match args.status {
         Said::Firing => Status::Firing,
         Said::Update => Status::Update,
@@ -162,7 +184,7 @@ fn mail(args: &Args, text: &str, id: &str, now: Timestamp) -> Result<Message, Fa
         links: &args.links,
         expires,
     }]);
-    args.way.mail(&args.to, id, &subject(status, args.severity, &args.title), now, xml)
+    Ok((status, xml))
 }
 
 /// For whoever looks into the mailbox: `[critical] UPS 7 on battery`.

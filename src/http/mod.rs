@@ -8,6 +8,7 @@
 
 mod api;
 mod auth;
+mod dispatch;
 mod frame;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ mod settings;
 mod table;
 
 pub use auth::{Auth, Caller, Session, new_token, sha256};
+pub use dispatch::Dispatch;
 pub use health::Ready;
 pub use listener::{Listener, Parts, serve};
 pub use settings::{Settings, TlsFiles};
@@ -43,6 +45,8 @@ pub struct Door {
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Who may do what.
     pub auth: Arc<Auth>,
+    /// Takes alerts.
+    pub dispatch: Arc<dyn Dispatch>,
     /// Asked by `/readyz`.
     pub ready: Arc<[Arc<dyn Ready>]>,
     /// The service ends: what would go on for long ends as well.

@@ -3,13 +3,15 @@
 //! Each mailbox has a [`watcher`] task: it lists, fetches, commits the raw mails (D1) and only then clears them from the mailbox.
 //! One [`parser`] task takes what is stored, in turn between the mailboxes, parses it and commits what follows (D2). Where a route
 //! wants an alert [verified](verify), its mail waits for that, and nobody else does.
-//! What an internal source finds comes without a mail: it is committed as it is [`Raised`].
+//! What an internal source finds comes without a mail: it is committed as it is [`Raised`]. So does what is handed in over HTTP,
+//! by the [`Poster`], which answers for it.
 
 mod backoff;
 mod clearing;
 mod committed;
 mod disk;
 mod parser;
+mod posted;
 mod raised;
 mod verdict;
 mod verify;
@@ -17,6 +19,7 @@ mod watcher;
 
 pub use disk::{Disk, room_for_turn, watch_disk};
 pub use parser::{Parser, Rulebook};
+pub use posted::{Desk, NotTaken, Poster};
 pub use raised::Raised;
 pub use verdict::Rules;
 pub use verify::Verify;

@@ -5,6 +5,7 @@
 //! | D1 | [`Inbox::d1_store`] | raw mails with their cursors; only now may the mailbox be touched, or `250` be said |
 //! | D2 | [`Inbox::d2_commit`] | alerts, conditions and one notification for each recipient, with its stanza id |
 //! | D2 | [`Findings::d2_found`] | the same of what came without a mail, and the state that its source keeps of it |
+//! | D2 | [`Posts::d2_posted`] | the same of what came over HTTP, and what tells that a request was done |
 //! | D3 | [`Outbox::d3_intend`] | the intent to send; only now may the socket be written |
 //! | D4 | [`Outbox::d4_accepted`] | the XMPP server took it |
 //! | D5 | [`Outbox::d5_delivered`] | a client has it, and the recipient sends receipts |
@@ -24,7 +25,10 @@ mod views;
 
 pub use found::{Found, FoundReport};
 pub use patience::patiently;
-pub use port::{Desk, Express, Findings, Inbox, Old, Outbox, Purged, Queue, Retention, Tokens};
+pub use port::{
+    Desk, Done, Express, Findings, Holding, Inbox, Old, Once, Outbox, Post, Posted, PostedReport, Posts, Purged, Queue,
+    Retention, Tokens,
+};
 pub use purge::{Ages, purge};
 pub use receipts::{Awaited, Missed, Receipts};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};

@@ -1,7 +1,9 @@
 //! The queue as its users see it, one trait for each of them.
 
+mod posted;
 mod tokens;
 
+pub use posted::{Done, Holding, Once, Post, Posted, PostedReport, Posts};
 pub use tokens::Tokens;
 
 use std::time::Duration;
@@ -20,9 +22,9 @@ use crate::model::{
 };
 
 /// Everything, for who composes.
-pub trait Queue: Inbox + Findings + Outbox + Retention + Desk + Tokens {}
+pub trait Queue: Inbox + Findings + Outbox + Retention + Desk + Tokens + Posts {}
 
-impl<T: Inbox + Findings + Outbox + Retention + Desk + Tokens> Queue for T {}
+impl<T: Inbox + Findings + Outbox + Retention + Desk + Tokens + Posts> Queue for T {}
 
 /// Asked inside D2: may a notification be born `sending`, so that it needs no third commit before it is written?
 pub trait Express: Send + Sync {

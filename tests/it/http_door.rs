@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::ca::Ca;
 use crate::support::free_port;
@@ -101,8 +101,10 @@ async fn who_does_not_read_is_cut() {
     let admin = token(&mailbell, "admin", "admin", &[]);
     let request =
         format!("GET /api/v1/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin}\r\n\r\n").repeat(100);
-    let stream = web.connect().await;
-    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    // Before it connects: a window that shrinks later is not believed.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
     let (_reader, mut writer) = stream.into_split();
     let sent = tokio::time::timeout(Duration::from_secs(60), async {
         while writer.write_all(request.as_bytes()).await.is_ok() {}

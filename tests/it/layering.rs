@@ -36,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("probe", &["model", "net", "queue", "probe::healthcheck"]),
     ("control", &["model", "queue"]),
     // The same answers as over the control socket, and the same problems.
-    ("http", &["model", "queue", "control"]),
+    ("http", &["model", "parse", "queue", "control"]),
     ("bot", &["model", "queue", "dispatch"]),
     // What a reload replaces, for the loops that use it.
     ("live", &[]),
@@ -94,7 +94,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
             "net::server_config",
         ],
     ),
-    ("cli", &["net::TlsMode", "net::TlsError", "net::client_config"]),
+    ("cli", &["net::TlsMode", "net::TlsError", "net::client_config", "net::request"]),
 ];
 
 /// `app` may name everything below it; `cli` everything but adapters; `main` starts `cli`.

@@ -36,6 +36,7 @@ mod flow;
 mod fuzz;
 mod hostile;
 mod http_auth;
+mod http_dispatch;
 mod http_door;
 mod intake_flow;
 mod intake_trouble;

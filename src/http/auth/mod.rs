@@ -41,7 +41,11 @@ pub fn new_token() -> (Secret, String) {
 
 /// SHA-256 in hexadecimal digits.
 pub fn sha256(text: &str) -> String {
-    hex(&Sha256::digest(text))
+    digest(text.as_bytes())
+}
+
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -21,6 +21,7 @@ mod inbox;
 mod notices;
 mod open;
 mod outbox;
+mod posted;
 mod purge;
 mod receipts;
 mod removed;

@@ -55,7 +55,8 @@ impl Served {
         let (poke, cancel) = (Arc::new(Notify::new()), CancellationToken::new());
         let bound = Socket::bind(&socket).unwrap();
         let stored = Arc::new(Notify::new());
-        let door = control::Door { desk: store.clone(), reload: Arc::new(NoReload), poke: poke.clone(), stored };
+        let (desk, tokens, reload) = (store.clone(), store.clone(), Arc::new(NoReload));
+        let door = control::Door { desk, tokens, reload, poke: poke.clone(), stored };
         let task = tokio::spawn(control::serve(bound, door, cancel.clone()));
         let desk = Remote::connect(&socket).await.unwrap().unwrap();
         Self { _dir: dir, store, socket, desk, poke, cancel, task }

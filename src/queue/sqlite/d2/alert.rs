@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use super::known::{self, Known};
 use super::rows::{Extent, Rows};
 use super::ways::Ways;
-use super::{Arrival, Case, Fault, Outcome, Work, Written, mine, notify};
+use super::{Arrival, Became, Case, Fault, Outcome, Work, Written, mine, notify};
 use crate::model::{Alert, AlertId, AlertState, ConditionView, Plan, PlannedNotification, Seen};
 use crate::queue::{AlertRecord, StoreError};
 
@@ -126,6 +126,13 @@ pub(super) fn settle(
         source: arrival.source.to_string(),
         received: arrival.received,
         resolves: plan.resolves,
+    });
+    outcome.alerts.push(Became {
+        id: *id,
+        ident: alert.id.clone(),
+        state: plan.state,
+        duplicate_of,
+        reason: plan.reason.clone(),
     });
     notify::settle(work, case, &conditions, &record, recipients, ways, rows, outcome)?;
     if plan.state == AlertState::Unsubscribed {

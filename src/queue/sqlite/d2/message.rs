@@ -42,7 +42,7 @@ pub(in crate::queue::sqlite) async fn commit(
             }
         }
     }
-    let Turn { ends, told: Told { born, queued, unsubscribed, notes }, .. } = turn;
+    let Turn { ends, told: Told { born, queued, unsubscribed, notes, .. }, .. } = turn;
     super::end(lease, work, &notes).await?;
     Ok(D2Report { born, queued, messages: ends, unsubscribed })
 }

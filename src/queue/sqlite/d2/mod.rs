@@ -6,6 +6,7 @@ pub(super) mod found;
 mod known;
 pub(super) mod message;
 mod notify;
+pub(super) mod posted;
 mod rows;
 mod together;
 mod ways;
@@ -17,7 +18,7 @@ use sqlx::SqliteConnection;
 
 use super::conn::{Columns, Doing, Lease, broken, code, failed};
 use super::notices;
-use crate::model::{Alert, AlertId, Planner, Scope, Source};
+use crate::model::{Alert, AlertId, AlertState, Planner, Scope, Source};
 use crate::queue::{D2Message, Express, Outgoing, Place, StoreError, Verdict};
 
 /// So many notifications are enough for one D2: other commits wait meanwhile, and with them what is to be sent.
@@ -167,9 +168,20 @@ enum Written {
     Ended,
 }
 
+/// What became of one alert.
+struct Became {
+    id: AlertId,
+    ident: String,
+    state: AlertState,
+    duplicate_of: Option<AlertId>,
+    reason: String,
+}
+
 /// What came of one arrival.
 #[derive(Default)]
 struct Outcome {
+    /// Its alerts, in order.
+    alerts: Vec<Became>,
     born: Vec<Outgoing>,
     queued: usize,
     unsubscribed: Vec<(AlertId, String)>,
@@ -210,6 +222,8 @@ async fn begin<'a>(
 /// What there is to tell of all of it.
 #[derive(Default)]
 struct Told {
+    /// In order.
+    alerts: Vec<Became>,
     born: Vec<Outgoing>,
     queued: usize,
     unsubscribed: Vec<(AlertId, String)>,
@@ -218,7 +232,19 @@ struct Told {
 }
 
 impl Told {
+    fn add(&mut self, other: Self) {
+        self.alerts.extend(other.alerts);
+        self.born.extend(other.born);
+        self.queued += other.queued;
+        self.unsubscribed.extend(other.unsubscribed);
+        for (topic, (n, text)) in other.notes {
+            let note = self.notes.entry(topic).or_default();
+            *note = (note.0 + n, text);
+        }
+    }
+
     fn take(&mut self, outcome: Outcome) {
+        self.alerts.extend(outcome.alerts);
         self.born.extend(outcome.born);
         self.queued += outcome.queued;
         self.unsubscribed.extend(outcome.unsubscribed);
