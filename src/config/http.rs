@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::item::Item;
 use super::reader::Section;
 use super::report::quote;
-use super::schema::Want;
+use super::schema::{Law, Want, What};
 use crate::http::{Settings, TlsFiles};
 use crate::net;
 
@@ -34,11 +34,19 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
 /// Both files or none; they are read as the listener will read them.
 fn tls(section: &Section<'_, '_>) -> Option<Option<TlsFiles>> {
     let file = |key| section.optional(key).map(|item| (item.some_text().map(|text| item.reader.path(text)), item));
+    section.law(Law::with("tls_cert", What::Needs("tls_key")));
+    section.law(Law::with("tls_key", What::Needs("tls_cert")));
     let (cert, key) = match (file("tls_cert"), file("tls_key")) {
         (None, None) => return Some(None),
         (Some(cert), Some(key)) => (cert, key),
-        (Some((_, item)), None) => return item.fail("has no tls_key beside it", "give both, or neither"),
-        (None, Some((_, item))) => return item.fail("has no tls_cert beside it", "give both, or neither"),
+        (cert, _) => {
+            let (key, example) = match cert {
+                Some(_) => ("tls_key", "tls_key = \"http.key\""),
+                None => ("tls_cert", "tls_cert = \"http.pem\""),
+            };
+            section.missing(key, example);
+            return None;
+        }
     };
     let files = TlsFiles { cert: cert.0?, key: key.0? };
     if cert.1.reader.blind {

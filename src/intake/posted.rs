@@ -62,13 +62,16 @@ pub struct Poster<Q: ?Sized> {
     /// Notified after D2: dispatch may have something to do.
     pub poke: Arc<Notify>,
     jobs: mpsc::Receiver<Job>,
+    /// Without an HTTP door nobody else holds an end of the way; what was posted before is over all the same some time.
+    _way: Desk,
 }
 
 impl<Q: Posts + Outbox + ?Sized + 'static> Poster<Q> {
     /// The task, and the way to it.
     pub fn new(queue: Arc<Q>, rules: Live<Rulebook>, express: Arc<dyn Express>, poke: Arc<Notify>) -> (Self, Desk) {
         let (sender, jobs) = mpsc::channel(WAITING);
-        (Self { queue, rules, express, poke, jobs }, Desk(sender))
+        let desk = Desk(sender);
+        (Self { queue, rules, express, poke, jobs, _way: desk.clone() }, desk)
     }
 
     /// Runs until `cancel`; whatever was handed in until then is committed.

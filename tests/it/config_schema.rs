@@ -196,6 +196,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("would send the password in the clear", "an address is judged"),
     ("too often for", "an address is judged"),
     ("own network alone", "an address is judged"),
+    ("can be reached from other machines", "an address is judged"),
     ("is for a Unix socket", "it depends on the form of another value"),
     ("has no meaning with groups = []", "it depends on the length of another value"),
     ("has no effect without sender_may_choose_group", "rules and their mailbox are compared"),

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Door;
@@ -20,7 +21,7 @@ use super::auth::{Caller, sha256};
 use super::table::{Access, Endpoint, on};
 use crate::control::Problem;
 use crate::model::{Alert, AlertState, GroupName, Nature, Right, StanzaId};
-use crate::parse::Limits;
+use crate::parse::{self, Limits};
 use crate::queue::{Done, Once, Post, Posted};
 
 /// Takes alerts to the queue.
@@ -156,11 +157,12 @@ fn own(caller: &Caller, alert: &mut Alert) {
     }
     if alert.id.is_empty() {
         alert.id = StanzaId::random().to_string();
-        alert.sent.get_or_insert_with(jiff::Timestamp::now);
+        alert.sent.get_or_insert_with(Timestamp::now);
     }
     if alert.key.0.is_empty() {
         alert.key.0.clone_from(&alert.id);
     }
+    parse::adjust_clock(alert, Timestamp::now());
 }
 
 /// A token of some groups asks for these alone; where the alert names none, for all of these.
