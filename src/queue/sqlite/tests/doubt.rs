@@ -24,7 +24,7 @@ async fn what_is_in_doubt_is_listed_with_its_last_copy_and_its_first_intent() {
     bed.store.d4_accepted(&sent[1..], at(3)).await.unwrap();
     assert_eq!(bed.store.doubts(100).await.unwrap(), [], "it is on its way");
     let doubt = Doubt { to: jid("ann"), stanza_id: sent[0].clone(), copy: 1, since: at(2) };
-    assert_eq!(in_doubt(&bed, 4).await, [doubt.clone()], "what was accepted or never sent is not");
+    assert_eq!(in_doubt(&bed, 4).await, std::slice::from_ref(&doubt), "what was accepted or never sent is not");
     intended(&bed, 5).await;
     assert_eq!(in_doubt(&bed, 6).await, [Doubt { copy: 2, ..doubt }], "sent again, and in doubt again");
 }
