@@ -156,7 +156,8 @@ impl Express for ExpressLane {
     fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId> {
         let places = born.len();
         let rules = self.rules.get();
-        let letter = |out| letter(out, &rules.router, rules.settings.text_max, now);
+        let letter =
+            |out: &Outgoing| letter(out, out.notification.attempts, &rules.router, rules.settings.text_max, now);
         let letters: Vec<Letter> = born.iter().map(letter).collect();
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places);

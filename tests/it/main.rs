@@ -22,6 +22,7 @@ macro_rules! on_each_server {
     };
 }
 
+mod archive;
 mod bed_dns;
 mod bed_hosts;
 mod commands;

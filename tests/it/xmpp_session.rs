@@ -1,5 +1,6 @@
 //! The XMPP session against a real Prosody, and against servers that misbehave.
 
+mod archive;
 mod forwarder;
 mod resumption;
 mod scripted;
@@ -53,7 +54,7 @@ fn full(user: &str, resource: &str) -> Jid {
 }
 
 fn letter(to: &str, body: &str) -> Letter {
-    Letter { to: jid(to), stanza_id: StanzaId::random(), body: body.into(), tracked: true, first_sent: None }
+    Letter { to: jid(to), stanza_id: StanzaId::random(), body: body.into(), tracked: true, first_sent: None, copy: 1 }
 }
 
 /// A running session, and everything that it told.

@@ -44,6 +44,8 @@ pub struct Options {
     pub smacks: bool,
     /// Messages to users who are offline are stored.
     pub offline: bool,
+    /// The server archives every account's messages (XEP-0313).
+    pub archive: bool,
     /// Seconds for which a session whose connection died is kept.
     pub hibernation: u32,
     /// More configuration of Prosody, before the virtual host.
@@ -58,6 +60,7 @@ impl Default for Options {
             auth: Auth::Plain,
             smacks: true,
             offline: true,
+            archive: false,
             hibernation: 60,
             extra: String::new(),
         }

@@ -135,7 +135,11 @@ impl Ejabberd {
         };
         let management =
             format!("mod_stream_mgmt: {{ resume_timeout: {}, max_ack_queue: infinity }}", options.hibernation);
-        let modules = [(options.smacks, management.as_str()), (options.offline, "mod_offline: {}")];
+        let modules = [
+            (options.smacks, management.as_str()),
+            (options.offline, "mod_offline: {}"),
+            (options.archive, "mod_mam: { default: always, db_type: mnesia }"),
+        ];
         let modules = modules.iter().filter(|(on, _)| *on).map(|(_, module)| format!("  {module}\n"));
         format!(
             r#"loglevel: info

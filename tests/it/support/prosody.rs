@@ -104,6 +104,7 @@ impl Prosody {
                 .split(' ')
                 .collect();
         modules.extend(options.smacks.then_some("smacks"));
+        modules.extend(options.archive.then_some("mam"));
         modules.extend((options.roster == Roster::Groups).then_some("groups"));
         let (auth, hash) = match options.auth {
             Auth::Plain => ("internal_plain", "SHA-1"),
@@ -132,6 +133,8 @@ password_hash = "{hash}"
 default_iteration_count = 4096
 storage = "internal"
 smacks_hibernation_time = {hibernation}
+default_archive_policy = true
+archive_expires_after = "1w"
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}
 ssl = {{ key = "{key}", certificate = "{cert}" }}
 {extra}
