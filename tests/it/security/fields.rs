@@ -27,7 +27,7 @@ const NATIVE: &str = "<alert xmlns=\"urn:mailbell:alert:1\" id=\"id-@N@\" key=\"
 const CAP: &str = "<alert xmlns=\"urn:oasis:names:tc:emergency:cap:1.2\"><identifier>cap-@N@</identifier>\
     <sender>storms@example.test</sender><sent>@NOW@</sent><status>Actual</status><msgType>Alert</msgType><source>s</source>\
     <scope>Public</scope><restriction>r</restriction><addresses>a</addresses><code>c</code><note>n</note>\
-    <references>storms@example.test,none,2026-01-01T00:00:00-00:00</references><incidents>i</incidents>\
+    <references>storms@example.test,none-@N@,2026-01-01T00:00:00-00:00</references><incidents>i</incidents>\
     <info><language>en-US</language><category>Met</category><event>Event</event><responseType>Monitor</responseType>\
     <urgency>Immediate</urgency><severity>Minor</severity><certainty>Observed</certainty><audience>all</audience>\
     <eventCode><valueName>SAME</valueName><value>XYZ</value></eventCode><effective>@NOW@</effective><onset>@NOW@</onset>\
@@ -109,7 +109,12 @@ fn mutants(document: &str, from: usize) -> Vec<(String, String)> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S-00:00").to_string();
     let mutant = |(n, (name, at)): (usize, (String, usize))| {
         let (before, after) = document.split_at(at);
-        let xml = format!("{before}{} mark-{}.{EVIL}{after}", "", from + n);
+        // Blanks and control characters are in no link.
+        let tight = || {
+            EVIL.replace("&#13;&#10;", "").replace("\u{2028}", "").replace(['\u{85}', '\u{9b}'], "").replace(' ', "/")
+        };
+        let evil = if before.ends_with("https://example.test/") { tight() } else { format!(" {EVIL}") };
+        let xml = format!("{before}mark-{}.{evil}{after}", from + n);
         (name, xml_mail(&xml.replace("@N@", &format!("{}", from + n)).replace("@NOW@", &now)))
     };
     places(document).into_iter().enumerate().map(mutant).collect()
@@ -166,7 +171,7 @@ fn plain_mails(from: usize) -> Vec<(String, String)> {
     ];
     let mail = |(n, (name, old, new)): (usize, (&str, &str, String))| {
         let n = from + n;
-        let mut mail = base(n).replacen(old, &new.replace('@', "@").replace("mark-@", &format!("mark-{n}")), 1);
+        let mut mail = base(n).replacen(old, &new.replace("mark-@", &format!("mark-{n}")), 1);
         if name == "HTML" {
             mail = mail
                 .replace("\nbody", &format!("\n<p>mark-{n}.{EVIL} &#27;[2J &#x202e; <b>bold</b><title>{EVIL}</title>"));
@@ -232,14 +237,11 @@ async fn no_field_becomes_markup_drives_a_terminal_or_begins_a_line() {
         "native <title>",
         "native <text>",
         "native <link>",
-        "native <group>",
-        "native <alert severity>",
         "CAP <headline>",
         "CAP <description>",
         "CAP <instruction>",
         "CAP <areaDesc>",
         "CAP <web>",
-        "CAP <msgType>",
         "EDXL <title>",
         "mapping <what>",
         "mapping <more>",
@@ -252,6 +254,17 @@ async fn no_field_becomes_markup_drives_a_terminal_or_begins_a_line() {
         "plain the text of a rule",
     ] {
         assert!(shown.contains(field), "{field} is not shown; shown are {shown:#?}");
+    }
+    // What is refused says so, with the place.
+    for field in
+        ["native <alert severity>", "native <alert status>", "native <alert sent>", "native <expires>", "CAP <msgType>"]
+    {
+        let n = mails.iter().position(|(name, _)| name == field).unwrap();
+        assert!(
+            states[n].0 == "quarantined" && states[n].1.contains(&format!("mark-{n}.")),
+            "{field}: {:?}",
+            states[n]
+        );
     }
     let german = mails.iter().position(|(name, _)| name == "CAP <headline>").unwrap();
     assert!(hans.copies("Schlagzeile") > 0, "{german}");

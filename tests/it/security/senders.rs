@@ -167,7 +167,9 @@ async fn a_flood_with_the_victims_own_address_is_kept_out_by_dmarc() {
     };
     let flood: Vec<String> =
         (0..200).map(|n| said("fail") + &critical("db", &format!("Database is well, {n}"))).collect();
-    lab.put("inbox", &flood);
+    // Opens the mailbox, whose files are then put there without a server.
+    lab.mail(&flood[0]);
+    lab.put("inbox", &flood[1..]);
     lab.mail(&(said("pass") + &critical("db", "Database down")));
     alice.wait_message(|m| m.body().unwrap().starts_with("CRITICAL: Database down\n"), SOON).await;
     lab.mail(&(said("pass") + &alert("key=\"db\" status=\"resolved\"", "<title>Database up</title>")));
