@@ -190,7 +190,7 @@ fn wait(answer: Answer, now: Instant, wall: Timestamp) -> Option<Wait> {
 fn ask(out: &Outgoing) -> Ask<'_> {
     let n = &out.notification;
     let sender = match &out.content {
-        Content::Alert(record) => record.alert.sender.as_str(),
+        Content::Alert(record) => record.alert.mailed_by(),
         Content::Text(_) => "",
     };
     Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced, again: n.attempts > 0 }

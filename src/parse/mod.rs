@@ -2,9 +2,10 @@
 //!
 //! `fields` splits headers, `mime` finds the parts, `ignore` knows bounces and auto-replies, `document` finds the XML among the
 //! parts, `decode` and `xml` read it strictly, `envelope` unpacks it, `native`, `cap` and `mapping` make alerts of it, `unique`
-//! drops copies, `rules` and `plain` read a mail without XML. `read` is the order in which that happens. Nothing here recurses
+//! drops copies, `rules` and `plain` read a mail without XML; `auth` tells whether its From can be believed. `read` is the order in which that happens. Nothing here recurses
 //! on input, looks at a byte more often than [`Limits`] allow, or panics by design; [`mail_caught`] turns the panic that should not be into a quarantined mail.
 
+mod auth;
 mod cap;
 mod decode;
 mod document;
@@ -54,6 +55,13 @@ pub fn mail_caught(raw: &[u8], how: &How<'_>) -> Mail {
 /// As [`header`]; a panic leaves it empty.
 pub fn header_caught(raw: &[u8]) -> Header {
     std::panic::catch_unwind(|| header(raw)).unwrap_or_default()
+}
+
+/// Does the mail server that calls itself `authserv_id` say, where only it can have said so, that DMARC passed for the domain of
+/// `from`? `Err`: why the mail cannot be believed. A panic of ours is a no.
+pub fn dmarc_caught(raw: &[u8], authserv_id: &str, from: &str) -> Result<(), String> {
+    let said = || auth::dmarc(&fields::with_line_feeds(raw), authserv_id, from);
+    std::panic::catch_unwind(said).unwrap_or_else(|_| Err("reading its Authentication-Results failed".to_owned()))
 }
 
 /// The mail whose parsing panicked.

@@ -63,6 +63,7 @@ mod rooms;
 mod routing;
 mod rules;
 mod rules_ready;
+mod security;
 mod service;
 mod storage;
 mod store;

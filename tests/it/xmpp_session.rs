@@ -24,7 +24,7 @@ use crate::support::chat::BOT;
 /// For what takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
 
-fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
+pub fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
     Settings {
         jid: jid(BOT),
         password: Secret::new(format!("pw-{BOT}")),
@@ -43,6 +43,11 @@ fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
         contacts: contacts.iter().map(|c| jid(c)).collect(),
         rooms: Vec::new(),
     }
+}
+
+/// Why no session comes up.
+pub async fn first_failure(settings: Settings) -> Event {
+    Bot::start(settings).wait("a failure", |e| matches!(e, Event::Down { .. } | Event::Refused { .. })).await
 }
 
 fn jid(user: &str) -> BareJid {

@@ -8,7 +8,7 @@ use mailbell::xmpp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Bot, letter, settings};
+use super::{Bot, first_failure, letter, settings};
 use crate::support::ca::Ca;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
@@ -97,10 +97,6 @@ pub(super) fn session_script(enabled: &str) -> Script {
 
 pub(super) fn scripted_settings(port: u16, ca: &Ca) -> Settings {
     Settings { tls: TlsMode::None, allow_plain: true, ..settings(port, ca, &["alice"]) }
-}
-
-async fn first_failure(settings: Settings) -> Event {
-    Bot::start(settings).wait("a failure", |e| matches!(e, Event::Down { .. } | Event::Refused { .. })).await
 }
 
 #[tokio::test]
