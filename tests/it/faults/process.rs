@@ -94,6 +94,47 @@ async fn row09_second_instance_on_the_same_store() {
     oracle.all_told(&verdict, 1);
 }
 
+/// Documented at `after`: nothing is lost, and each of the two may tell of a mail.
+#[tokio::test]
+async fn row09_two_stores_on_one_mailbox() {
+    let lab = Lab::with(&["alice"], &["keep", "delete"], Options::default());
+    lab.chat.add_user("alerts2");
+    let alice = Witness::start(lab.login("alice"), "alice").await;
+    for after in ["keep", "delete"] {
+        let inbox = lab.imap(after, &format!("after = {after:?}"));
+        let config = lab.base() + &inbox + &group("ops", &["alice"], "") + OPERATORS;
+        let mut first = Mailbell::run(&config);
+        // Each with an account of its own.
+        let other = config.replace("jid = \"alerts@", "jid = \"alerts2@").replace("pw-alerts", "pw-alerts2");
+        let mut second = Mailbell::run(&other);
+        let injected = format!("two stores on one mailbox, after = {after:?}");
+        let oracle = Oracle::new(9, &injected).in_mailbox(after).read_by(2);
+        for n in 0..10 {
+            oracle.mail(&lab, 1);
+            let title = oracle.title(n);
+            wait_for(&title, SOON, async || alice.has(&title).then_some(())).await;
+        }
+        oracle.over();
+        let verdict = if after == "keep" {
+            oracle.verdict(&first, &lab, &[&alice]).await;
+            oracle.verdict(&second, &lab, &[&alice]).await
+        } else {
+            let cleared = async || (lab.dovecot.count(after, "INBOX") == 0).then_some(());
+            wait_for("the mails to be cleared", SOON, cleared).await;
+            first.stop();
+            second.stop();
+            oracle.look(&first, &[&alice]).await
+        };
+        oracle.all_told(&verdict, 2);
+        if after == "keep" {
+            assert!(verdict.fates.iter().all(|fate| fate.copies.len() == 2), "both tell of each: {verdict:#?}");
+            // A copy of the whole config: the account is the same as well.
+            let _third = Mailbell::run(&config);
+            first.logged("is a second mailbell running", 1).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn row31_sigterm_under_load() {
     const MAILS: usize = 600;
