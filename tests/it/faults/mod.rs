@@ -3,3 +3,7 @@
 
 mod kill_loop;
 mod oracle;
+mod xmpp_limits;
+mod xmpp_link;
+mod xmpp_recipient;
+mod xmpp_server;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row};
 
-use super::lab::{Lab, xml_mail};
+use super::lab::{Lab, alert};
 use super::mailbell::Mailbell;
 use super::wait_for;
 use super::witness::Witness;
@@ -34,6 +34,7 @@ pub struct Oracle {
     server: &'static str,
     severity: &'static str,
     store: Option<PathBuf>,
+    patience: Duration,
     sent: Mutex<Vec<Instant>>,
     over: Mutex<Option<Instant>>,
 }
@@ -116,6 +117,7 @@ impl Oracle {
             server: "",
             severity: "critical",
             store: None,
+            patience: PATIENCE,
             sent: Mutex::default(),
             over: Mutex::default(),
         }
@@ -137,8 +139,15 @@ impl Oracle {
     }
 
     /// The store is elsewhere than in mailbell's own directory.
+    #[allow(dead_code)] // Rows about disks use it.
     pub fn store(mut self, path: PathBuf) -> Self {
         self.store = Some(path);
+        self
+    }
+
+    /// It may take so long until everything has found its end.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -149,15 +158,17 @@ impl Oracle {
 
     /// Number and text of the next mail, for whoever delivers it by other means.
     pub fn next(&self) -> (usize, String) {
+        self.next_as(self.severity, "")
+    }
+
+    /// The same of that severity, with further elements of its alert. Its key is `oracle/NUMBER`.
+    pub fn next_as(&self, severity: &str, more: &str) -> (usize, String) {
         let mut sent = self.sent.lock().unwrap();
         let number = sent.len();
         let title = self.title(number);
         sent.push(Instant::now());
-        let (key, severity) = (number, self.severity);
-        let mail = xml_mail(&format!(
-            "<alert xmlns=\"urn:mailbell:alert:1\" key=\"oracle/{key}\" severity=\"{severity}\"><title>{title}</title></alert>"
-        ))
-        .replace('\n', "\r\n");
+        let attributes = format!("key=\"oracle/{number}\" severity=\"{severity}\"");
+        let mail = alert(&attributes, &format!("<title>{title}</title>{more}")).replace('\n', "\r\n");
         (number, mail)
     }
 
@@ -173,11 +184,17 @@ impl Oracle {
 
     /// The same to another mailbox.
     pub fn mail_to(&self, lab: &Lab, user: &str, count: usize) {
-        for _ in 0..count {
-            let (number, mail) = self.next();
-            lab.dovecot.deliver(user, mail.as_bytes());
-            self.delivered(number);
-        }
+        (0..count).for_each(|_| self.deliver(lab, user, self.next()));
+    }
+
+    /// One more mail as [`next_as`](Self::next_as) makes it, to `inbox`.
+    pub fn mail_as(&self, lab: &Lab, severity: &str, more: &str) {
+        self.deliver(lab, "inbox", self.next_as(severity, more));
+    }
+
+    fn deliver(&self, lab: &Lab, user: &str, (number, mail): (usize, String)) {
+        lab.dovecot.deliver(user, mail.as_bytes());
+        self.delivered(number);
     }
 
     /// How many mails went in so far.
@@ -197,8 +214,10 @@ impl Oracle {
         self.mail(lab, 1);
         let marker = self.title(self.count() - 1);
         for witness in witnesses {
-            wait_for(&format!("{marker} at {}", witness.person), PATIENCE, async || witness.has(&marker).then_some(()))
-                .await;
+            wait_for(&format!("{marker} at {}", witness.person), self.patience, async || {
+                witness.has(&marker).then_some(())
+            })
+            .await;
         }
         self.settled(mailbell, witnesses).await;
         self.look(mailbell, witnesses).await
@@ -221,8 +240,9 @@ impl Oracle {
         let what = format!("the end of all mails of row {}", self.row);
         let mut moving = Vec::new();
         let start = Instant::now();
-        let end = start + PATIENCE;
-        wait_for(&what, PATIENCE * 2, async || {
+        let end = start + self.patience;
+        wait_for(&what, self.patience * 2, async || {
+            let look = Instant::now();
             let fates = self.fates(mailbell, witnesses).await;
             // What is fetched later comes later: one that is unknown when its follower is not, and stays so, never comes.
             let newest = fates.iter().filter(|f| !f.state.is_empty()).map(|f| f.number).max();
@@ -233,7 +253,8 @@ impl Oracle {
             if moving.is_empty() {
                 return Some(());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Looking takes its time where there are many: what is waited for must not be crowded out.
+            tokio::time::sleep(look.elapsed().max(Duration::from_millis(50))).await;
             None
         })
         .await;
