@@ -9,3 +9,7 @@ mod oracle;
 mod poison;
 mod process;
 mod storage;
+mod xmpp_limits;
+mod xmpp_link;
+mod xmpp_recipient;
+mod xmpp_server;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row};
 
-use super::lab::{Lab, xml_mail};
+use super::lab::{Lab, alert};
 use super::mailbell::Mailbell;
 use super::wait_for;
 use super::witness::Witness;
@@ -42,6 +42,7 @@ pub struct Oracle {
     /// What the titles begin with: of each oracle another, so that several rounds of a test may have the same witnesses.
     prefix: String,
     store: Option<PathBuf>,
+    patience: Duration,
     sent: Mutex<Vec<Instant>>,
     over: Mutex<Option<Instant>>,
 }
@@ -129,6 +130,7 @@ impl Oracle {
             gateways: 1,
             prefix: format!("Oracle {}/", SERIES.fetch_add(1, Ordering::Relaxed)),
             store: None,
+            patience: PATIENCE,
             sent: Mutex::default(),
             over: Mutex::default(),
         }
@@ -168,8 +170,15 @@ impl Oracle {
     }
 
     /// The store is elsewhere than in mailbell's own directory.
+    #[allow(dead_code)] // Rows about disks use it.
     pub fn store(mut self, path: PathBuf) -> Self {
         self.store = Some(path);
+        self
+    }
+
+    /// It may take so long until everything has found its end.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -178,20 +187,30 @@ impl Oracle {
         format!("{}{number:05}.", self.prefix)
     }
 
-    /// Number and text of the next mail, for whoever delivers it by other means.
+    /// Number and text of the next mail, for whoever delivers it by other means. Without a key it is a condition of its own: of
+    /// what is taken in twice, nothing but being the same mail keeps the second message back.
     pub fn next(&self) -> (usize, String) {
+        let number = self.number();
+        (number, self.mail_of(number, &format!("severity=\"{}\"", self.severity), ""))
+    }
+
+    /// The same of that severity, with the key `oracle/NUMBER` and further elements of its alert.
+    pub fn next_as(&self, severity: &str, more: &str) -> (usize, String) {
+        let number = self.number();
+        (number, self.mail_of(number, &format!("key=\"oracle/{number}\" severity=\"{severity}\""), more))
+    }
+
+    fn number(&self) -> usize {
         let mut sent = self.sent.lock().unwrap();
-        let number = sent.len();
-        let title = self.title(number);
         sent.push(Instant::now());
-        let (severity, text) = (self.severity, "word ".repeat(self.text / 5));
-        // Without a key it is a condition of its own: of what is taken in twice, nothing but being the same mail keeps the second
-        // message back.
-        let mail = xml_mail(&format!(
-            "<alert xmlns=\"urn:mailbell:alert:1\" severity=\"{severity}\"><title>{title}</title><text>{text}</text></alert>"
-        ));
+        sent.len() - 1
+    }
+
+    fn mail_of(&self, number: usize, attributes: &str, more: &str) -> String {
+        let (title, text) = (self.title(number), "word ".repeat(self.text / 5));
+        let mail = alert(attributes, &format!("<title>{title}</title><text>{text}</text>{more}"));
         // In its header too: of a mail that is too large the store has nothing else.
-        (number, mail.replace("Subject: alert", &format!("Subject: {title}")).replace('\n', "\r\n"))
+        mail.replace("Subject: alert", &format!("Subject: {title}")).replace('\n', "\r\n")
     }
 
     /// The mail server has it: its time is counted from now.
@@ -206,11 +225,17 @@ impl Oracle {
 
     /// The same to another mailbox.
     pub fn mail_to(&self, lab: &Lab, user: &str, count: usize) {
-        for _ in 0..count {
-            let (number, mail) = self.next();
-            lab.dovecot.deliver(user, mail.as_bytes());
-            self.delivered(number);
-        }
+        (0..count).for_each(|_| self.deliver(lab, user, self.next()));
+    }
+
+    /// One more mail as [`next_as`](Self::next_as) makes it, to `inbox`.
+    pub fn mail_as(&self, lab: &Lab, severity: &str, more: &str) {
+        self.deliver(lab, "inbox", self.next_as(severity, more));
+    }
+
+    fn deliver(&self, lab: &Lab, user: &str, (number, mail): (usize, String)) {
+        lab.dovecot.deliver(user, mail.as_bytes());
+        self.delivered(number);
     }
 
     /// How many mails went in so far.
@@ -230,8 +255,10 @@ impl Oracle {
         self.mail(lab, 1);
         let marker = self.title(self.count() - 1);
         for witness in witnesses {
-            wait_for(&format!("{marker} at {}", witness.person), PATIENCE, async || witness.has(&marker).then_some(()))
-                .await;
+            wait_for(&format!("{marker} at {}", witness.person), self.patience, async || {
+                witness.has(&marker).then_some(())
+            })
+            .await;
         }
         self.settled(mailbell, witnesses).await;
         self.look(mailbell, witnesses).await
@@ -254,8 +281,9 @@ impl Oracle {
         let what = format!("the end of all mails of row {}", self.row);
         let mut moving = Vec::new();
         let start = Instant::now();
-        let end = start + PATIENCE;
-        wait_for(&what, PATIENCE * 2, async || {
+        let end = start + self.patience;
+        wait_for(&what, self.patience * 2, async || {
+            let look = Instant::now();
             let fates = self.fates(mailbell, witnesses).await;
             // What is fetched later comes later: one that is unknown when its follower is not, and stays so, never comes.
             let newest = fates.iter().filter(|f| !f.state.is_empty()).map(|f| f.number).max();
@@ -266,7 +294,8 @@ impl Oracle {
             if moving.is_empty() {
                 return Some(());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Looking takes its time where there are many: what is waited for must not be crowded out.
+            tokio::time::sleep(look.elapsed().max(Duration::from_millis(50))).await;
             None
         })
         .await;

@@ -47,6 +47,7 @@ struct State {
 #[derive(Default)]
 struct Counts {
     connections: AtomicUsize,
+    resets: AtomicUsize,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -99,6 +100,11 @@ impl Proxy {
         self.counts.connections.load(Ordering::SeqCst)
     }
 
+    /// Connections reset so far.
+    pub fn resets(&self) -> usize {
+        self.counts.resets.load(Ordering::SeqCst)
+    }
+
     /// Bytes passed on so far.
     pub fn bytes(&self, way: Way) -> u64 {
         match way {
@@ -141,7 +147,8 @@ async fn serve(client: TcpStream, target: u16, state: watch::Receiver<State>, co
         generation,
         counts: counts.clone(),
     };
-    let mut down = Pump { way: Way::Down, from: server_read, to: client_write, state, generation, counts };
+    let mut down =
+        Pump { way: Way::Down, from: server_read, to: client_write, state, generation, counts: counts.clone() };
     let end = tokio::select! {
         end = up.run() => end,
         end = down.run() => end,
@@ -150,6 +157,10 @@ async fn serve(client: TcpStream, target: u16, state: watch::Receiver<State>, co
     if end == End::Reset {
         reset(down.to.as_ref());
         reset(up.to.as_ref());
+        // Dropped, they would say FIN first.
+        down.to.forget();
+        up.to.forget();
+        counts.resets.fetch_add(1, Ordering::SeqCst);
     }
 }
 
