@@ -211,7 +211,14 @@ impl Watch {
 
     /// Those to be probed now.
     fn due(&mut self, now: Instant) -> Vec<Arc<Probe>> {
-        self.schedule.due(now).into_iter().filter_map(|target| self.probes.get(&target).cloned()).collect()
+        let due: Vec<_> =
+            self.schedule.due(now).into_iter().filter_map(|target| self.probes.get(&target).cloned()).collect();
+        for probe in &due {
+            if let Some(state) = self.hosts.get_mut(&probe.target.host) {
+                state.begins(probe.target.port);
+            }
+        }
+        due
     }
 
     fn take(&mut self, probe: &Probe, outcome: &Outcome) {

@@ -30,6 +30,8 @@ fn clock_at_start() -> Timestamp {
 struct World {
     /// Everything else is open.
     broken: Mutex<HashMap<Target, Kind>>,
+    /// What is open says so after this; everything else at once.
+    slow: Mutex<HashMap<Target, Duration>>,
     probed: Mutex<Vec<(Target, Instant)>>,
 }
 
@@ -50,7 +52,8 @@ impl Prober for World {
         let (target, timeout) = (&probe.target, probe.rules.timeout);
         self.probed.lock().unwrap().push((target.clone(), Instant::now()));
         let kind = self.broken.lock().unwrap().get(target).copied().unwrap_or(Kind::Open);
-        let took = if kind == Kind::TimedOut { timeout } else { Duration::from_millis(1) };
+        let slow = self.slow.lock().unwrap().get(target).copied().filter(|_| kind == Kind::Open);
+        let took = if kind == Kind::TimedOut { timeout } else { slow.unwrap_or(Duration::from_millis(1)) };
         tokio::time::sleep(took).await;
         Outcome { kind, reason: format!("it was {}", kind.words()), took, certificate: None }
     }
@@ -443,6 +446,30 @@ async fn what_dies_alone_is_told_as_fast_as_without_a_gateway() {
     bed.world.set("a:1", Kind::Open);
     pass(2 * MINUTE).await;
     assert_eq!(bed.book.titles()[3..], ["a:1 answers again"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_died_while_it_was_looked_at_is_looked_at_again() {
+    for (child, parent) in [("a:1", "gw:22"), ("a:1", "gw")] {
+        let mut settings = settings(&[child, "gw:22"]);
+        settings.probes[0].rules.depends_on = vec![parent.parse().unwrap()];
+        // One failure is an outage: there is no second look at the gateway by itself.
+        settings.probes.iter_mut().for_each(|probe| probe.rules.attempts = 1);
+        settings.probes[0].rules.interval = SECOND;
+        let bed = Bed::start_by(settings);
+        bed.world.slow.lock().unwrap().insert("gw:22".parse().unwrap(), 2 * SECOND);
+        pass(5 * MINUTE).await;
+        let before = bed.world.times("gw:22").len();
+        while bed.world.times("gw:22").len() == before {
+            pass(Duration::from_millis(10)).await;
+        }
+        // Its probe has found it open, and is about to say so.
+        bed.world.set("gw:22", Kind::Refused);
+        bed.world.set("a:1", Kind::Refused);
+        pass(5 * MINUTE).await;
+        assert_eq!(bed.book.titles(), ["gw:22 is down: refused"], "behind {parent}");
+        bed.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

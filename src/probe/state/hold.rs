@@ -151,8 +151,7 @@ impl HostState {
     pub fn doubt(&mut self, port: Option<u16>) -> Vec<u16> {
         let mut doubted = Vec::new();
         for (number, known) in self.ports.iter_mut().filter(|(number, _)| port.is_none_or(|port| port == **number)) {
-            if known.is_undoubted() {
-                known.doubted = true;
+            if known.doubt() {
                 doubted.push(*number);
             }
         }

@@ -63,6 +63,8 @@ pub(super) struct Port {
     pub(super) unclear: bool,
     /// Another port of the host, or what depends on it, failed since it was probed last.
     pub(super) doubted: bool,
+    /// Its next outcome is of a probe that began after that.
+    answers: bool,
     /// Known since then, by this process.
     begun: Timestamp,
     /// Why nothing new is told of it.
@@ -84,6 +86,7 @@ impl Port {
             phase,
             unclear: false,
             doubted: false,
+            answers: true,
             begun,
             hold: None,
             noted: false,
@@ -100,9 +103,13 @@ impl Port {
         Self { flapping: self.flapping && probe.rules.flapping.on, certificate, probe, ..self }
     }
 
-    /// Was it open, or never looked at, so that one look more tells something?
-    fn is_undoubted(&self) -> bool {
-        matches!(self.phase, Phase::Up | Phase::Unknown)
+    /// Something near it failed. Was it open, or never looked at, so that one look more tells something?
+    fn doubt(&mut self) -> bool {
+        let tells = matches!(self.phase, Phase::Up | Phase::Unknown);
+        if tells {
+            (self.doubted, self.answers) = (true, false);
+        }
+        tells
     }
 }
 
@@ -166,6 +173,13 @@ impl HostState {
         &self.saved
     }
 
+    /// A probe of that port begins: its outcome answers all doubts that there are by now.
+    pub fn begins(&mut self, port: u16) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            port.answers = true;
+        }
+    }
+
     /// Takes an outcome.
     pub fn observe(&mut self, port: u16, outcome: &Outcome, now: Timestamp) -> Step {
         let step = self.take(port, outcome, now);
@@ -175,13 +189,14 @@ impl HostState {
             _ => false,
         };
         let others = self.ports.iter_mut().filter(|(number, _)| first && **number != port);
-        others.for_each(|(_, other)| other.doubted |= other.is_undoubted());
+        others.for_each(|(_, other)| _ = other.doubt());
         step
     }
 
     fn take(&mut self, port: u16, outcome: &Outcome, now: Timestamp) -> Step {
         let Some(port) = self.ports.get_mut(&port) else { return Step::Same };
-        port.doubted = false;
+        // Found open before somebody doubted it, it may have died since.
+        port.doubted &= !port.answers && outcome.kind.up() == Some(true);
         // One that was refused is told of as an outage; which one it was warned of does not change by that.
         port.certificate = certificates::still(outcome.certificate, &port.probe).or(port.certificate);
         port.unclear = outcome.kind.up().is_none();

@@ -35,6 +35,7 @@ fn outcome(kind: Kind) -> Outcome {
 }
 
 fn see(host: &mut HostState, port: u16, kind: Kind, seconds: i64) -> Step {
+    host.begins(port);
     host.observe(port, &outcome(kind), at(seconds))
 }
 
@@ -232,6 +233,7 @@ fn tls_probe(port: u16, attempts: u32) -> Arc<Probe> {
 }
 
 fn show(host: &mut HostState, port: u16, certificate: Certificate, seconds: i64) -> Step {
+    host.begins(port);
     host.observe(port, &Outcome { certificate: Some(certificate), ..outcome(Kind::Open) }, at(seconds))
 }
 

@@ -224,6 +224,11 @@ impl Client {
         messages
     }
 
+    /// Did a message with a body arrive that fits? The newest are looked at first.
+    pub fn has(&self, fits: impl Fn(&Received) -> bool) -> bool {
+        self.inbox.stanzas.lock().unwrap().iter().rev().any(|s| is_message(s) && fits(s))
+    }
+
     /// How many messages with a body arrived, without copying them.
     pub fn count(&self) -> usize {
         self.inbox.stanzas.lock().unwrap().iter().filter(|s| is_message(s)).count()

@@ -14,6 +14,7 @@ pub mod listener;
 pub mod lmtp;
 pub mod mailbell;
 pub mod oauth;
+pub mod oracle;
 pub mod outcome;
 pub mod postfix;
 pub mod prosody;
@@ -24,6 +25,7 @@ pub mod splitter;
 pub mod store;
 pub mod supervisor;
 pub mod tmpfs;
+pub mod witness;
 
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;

@@ -239,9 +239,19 @@ async fn end(
         notices::count(&mut lease.conn, topic, text, *n).await?;
     }
     fail::fail_point!("inside_d2");
+    if claims_too_much() {
+        let sql = "UPDATE notification SET state = 'accepted', accepted = created WHERE state = 'sending'";
+        sqlx::query(sql).execute(&mut lease.conn).await.doing("claiming what is not true")?;
+    }
     lease.commit().await?;
     fail::fail_point!("after_d2");
     // They belong to what was born now.
     work.reserved.places.clear();
     Ok(())
+}
+
+/// For the test of the fault matrix's oracle: a gateway that claims to have sent what it has not written.
+fn claims_too_much() -> bool {
+    fail::fail_point!("accepted_before_write", |_| true);
+    false
 }

@@ -1,0 +1,112 @@
+//! Row 7: mails flow steadily while the gateway is killed at random moments and started again, from its very first milliseconds
+//! on. `tests/faults/kill-loop` runs it for longer, and says by the environment how.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::support::DOMAIN;
+use crate::support::chat::{Kind, Options};
+use crate::support::lab::Lab;
+use crate::support::lmtp::Session;
+use crate::support::mailbell::Mailbell;
+use crate::support::oracle::{Oracle, Verdict};
+use crate::support::witness::Witness;
+
+/// The gateway lives for at most so long. It is ready after less than a tenth of it.
+const LIFE: Duration = Duration::from_millis(2000);
+/// A message may be in doubt several times in a row; so often that is no chance any more.
+const MOST: usize = 5;
+
+struct Plan {
+    rounds: u32,
+    seed: u64,
+    /// Mails a second.
+    rate: u32,
+    kind: Kind,
+}
+
+impl Plan {
+    fn of_environment() -> Self {
+        let number = |name, usual: u64| std::env::var(name).map_or(usual, |value| value.parse().expect(name));
+        let server = std::env::var("KILL_SERVER").unwrap_or_default();
+        Self {
+            rounds: number("KILL_ROUNDS", 20).try_into().unwrap(),
+            seed: number("KILL_SEED", rand::random::<u32>().into()),
+            rate: number("KILL_RATE", 20).try_into().unwrap(),
+            kind: if server == "ejabberd" { Kind::Ejabberd } else { Kind::Prosody },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row07_killed_at_random_moments_while_mails_flow() {
+    let plan = Plan::of_environment();
+    println!("{} rounds, seed {}, {} mails a second, {:?}", plan.rounds, plan.seed, plan.rate, plan.kind);
+    let lab = Lab::with(&["alice"], &["inbox"], Options::on(plan.kind));
+    let alice = Witness::start(lab.login("alice"), "alice").await;
+    let config = lab.config().replace("poll = \"3s\"\n", "poll = \"3s\"\nafter = \"delete\"\n");
+    let mut mailbell = Mailbell::new(&config);
+    let oracle = Oracle::new(7, &format!("kill -9 at {} random moments, mails flow", plan.rounds)).on(plan.kind);
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let stop = AtomicBool::new(false);
+    let lmtp = lab.dovecot.lmtp;
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let feeder = scope.spawn(|| feed(&oracle, lmtp, plan.rate, &stop));
+        for round in 1..=plan.rounds {
+            mailbell.spawn();
+            // Any moment is as good as another: this is what is tested.
+            std::thread::sleep(LIFE.mul_f64(random.random()));
+            mailbell.kill();
+            if round % 100 == 0 {
+                println!("{round} rounds, {} mails, {} s", oracle.count(), began.elapsed().as_secs());
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        feeder.join().unwrap();
+    });
+    oracle.over();
+    mailbell.start();
+    let verdict = oracle.verdict(&mailbell, &lab, &[&alice]).await;
+    tell(&plan, &verdict);
+    oracle.all_told(&verdict, MOST);
+    assert_eq!(lab.dovecot.count("inbox", "INBOX"), 0, "what is stored is cleared");
+}
+
+/// Mails one after the other, at a steady rate, in one session.
+fn feed(oracle: &Oracle, lmtp: u16, rate: u32, stop: &AtomicBool) {
+    let mut session = Session::connect(lmtp).unwrap();
+    let began = Instant::now();
+    for n in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let (number, mail) = oracle.next();
+        session.deliver(&format!("inbox@{DOMAIN}"), mail.as_bytes()).unwrap();
+        oracle.delivered(number);
+        std::thread::sleep((Duration::from_secs(1) * n / rate).saturating_sub(began.elapsed()));
+    }
+}
+
+/// The figures that are published.
+fn tell(plan: &Plan, verdict: &Verdict) {
+    let mut latencies = verdict.latencies.clone();
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    println!(
+        "{} kills, {} mails: {} lost, {} copies too many (at most {} of one mail), {} with a second stanza id; \
+         mail to IM p50 {:.1} ms, p99 {:.0} ms, max {:.0} ms",
+        plan.rounds,
+        verdict.fates.len(),
+        verdict.lost().len(),
+        verdict.extra(),
+        verdict.most(),
+        verdict.second_ids().len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}
