@@ -83,7 +83,7 @@ impl Play {
         self.check_told(&now, &alerts);
     }
 
-    /// Each mail is in exactly one end state, and what cannot be read is in quarantine.
+    /// Each mail came to alerts at most once, ended visibly, and what cannot be read is in quarantine.
     fn check_mails(&mut self, world: &World) {
         let found = self.eye.mails();
         let alerts = self.eye.alerts();
@@ -92,12 +92,15 @@ impl Play {
             let states: Vec<&str> =
                 found.iter().filter(|f| f.mail.as_deref() == Some(&*id)).map(|f| f.state.as_str()).collect();
             let firsts: Vec<&str> = states.iter().copied().filter(|state| *state != "duplicate").collect();
+            // A copy that was found much later, or is looked at only now, may be too old by then.
             let expected = if mail.junk { "quarantined" } else { "parsed" };
-            assert!(firsts == [expected] || firsts == ["stale"], "mail {}: {states:?}", mail.n);
+            let once: BTreeSet<&str> = firsts.iter().copied().collect();
+            let known = once.iter().all(|state| [expected, "stale"].contains(state));
+            assert!(known && !once.is_empty() && once.len() == firsts.len(), "mail {}: {states:?}", mail.n);
             for nth in 0..mail.reports.len() {
                 let name = Mail::name(mail.n, nth);
                 let n = alerts.iter().filter(|alert| alert.title == name).count();
-                assert_eq!(n, usize::from(firsts == ["parsed"]), "alerts of {name}");
+                assert_eq!(n, usize::from(firsts.contains(&"parsed")), "alerts of {name}");
             }
         }
         assert!(found.iter().all(|mail| (mail.state == "quarantined") == mail.quarantined), "{found:?}");
