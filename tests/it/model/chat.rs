@@ -278,16 +278,17 @@ impl Chat {
     }
 
     /// The server could not deliver what it kept. `late`: another client of who saw it has died by now.
-    pub fn bounce(&mut self, nth: u8, late: bool, kind: ErrorType, condition: &str) {
+    pub fn bounce(&mut self, nth: u8, late: bool, kind: ErrorType, condition: &str) -> Option<StanzaId> {
         let refused = |letter: &&Letter| self.kept(&letter.stanza_id) != late && self.acked.contains(&letter.stanza_id);
         let all: Vec<Letter> = self.taken.iter().filter(refused).cloned().collect();
-        let Some(Letter { to, stanza_id, .. }) = pick(&all, nth).filter(|_| self.up()).cloned() else { return };
+        let Letter { to, stanza_id, .. } = pick(&all, nth).filter(|_| self.up()).cloned()?;
         for person in self.people.values_mut() {
             person.kept.retain(|stanza| *stanza != stanza_id);
         }
         *self.bounced.entry(stanza_id.clone()).or_default() += 1;
         let (condition, from) = (condition.to_owned(), Some(to.into()));
-        self.tell(Event::Bounced(Bounce { from, stanza_id, kind, condition, text: None }));
+        self.tell(Event::Bounced(Bounce { from, stanza_id: stanza_id.clone(), kind, condition, text: None }));
+        Some(stanza_id)
     }
 
     fn kept(&self, stanza: &StanzaId) -> bool {

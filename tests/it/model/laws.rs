@@ -66,6 +66,11 @@ impl Play {
         for n in now.values().filter(|n| n.alert.is_some()) {
             assert!(once.insert((n.alert, n.jid.clone())), "two for one: {n:?}");
         }
+        let refused = self.book.refused.take();
+        if let Some(n) = now.values().find(|n| Some(&n.stanza) == refused.as_ref()) {
+            let open = matches!(n.state, Sending | Accepted | Unconfirmed) && n.carrier.is_none();
+            assert!(!open, "refused, and nothing follows: {n:?}");
+        }
         self.check_line(&now);
         self.check_mailbox();
         let aside = now.values().filter(|n| matches!(n.state, Held | Expired)).map(|n| n.id);

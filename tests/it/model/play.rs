@@ -37,6 +37,8 @@ pub struct Book {
     /// Notifications that an operator ended; that ended unsent, or were held, at some time.
     pub ended: BTreeSet<i64>,
     pub set_aside: BTreeSet<i64>,
+    /// What the server refused in this step.
+    pub refused: Option<StanzaId>,
     /// Commits since the last look.
     pub commits: BTreeSet<&'static str>,
 }
@@ -125,6 +127,8 @@ impl Play {
 
     fn crash(&mut self) {
         self.book.crashes += 1;
+        // Whether it heard of that is not known.
+        self.book.refused = None;
         let process = self.process.take().unwrap();
         let gate = process.gate.clone();
         gate.kill();
@@ -185,7 +189,10 @@ impl Play {
             What::Grant(who, granted) => self.chat().grant(PEOPLE[usize::from(*who)], *granted),
             What::Receipt(who) => self.chat().receipt(PEOPLE[usize::from(*who)]),
             What::Forged(nth) => self.chat().forge(*nth),
-            What::Bounce { nth, late, kind, condition } => self.chat().bounce(*nth, *late, *kind, condition),
+            What::Bounce { nth, late, kind, condition } => {
+                let refused = self.chat().bounce(*nth, *late, *kind, condition);
+                self.book.refused = refused;
+            }
             What::Pass(seconds) => self.pass(*seconds),
             What::Clock(by) => set_wall(wall() + SignedDuration::from_secs(i64::from(*by))),
             What::Retry(nth) => self.retry(*nth),
