@@ -69,6 +69,7 @@ impl Play {
         for n in now.values() {
             assert!(n.state.ended(), "it is stuck: {n:?}");
         }
+        assert_eq!(self.eye.watches(), 0, "groups of which nobody knows whether somebody was told");
         let alerts = self.eye.alerts();
         let mut conditions: BTreeMap<i64, Condition> = BTreeMap::new();
         for alert in &alerts {

@@ -110,6 +110,11 @@ impl Eye {
         self.rows(sql).iter().map(one).collect()
     }
 
+    /// Groups of which is not known yet whether somebody was told.
+    pub fn watches(&mut self) -> i64 {
+        self.rows("SELECT count(*) FROM watch")[0].get(0)
+    }
+
     /// Notifications that were ever held, by number.
     pub fn ever_held(&mut self) -> Vec<i64> {
         let sql = "SELECT notification FROM event WHERE event = 'held' AND notification IS NOT NULL";

@@ -11,7 +11,7 @@ use mailbell::queue::*;
 use tokio::sync::Notify;
 
 /// What only looks: dying before one of these is dying after the last commit.
-const LOOKS: [&str; 21] = [
+const LOOKS: [&str; 23] = [
     "unknown",
     "uncleared",
     "waiting",
@@ -33,6 +33,8 @@ const LOOKS: [&str; 21] = [
     "newest_watch",
     "untold",
     "notices_due",
+    "awaited",
+    "recipients_unanswered",
 ];
 
 /// When the process dies.
@@ -54,6 +56,8 @@ struct State {
     done: u64,
     /// What was committed since it was asked last.
     commits: BTreeSet<&'static str>,
+    /// What was to be sent again for want of a receipt, since it was asked last.
+    resent: Vec<i64>,
 }
 
 pub struct Gate {
@@ -92,6 +96,10 @@ impl Gate {
 
     pub fn commits(&self) -> BTreeSet<&'static str> {
         std::mem::take(&mut self.state.lock().unwrap().commits)
+    }
+
+    pub fn resent(&self) -> Vec<i64> {
+        std::mem::take(&mut self.state.lock().unwrap().resent)
     }
 
     async fn through<T>(&self, what: &'static str, work: impl Future<Output = T>) -> T {
@@ -144,6 +152,57 @@ macro_rules! passed {
             })+
         }
     };
+}
+
+#[async_trait]
+impl Receipts for Gate {
+    async fn awaited(&self) -> Result<Awaited, StoreError> {
+        self.through("awaited", self.store.awaited()).await
+    }
+
+    async fn unconfirm(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.through("unconfirm", self.store.unconfirm(before, now)).await
+    }
+
+    async fn miss(&self, before: Timestamp, patience: SignedDuration, now: Timestamp) -> Result<Missed, StoreError> {
+        self.through("miss", self.store.miss(before, patience, now)).await
+    }
+
+    async fn recipients_unanswered(&self, before: Timestamp) -> Result<Vec<BareJid>, StoreError> {
+        self.through("recipients_unanswered", self.store.recipients_unanswered(before)).await
+    }
+
+    async fn unanswered(
+        &self,
+        who: &BareJid,
+        before: Timestamp,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, StoreError> {
+        self.through("unanswered", self.store.unanswered(who, before, limit, now)).await
+    }
+
+    async fn never_again(&self, who: &BareJid, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.through("never_again", self.store.never_again(who, reason, now)).await
+    }
+
+    async fn d3_resend(
+        &self,
+        ids: &[NotificationId],
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        let resend = async {
+            let taken = self.store.d3_resend(ids, epoch, now).await;
+            self.state.lock().unwrap().resent.extend(taken.iter().flatten().map(|id| id.0));
+            taken
+        };
+        self.through("d3_resend", resend).await
+    }
+
+    async fn not_resent(&self, stanzas: &[StanzaId]) -> Result<(), StoreError> {
+        self.through("not_resent", self.store.not_resent(stanzas)).await
+    }
 }
 
 #[async_trait]
@@ -237,7 +296,6 @@ passed! { Outbox:
     intents(since: Timestamp) -> Vec<Intent>;
     d4_accepted(stanzas: &[StanzaId], now: Timestamp) -> ();
     d5_delivered(receipts: &[Receipt], now: Timestamp) -> Vec<Receipt>;
-    unconfirm(before: Timestamp, now: Timestamp) -> u64;
     by_stanza(stanza: &StanzaId) -> Option<Outgoing>;
     not_written(letters: &[Unwritten]) -> ();
     retry(stanza: &StanzaId, not_before: Timestamp, reason: &str, now: Timestamp) -> ();

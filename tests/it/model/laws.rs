@@ -17,7 +17,7 @@ fn ways(commit: &str) -> &'static [(S, S)] {
         "d4_accepted" => &[(Sending, Accepted)],
         // What came back and waits for its next attempt was delivered to another client.
         "d5_delivered" => &[(Sending, Delivered), (Accepted, Delivered), (Unconfirmed, Delivered), (Queued, Delivered)],
-        "unconfirm" => &[(Accepted, Unconfirmed)],
+        "unconfirm" | "miss" | "unanswered" | "never_again" => &[(Accepted, Unconfirmed)],
         "retry" => &[(Sending, Queued), (Accepted, Queued), (Unconfirmed, Queued)],
         "dead" => &[(Sending, Dead), (Accepted, Dead), (Unconfirmed, Dead)],
         // A digest is not held or skipped: what it covers is.
@@ -96,7 +96,12 @@ impl Play {
             let faults = self.book.excuses.get(stanza).copied().unwrap_or_default();
             let bounced = chat.bounced.get(stanza).copied().unwrap_or_default();
             let n = by_stanza[stanza];
-            assert!(copies <= 1 + faults + bounced, "{copies} copies for {faults} faults and {bounced} bounces: {n:?}");
+            let resent = self.book.resent.get(&n.id).copied().unwrap_or_default();
+            assert!(
+                copies <= 1 + faults + bounced + resent,
+                "{copies} copies for {faults} faults, {bounced} bounces and {resent} receipts that did not come: {n:?}"
+            );
+            assert!(resent <= 1 + faults + bounced, "sent again for want of a receipt {resent} times: {n:?}");
         }
         for n in now.values() {
             let carrier = n.carrier.map(|id| &now[&id].stanza);

@@ -37,6 +37,8 @@ pub struct Book {
     /// Notifications that an operator ended; that ended unsent, or were held, at some time.
     pub ended: BTreeSet<i64>,
     pub set_aside: BTreeSet<i64>,
+    /// How often a notification was sent again for want of a receipt.
+    pub resent: BTreeMap<i64, usize>,
     /// What the server refused in this step.
     pub refused: Option<StanzaId>,
     /// Commits since the last look.
@@ -122,18 +124,22 @@ impl Play {
             let alive = self.process.as_mut().unwrap().settle();
             assert!(alive, "nothing kills the second one");
         }
-        self.book.commits.extend(self.process().gate.commits());
+        self.note_commits();
+    }
+
+    fn note_commits(&mut self) {
+        let gate = self.process.as_ref().unwrap().gate.clone();
+        self.book.commits.extend(gate.commits());
+        gate.resent().into_iter().for_each(|id| *self.book.resent.entry(id).or_default() += 1);
     }
 
     fn crash(&mut self) {
         self.book.crashes += 1;
         // Whether it heard of that is not known.
         self.book.refused = None;
+        self.process().gate.kill();
+        self.note_commits();
         let process = self.process.take().unwrap();
-        let gate = process.gate.clone();
-        gate.kill();
-        self.book.commits.extend(gate.commits());
-        drop(gate);
         self.chat().end();
         process.kill();
         self.excuse_what_is_under_way();
