@@ -26,7 +26,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             // as one for many.
             let worth_it = room > self.messenger.in_flight() / 4;
             let (Some(epoch), true, true) = (self.session.epoch, self.session.up, worth_it) else { return Ok(()) };
-            let now = Timestamp::now();
+            let now = (self.wall)();
             let mut recipients = self.queue.recipients_due(now).await?;
             recipients.retain(|who| self.lane.presence(who) != Presence::Unknown);
             self.set_rooms_aside(&mut recipients, epoch, now).await?;

@@ -47,6 +47,7 @@ mod mailbox_imap;
 mod mailbox_noop;
 mod mailbox_pop3;
 mod mailbox_xoauth2;
+mod model;
 mod notices;
 mod outage;
 mod presence;
