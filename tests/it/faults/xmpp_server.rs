@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::receipts::{quick, way};
 use crate::support::chat::{Kind, Options};
 use crate::support::lab::{Lab, alert, in_state};
-use crate::support::mailbell::Mailbell;
+use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::oracle::{Oracle, Verdict};
 use crate::support::proxy::{Proxy, Trouble, Way};
 use crate::support::wait_for;
@@ -44,26 +45,55 @@ async fn row18_killed_under_load(kind: Kind) {
 
 async fn row18_killed_after_the_ack_while_the_recipient_is_out_of_range(kind: Kind) {
     let options = Options { hibernation: 300, ..Options::on(kind) };
-    let mut lab = Lab::with(&["alice"], &["inbox"], options);
+    let mut lab = Lab::with(&["alice", "bob"], &["inbox"], options);
     let alice = Witness::start(lab.login("alice").resumable(), "alice").await;
-    let mailbell = Mailbell::run(&lab.config().replace("[dispatch]\n", "[dispatch]\nreceipt_timeout = \"1s\"\n"));
-    let oracle = Oracle::new(18, "chat server killed after its ack, with the recipient's dead session").on(kind);
+    let bob = Witness::start(lab.login("bob").resumable().without_receipts(), "bob").await;
+    let mailbell = Mailbell::run(&quick(&lab.config(), "20s"));
+    let oracle = Oracle::new(
+        18,
+        "chat server killed after its ack, with the dead sessions of two recipients, one of whom sends receipts",
+    );
+    let oracle = oracle.on(kind);
     oracle.mail(&lab, 1);
     mailbell.notified(&oracle.title(0), "alice", "delivered").await;
-    // Her phone is out of range: the server takes what is for her, and keeps it in memory.
+    // Their phones are out of range: the server takes what is for them, and keeps it in memory.
     alice.vanish();
+    bob.vanish();
     oracle.mail(&lab, 3);
-    for number in 1..=3 {
-        mailbell.notified(&oracle.title(number), "alice", "unconfirmed").await;
+    let lost = [1, 2, 3].map(|number| oracle.title(number));
+    for title in &lost {
+        mailbell.notified(title, "bob", "unconfirmed").await;
+        wait_for("the missing receipts", SOON, async || {
+            let alices = mailbell.notified(title, "alice", "accepted").await;
+            (alices.reason == "no receipt yet: to be sent again").then_some(())
+        })
+        .await;
     }
     lab.chat.kill();
     lab.chat.run();
     oracle.over();
     alice.back().await;
-    let verdict = oracle.verdict(&mailbell, &lab, &[&alice]).await;
+    bob.back().await;
+    for title in &lost {
+        mailbell.notified(title, "alice", "delivered").await;
+    }
+    let verdict = oracle.verdict(&mailbell, &lab, &[&alice, &bob]).await;
     oracle.holds(&verdict, 1);
-    let untold: Vec<_> = verdict.visible().iter().map(|fate| (fate.number, fate.state.clone())).collect();
-    assert_eq!(untold, [1, 2, 3].map(|number| (number, "unconfirmed".to_owned())));
+    let untold: Vec<_> =
+        verdict.visible().into_iter().map(|f| (f.person.as_str(), f.number, f.state.as_str())).collect();
+    assert_eq!(untold, [1, 2, 3].map(|number| ("bob", number, "unconfirmed")));
+
+    // The second copy says that it is one, and when the first was sent.
+    for title in &lost {
+        let copy = alice.messages().into_iter().find(|m| m.body().unwrap().contains(title)).unwrap();
+        assert!(copy.body().unwrap().contains("Sent again: the copy of "), "{copy:?}");
+        let delay = copy.element.get_child("delay", "urn:xmpp:delay").expect("the time of the first copy");
+        assert!(delay.attr("stamp").is_some_and(|stamp| stamp.parse::<jiff::Timestamp>().is_ok()), "{copy:?}");
+        let way = way(&mailbell, title);
+        for step in ["accepted", "no receipt", "sent again", "delivered"] {
+            assert!(way.iter().any(|made| made == step), "{step}: {way:?}");
+        }
+    }
 }
 
 async fn row19_clean_restart_under_load(kind: Kind) {
