@@ -4,6 +4,7 @@ pub mod check;
 pub mod config;
 mod desk;
 mod import;
+mod json;
 pub mod parse;
 pub mod probe;
 pub mod quarantine;
@@ -15,6 +16,7 @@ pub mod serve;
 mod smtp;
 mod table;
 pub mod test;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -46,6 +46,8 @@ pub struct Options {
     pub smacks: bool,
     /// Messages to users who are offline are stored.
     pub offline: bool,
+    /// The server archives every account's messages (XEP-0313).
+    pub archive: bool,
     /// Most of them for each.
     pub offline_most: Option<usize>,
     /// Most bytes a second that are read of each client, after the first few.
@@ -66,6 +68,7 @@ impl Default for Options {
             auth: Auth::Plain,
             smacks: true,
             offline: true,
+            archive: false,
             offline_most: None,
             rate: None,
             data: None,

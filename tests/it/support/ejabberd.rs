@@ -139,7 +139,11 @@ impl Ejabberd {
         let management =
             format!("mod_stream_mgmt: {{ resume_timeout: {}, max_ack_queue: infinity }}", options.hibernation);
         let offline = "mod_offline: { access_max_user_messages: offline_most }";
-        let modules = [(options.smacks, management.as_str()), (options.offline, offline)];
+        let modules = [
+            (options.smacks, management.as_str()),
+            (options.offline, offline),
+            (options.archive, "mod_mam: { default: always, db_type: mnesia }"),
+        ];
         let modules = modules.iter().filter(|(on, _)| *on).map(|(_, module)| format!("  {module}\n"));
         format!(
             r#"loglevel: info

@@ -111,6 +111,7 @@ impl Prosody {
                 .split(' ')
                 .collect();
         modules.extend(options.smacks.then_some("smacks"));
+        modules.extend(options.archive.then_some("mam"));
         modules.extend(options.rate.is_some().then_some("limits"));
         modules.extend((options.roster == Roster::Groups).then_some("groups"));
         let (auth, hash) = match options.auth {
@@ -140,6 +141,8 @@ password_hash = "{hash}"
 default_iteration_count = 4096
 storage = "internal"
 smacks_hibernation_time = {hibernation}
+default_archive_policy = true
+archive_expires_after = "1w"
 limits = {{ c2s = {{ rate = "{rate}b/s", burst = "2s" }} }}
 storage_archive_item_limit = {offline_most}
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}

@@ -139,9 +139,16 @@ async fn serve(client: TcpStream, target: u16, state: watch::Receiver<State>, co
     let mut severed = state.clone();
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let mut up =
-        Pump { way: Way::Up, from: client_read, to: server_write, state: state.clone(), counts: counts.clone() };
-    let mut down = Pump { way: Way::Down, from: server_read, to: client_write, state, counts: counts.clone() };
+    let mut up = Pump {
+        way: Way::Up,
+        from: client_read,
+        to: server_write,
+        state: state.clone(),
+        generation,
+        counts: counts.clone(),
+    };
+    let mut down =
+        Pump { way: Way::Down, from: server_read, to: client_write, state, generation, counts: counts.clone() };
     let end = tokio::select! {
         // First: what is healed behind it is not for this connection.
         biased;
@@ -175,12 +182,17 @@ struct Pump {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     state: watch::Receiver<State>,
+    generation: u64,
     counts: Arc<Counts>,
 }
 
 impl Pump {
     fn trouble(&mut self) -> Trouble {
         let state = *self.state.borrow_and_update();
+        if state.generation > self.generation {
+            // It is about to be reset: what it held back is lost, also where all is healed in the same breath.
+            return Trouble::Stall(0);
+        }
         if self.way == Way::Up { state.up } else { state.down }
     }
 
