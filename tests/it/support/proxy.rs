@@ -150,9 +150,11 @@ async fn serve(client: TcpStream, target: u16, state: watch::Receiver<State>, co
     let mut down =
         Pump { way: Way::Down, from: server_read, to: client_write, state, generation, counts: counts.clone() };
     let end = tokio::select! {
+        // First: what is healed behind it is not for this connection.
+        biased;
+        _ = severed.wait_for(|state| state.generation > generation) => End::Reset,
         end = up.run() => end,
         end = down.run() => end,
-        _ = severed.wait_for(|state| state.generation > generation) => End::Reset,
     };
     if end == End::Reset {
         reset(down.to.as_ref());
