@@ -98,7 +98,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (set_rulebook, rulebook) = live(rulebook(&config, router, &BTreeMap::new()));
     let rooms = config.xmpp.rooms.iter().map(|room| room.jid.clone());
     let tracker = Tracker::new(config.xmpp.contacts.clone(), config.dispatch.settle).with_rooms(rooms);
-    let lane = Arc::new(ExpressLane::new(messenger.clone(), tracker, rules.clone()));
+    let lane = Arc::new(ExpressLane::new(messenger.clone(), tracker, rules.clone(), Timestamp::now));
     let reserve = Arc::new(AtomicU64::new(reserve(&config)));
     let (disk, disk_task) = intake::watch_disk(store.clone(), reserve.clone(), intake_token.clone()).await?;
     // A recipient may have been removed while the service was stopped.
@@ -130,6 +130,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         verify,
         stored: stored.clone(),
         poke: poke.clone(),
+        wall: Timestamp::now,
     };
     let dispatch = dispatch::Parts {
         queue: store.clone(),
@@ -140,6 +141,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         own: config.xmpp.jid.clone(),
         poke: poke.clone(),
         farewell: last_token,
+        wall: Timestamp::now,
     };
     let ages = Ages { raw_for: config.store.raw_for, history_for: config.store.history_for };
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });

@@ -4,6 +4,7 @@ pub mod check;
 pub mod config;
 mod desk;
 mod import;
+mod json;
 pub mod parse;
 mod post;
 pub mod probe;
@@ -17,6 +18,7 @@ mod smtp;
 mod table;
 pub mod test;
 pub mod token;
+mod upgrade;
 
 use std::process::ExitCode;
 

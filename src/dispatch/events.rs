@@ -1,9 +1,10 @@
 //! What the messenger tells, and what follows from it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clock::mono;
 use super::notices::ungranted_mark;
 use super::record::Record;
 use super::retry::{self, Failure, Next, Verdict};
@@ -32,7 +33,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 Ok(())
             }
             Event::Subscription { who, granted } => {
-                let news = self.lane.tracker(|t| t.subscription(&who, granted, Instant::now()));
+                let news = self.lane.tracker(|t| t.subscription(&who, granted, mono()));
                 if granted && news {
                     self.ungranted.remove(&who);
                     let mark = ungranted_mark(&who);
@@ -52,7 +53,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 }
             }
             Event::Accepted { stanzas } => {
-                self.record(Record::Accepted(stanzas)).await;
+                self.accepted(stanzas).await;
                 Ok(())
             }
             // Of an occupant, that is: it says nothing of the others.
@@ -67,6 +68,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             Event::Bounced(bounce) => self.on_bounce(bounce).await,
             Event::Room { room, state } => self.on_room(&room, state).await,
             Event::Unreflected { stanzas } => self.on_unreflected(&stanzas).await,
+            Event::LookedUp { epoch, found, trouble } => self.on_looked_up(epoch, found, trouble).await,
             Event::Chat { from, .. } => {
                 self.answer(&from);
                 Ok(())
@@ -80,18 +82,19 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             // What the old session still had to tell is recorded first: only then is the rest in doubt.
             self.flush_records().await;
             let epoch = patiently("begin an epoch", || self.queue.next_epoch()).await?;
-            let now = Timestamp::now();
+            let now = (self.wall)();
             let doubtful = patiently("take up what was in flight", || self.queue.in_doubt(now)).await?;
             if doubtful > 0 {
-                tracing::info!(count = doubtful, "notifications in doubt are sent again, with the same stanza ids");
+                tracing::info!(count = doubtful, "notifications are in doubt: they may have arrived or not");
             }
             self.session.epoch = Some(epoch);
             self.online_since.clear();
+            self.look_up(epoch, now).await?;
         }
         self.session.up = true;
-        self.hearing.up(Instant::now());
+        self.hearing.up(mono());
         self.session.commanded = false;
-        let now = Instant::now();
+        let now = mono();
         self.session.settles = self.lane.tracker(|t| {
             t.up(same, now);
             t.next_settle(now)
@@ -103,12 +106,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     fn on_down(&mut self, reason: String) {
         if self.session.up {
-            self.session.down_since = Instant::now();
+            self.session.down_since = mono();
         }
         self.session.up = false;
         self.session.why = reason;
         self.lane.set_epoch(None);
-        self.lane.tracker(|t| t.down(Instant::now()));
+        self.lane.tracker(|t| t.down(mono()));
     }
 
     /// A refused login or certificate does not mend itself: the operators' command tells somebody, since no IM can.
@@ -125,7 +128,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             return Ok(());
         };
         let n = out.notification;
-        let now = Timestamp::now();
+        let now = (self.wall)();
         let why = retry::describe(&bounce);
         let again = |failure| retry::next(n.attempts, failure, now, rand::random(), self.settings.max_attempts);
         let next = match retry::classify(&bounce, &self.own, &n.jid, self.router.is_room(&n.jid), n.state) {
@@ -160,16 +163,20 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// One line back, so that somebody who writes to the bot knows what it is.
     fn answer(&mut self, from: &Jid) {
         let who = from.to_bare();
-        let now = Instant::now();
+        let now = mono();
         if self.answered.get(&who).is_some_and(|last| now.duration_since(*last) < ANSWER_EVERY) {
             return;
         }
         self.answered.insert(who.clone(), now);
         let body = "I send alerts and cannot read answers yet. Your message was not passed on to anybody.".to_owned();
-        let letter = Letter { to: who, stanza_id: StanzaId::random(), body, tracked: false, first_sent: None };
+        let letter = Letter { to: who, stanza_id: StanzaId::random(), body, tracked: false, first_sent: None, copy: 1 };
         if self.messenger.send(letter).is_err() {
             tracing::debug!("no room for an answer");
         }
+    }
+
+    pub(super) async fn accepted(&self, stanzas: Vec<StanzaId>) {
+        self.record(Record::Accepted(stanzas)).await;
     }
 
     async fn record(&self, record: Record) {
@@ -188,7 +195,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     }
 
     pub(super) async fn note(&self, topic: &str, text: &str) -> Result<(), StoreError> {
-        let now = Timestamp::now();
+        let now = (self.wall)();
         patiently("note for the operators", || self.queue.note(topic, text, now)).await
     }
 

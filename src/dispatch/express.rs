@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::budget::{Answer, Ask, Budget, Free, Limits, WINDOW};
+use super::clock::{Wall, mono};
 use super::letter::letter;
 use super::{Full, Letter, Messenger, Rules};
 use crate::live::Live;
@@ -20,6 +21,7 @@ use crate::queue::{self, Content, Express, Intent, Outgoing, Place, Wait, Way};
 pub struct ExpressLane {
     messenger: Arc<dyn Messenger>,
     rules: Live<Rules>,
+    wall: Wall,
     state: Mutex<State>,
 }
 
@@ -34,9 +36,9 @@ struct State {
 
 impl ExpressLane {
     /// No session yet.
-    pub fn new(messenger: Arc<dyn Messenger>, tracker: Tracker, rules: Live<Rules>) -> Self {
+    pub fn new(messenger: Arc<dyn Messenger>, tracker: Tracker, rules: Live<Rules>, wall: Wall) -> Self {
         let budget = Budget::new(rules.get().settings.limits);
-        Self { messenger, rules, state: Mutex::new(State { tracker, budget, epoch: None, reserved: 0 }) }
+        Self { messenger, rules, wall, state: Mutex::new(State { tracker, budget, epoch: None, reserved: 0 }) }
     }
 
     /// Changes or asks the tracker.
@@ -46,7 +48,7 @@ impl ExpressLane {
 
     /// Presence of a recipient now.
     pub fn presence(&self, who: &BareJid) -> Presence {
-        self.lock().tracker.get(who, Instant::now())
+        self.lock().tracker.get(who, mono())
     }
 
     /// A session is up under this epoch, or there is none.
@@ -56,7 +58,7 @@ impl ExpressLane {
 
     /// May the recipient, who can be reached, be sent this now? Then it counts as sent; otherwise it has to wait.
     pub(super) fn take(&self, out: &Outgoing, wall: Timestamp) -> Result<(), Wait> {
-        let (ask, now) = (ask(out), Instant::now());
+        let (ask, now) = (ask(out), mono());
         let mut state = self.lock();
         let jid = &out.notification.jid;
         if let Some(wait) = wait(state.budget.judge(jid, &ask, now), now, wall) {
@@ -73,7 +75,7 @@ impl ExpressLane {
 
     /// How much the recipient may be sent now; and how long what no digest carries now waits.
     pub(super) fn free(&self, who: &BareJid, wall: Timestamp) -> (Free, Wait) {
-        let now = Instant::now();
+        let now = mono();
         let mut state = self.lock();
         let free = state.budget.free(who, now);
         let next = if free.digest { state.budget.after_digest(now) } else { state.budget.next_digest(who, now) };
@@ -89,12 +91,12 @@ impl ExpressLane {
     /// What was intended since then is of interest after a restart.
     pub(super) fn remembers_since(&self) -> Timestamp {
         let span = SignedDuration::try_from(WINDOW).unwrap_or_default();
-        Timestamp::now().saturating_sub(span).unwrap_or(Timestamp::MIN)
+        (self.wall)().saturating_sub(span).unwrap_or(Timestamp::MIN)
     }
 
     /// What was sent before the restart counts as well.
     pub(super) fn remember(&self, intents: &[Intent]) {
-        let (now, wall) = (Instant::now(), Timestamp::now());
+        let (now, wall) = (mono(), (self.wall)());
         let mut state = self.lock();
         for Intent { at, jid, kind, sender, severity, condition } in intents {
             let ago = Duration::try_from(wall.duration_since(*at)).unwrap_or_default();
@@ -127,13 +129,13 @@ impl Express for ExpressLane {
     fn reserve(&self, ask: &queue::Ask<'_>) -> Way {
         let jid = &ask.recipient.jid;
         let mut state = self.lock();
-        let presence = state.tracker.get(jid, Instant::now());
+        let presence = state.tracker.get(jid, mono());
         if state.epoch.is_none() || decide(ask.delivery, ask.severity, presence, false) != Decision::Deliver {
             return Way::Queue;
         }
         let queue::Ask { severity, sender, condition, .. } = *ask;
         let ask = Ask { kind: Kind::Alert, sender, severity, condition, forced: false, again: false };
-        let (now, wall) = (Instant::now(), Timestamp::now());
+        let (now, wall) = (mono(), (self.wall)());
         match wait(state.budget.judge(jid, &ask, now), now, wall) {
             Some(wait) => Way::Wait(wait),
             None if self.messenger.room() <= state.reserved => Way::Queue,
@@ -156,7 +158,8 @@ impl Express for ExpressLane {
     fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId> {
         let places = born.len();
         let rules = self.rules.get();
-        let letter = |out| letter(out, &rules.router, rules.settings.text_max, now);
+        let letter =
+            |out: &Outgoing| letter(out, out.notification.attempts, &rules.router, rules.settings.text_max, now);
         let letters: Vec<Letter> = born.iter().map(letter).collect();
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places);
@@ -189,7 +192,7 @@ fn wait(answer: Answer, now: Instant, wall: Timestamp) -> Option<Wait> {
 fn ask(out: &Outgoing) -> Ask<'_> {
     let n = &out.notification;
     let sender = match &out.content {
-        Content::Alert(record) => record.alert.sender.as_str(),
+        Content::Alert(record) => record.alert.mailed_by(),
         Content::Text(_) => "",
     };
     Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced, again: n.attempts > 0 }

@@ -6,6 +6,8 @@
 //! the [`Express`](express::ExpressLane) writes them at once. Both ask the [`budget`] whether that would be too many for the
 //! recipient: what is waits in the queue, and goes as one digest.
 
+mod clock;
+mod doubt;
 mod events;
 mod express;
 mod letter;
@@ -28,6 +30,7 @@ pub mod render;
 pub mod retry;
 mod text;
 
+pub use clock::Wall;
 pub use express::ExpressLane;
 pub use port::{Bounce, ErrorType, Event, Events, Full, Letter, Messenger, RoomState};
 pub use preview::{Preview, preview};

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::clock::mono;
 use super::digest;
 use super::worker::Worker;
 use crate::model::BareJid;
@@ -66,7 +67,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Queues the notices that are due.
     pub(super) async fn send_notices(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let told_before = self.ago(now, self.settings.notice_every);
-        let due = self.bursts.over(self.queue.notices_due(told_before).await?, Instant::now());
+        let due = self.bursts.over(self.queue.notices_due(told_before).await?, mono());
         if due.is_empty() {
             return Ok(());
         }
@@ -126,12 +127,14 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// How long until the outage is one that the operators' command is run for.
     pub(super) fn until_outage(&self) -> Option<Duration> {
         let waiting = !self.session.up && !self.session.commanded;
-        waiting.then(|| self.settings.command_after.saturating_sub(self.session.down_since.elapsed()))
+        waiting.then(|| {
+            self.settings.command_after.saturating_sub(mono().saturating_duration_since(self.session.down_since))
+        })
     }
 
     /// Runs the operators' command once for an outage of XMPP that lasts.
     pub(super) async fn watch_outage(&mut self) -> Result<(), StoreError> {
-        let down = self.session.down_since.elapsed();
+        let down = mono().saturating_duration_since(self.session.down_since);
         if self.session.up || self.session.commanded || down < self.settings.command_after {
             return Ok(());
         }
@@ -143,7 +146,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             "account": self.own.to_string(),
             "seconds": down.as_secs(),
             "reason": self.session.why,
-            "since": self.ago(Timestamp::now(), down).to_string(),
+            "since": self.ago((self.wall)(), down).to_string(),
         });
         tokio::spawn(command(program.clone(), arguments.to_vec(), told.to_string()));
         Ok(())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clock::mono;
 use super::letter::letter;
 use super::worker::Worker;
 use crate::model::{BareJid, Epoch, Presence};
@@ -69,7 +70,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let ended = patiently("end as unconfirmed", || self.queue.unconfirm(before, now)).await?;
             self.remind_of_more(ended, now);
         }
-        let mono = Instant::now();
+        let mono = mono();
         let deaf = self.hearing.until(timeout, mono);
         if self.session.up && deaf.is_zero() {
             if missing || late {
@@ -136,7 +137,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             Presence::Unknown | Presence::NotJoined | Presence::Offline => false,
             Presence::NotShared => true,
             Presence::Online(_) => {
-                let mono = Instant::now();
+                let mono = mono();
                 let since = *self.online_since.entry(who.clone()).or_insert(mono);
                 let left = self.settings.receipt_timeout.saturating_sub(mono.saturating_duration_since(since));
                 if !left.is_zero() {
@@ -150,7 +151,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Who is online, since when: told after each presence.
     pub(super) fn note_online(&mut self, who: &BareJid) {
         match self.lane.presence(who) {
-            Presence::Online(_) => drop(self.online_since.entry(who.clone()).or_insert_with(Instant::now)),
+            Presence::Online(_) => drop(self.online_since.entry(who.clone()).or_insert_with(mono)),
             _ => drop(self.online_since.remove(who)),
         }
     }
@@ -178,7 +179,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         for out in due {
             tracing::info!(notification = %out.notification.id, recipient = %out.notification.recipient,
                 "sent again: no receipt came");
-            let letter = letter(&out, &self.router, self.settings.text_max, now);
+            // The intent counted this one.
+            let copy = out.notification.attempts + 1;
+            let letter = letter(&out, copy, &self.router, self.settings.text_max, now);
             if let Err(full) = self.messenger.send(letter) {
                 // The session went away meanwhile.
                 self.lane.give_back(&out.notification);

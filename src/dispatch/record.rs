@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock::Wall;
 use crate::model::StanzaId;
 use crate::queue::{Outbox, Receipt, StoreError, patiently};
 
@@ -24,13 +24,14 @@ pub enum Record {
 /// A channel to the recorder, and the recorder to be run.
 pub fn recorder<Q: Outbox + ?Sized>(
     queue: Arc<Q>,
+    wall: Wall,
 ) -> (mpsc::Sender<Record>, impl Future<Output = Result<(), StoreError>>) {
     let (tx, rx) = mpsc::channel(WAITING);
-    (tx, run(queue, rx))
+    (tx, run(queue, wall, rx))
 }
 
 /// Runs until all senders are gone, and everything they sent is durable.
-async fn run<Q: Outbox + ?Sized>(queue: Arc<Q>, mut rx: mpsc::Receiver<Record>) -> Result<(), StoreError> {
+async fn run<Q: Outbox + ?Sized>(queue: Arc<Q>, wall: Wall, mut rx: mpsc::Receiver<Record>) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     while rx.recv_many(&mut batch, 512).await > 0 {
         let (mut accepted, mut receipts, mut barriers) = (Vec::new(), Vec::new(), Vec::new());
@@ -41,7 +42,7 @@ async fn run<Q: Outbox + ?Sized>(queue: Arc<Q>, mut rx: mpsc::Receiver<Record>) 
                 Record::Barrier(done) => barriers.push(done),
             }
         }
-        let now = Timestamp::now();
+        let now = wall();
         if !accepted.is_empty() {
             patiently("record what the server accepted", || queue.d4_accepted(&accepted, now)).await?;
         }

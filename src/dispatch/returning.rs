@@ -30,7 +30,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if held.is_empty() {
             return self.forget_ended(who, presence).await;
         }
-        let now = Timestamp::now();
+        let now = (self.wall)();
         let deliverable = |n: &&Held| decide(&n.delivery, n.severity, presence, n.forced) == Decision::Deliver;
         let (critical, others): (Vec<&Held>, Vec<&Held>) =
             held.iter().filter(deliverable).partition(|n| n.severity == Severity::Critical);

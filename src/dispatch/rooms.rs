@@ -54,7 +54,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         self.flush_records().await;
         for stanza in stanzas {
             let Some(out) = self.queue.by_stanza(stanza).await? else { continue };
-            let (n, now) = (out.notification, Timestamp::now());
+            let (n, now) = (out.notification, (self.wall)());
             if n.state != NotificationState::Sending {
                 continue;
             }

@@ -17,7 +17,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if !self.session.up || self.session.epoch.is_none() {
             return Ok(());
         }
-        let now = Timestamp::now();
+        let now = (self.wall)();
         for waited in self.queue.waited(now).await? {
             if self.lane.presence(&waited.jid) != Presence::Unknown {
                 self.fold(&waited, now).await?;

@@ -108,7 +108,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let watches = self.queue.watches(after.clone(), LOOK_AT).await?;
             let Some(last) = watches.last() else { return Ok(more) };
             after = Some((last.alert, last.group.clone()));
-            let now = Timestamp::now();
+            let now = (self.wall)();
             let mut ends = Vec::new();
             for watch in &watches {
                 let presence = |jid: &BareJid| self.lane.presence(jid);

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::{Wall, mono};
+use super::doubt::LookingUp;
 use super::notices::Bursts;
 use super::receipts::Hearing;
 use super::record::{Record, recorder};
@@ -46,6 +48,8 @@ pub struct Parts<Q: Outbox + ?Sized> {
     pub poke: Arc<Notify>,
     /// Ends the messenger's session, once nothing of ours is on its way any more.
     pub farewell: CancellationToken,
+    /// The wall clock; timers are monotonic.
+    pub wall: Wall,
 }
 
 /// Owns the way from the queue to the messenger.
@@ -59,6 +63,7 @@ pub struct Worker<Q: Outbox + ?Sized> {
     pub(super) router: Arc<Router>,
     pub(super) settings: Settings,
     pub(super) own: BareJid,
+    pub(super) wall: Wall,
     pub(super) records: mpsc::Sender<Record>,
     pub(super) session: Session,
     /// When a recipient was last answered in person.
@@ -89,6 +94,8 @@ pub(super) struct Session {
     pub why: String,
     /// The operators' command ran for this outage.
     pub commanded: bool,
+    /// What the server's archive is asked for.
+    pub looking_up: LookingUp,
 }
 
 /// Runs a worker until `cancel`; then until everything in flight is acknowledged or the grace of its rules is over.
@@ -96,9 +103,9 @@ pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken) -> Result<(), St
 where
     Q: Outbox + ?Sized + 'static,
 {
-    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell } = parts;
+    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell, wall } = parts;
     lane.remember(&queue.intents(lane.remembers_since()).await?);
-    let (records, recorder) = recorder(queue.clone());
+    let (records, recorder) = recorder(queue.clone(), wall);
     let recorder = tokio::spawn(recorder);
     let rules = live.get();
     let mut worker = Worker {
@@ -110,20 +117,22 @@ where
         rules,
         live,
         own,
+        wall,
         records,
         session: Session {
             epoch: None,
             up: false,
             settles: None,
-            down_since: Instant::now(),
+            down_since: mono(),
             why: "connecting".into(),
             commanded: false,
+            looking_up: LookingUp::default(),
         },
         answered: HashMap::new(),
-        drift: Drift::new(Timestamp::now(), Instant::now()),
+        drift: Drift::new(wall(), mono()),
         swept: None,
         sweep_owed: false,
-        hearing: Hearing::new(Instant::now()),
+        hearing: Hearing::new(mono()),
         online_since: HashMap::new(),
         bursts: Bursts::default(),
         ungranted: BTreeSet::new(),
@@ -194,7 +203,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// Once offline is believed of somebody, what waits for them is looked at again. `true`: it was.
     async fn look_settled(&mut self) -> Result<bool, StoreError> {
-        let now = Instant::now();
+        let now = mono();
         let next = self.lane.tracker(|t| t.next_settle(now));
         let came = std::mem::replace(&mut self.session.settles, next).is_some_and(|at| at <= now);
         if came && self.session.up {
@@ -206,7 +215,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Ends holds and alerts that are over; looks for receipts that are missing; tells what the operators should hear.
     /// At most once a second; `true`: it did.
     async fn sweep(&mut self) -> Result<bool, StoreError> {
-        let mono = Instant::now();
+        let mono = mono();
         if self.swept.is_some_and(|last| mono.duration_since(last) < SWEEP) {
             self.sweep_owed = true;
             return Ok(false);
@@ -215,7 +224,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         self.swept = Some(mono);
         self.sweep_owed = false;
         self.hearing.next = None;
-        let now = Timestamp::now();
+        let now = (self.wall)();
         if self.drift.steady(mono, GRACE) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
             self.tell_of_expired(&ended).await?;
@@ -229,7 +238,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// Before anything is timed by a clock that jumped: what waits is moved along, and nothing ends for a while.
     async fn look_at_clock(&mut self) -> Result<(), StoreError> {
-        let Some(jump) = self.drift.look(Timestamp::now(), Instant::now()) else { return Ok(()) };
+        let Some(jump) = self.drift.look((self.wall)(), mono()) else { return Ok(()) };
         tracing::warn!(
             seconds = jump.as_secs(),
             "the clock jumped; timers are moved along, and nothing expires for 5 minutes"
@@ -239,9 +248,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// How long to sleep unless something happens.
     async fn until_next(&self) -> Result<Duration, StoreError> {
-        let wait = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+        let wait = |at: Timestamp| Duration::try_from(at.duration_since((self.wall)())).unwrap_or(Duration::ZERO);
         let timer = self.queue.next_timer().await?.map_or(LOOK, wait).min(self.hearing.next.map_or(LOOK, wait));
-        let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
+        let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(mono()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);
         let waits = if self.session.up { self.queue.next_wait().await?.map_or(LOOK, wait) } else { LOOK };

@@ -50,6 +50,8 @@ pub struct Parser<Q: ?Sized> {
     pub stored: Arc<Notify>,
     /// Notified after D2: dispatch may have something to do.
     pub poke: Arc<Notify>,
+    /// The wall clock.
+    pub wall: fn() -> Timestamp,
 }
 
 impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
@@ -88,11 +90,11 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
             return Ok(false);
         }
         let sizes: Vec<u64> = ready.iter().map(|mail| mail.raw.len() as u64).collect();
-        for (message, size) in parse(rules.clone(), ready).await?.into_iter().zip(sizes) {
+        for (message, size) in parse(rules.clone(), ready, (self.wall)()).await?.into_iter().zip(sizes) {
             batch.extend(held.take(message, size, &rules, &self.verify));
         }
         while !batch.is_empty() && !cancel.is_cancelled() {
-            let now = Timestamp::now();
+            let now = (self.wall)();
             let epoch = self.express.epoch();
             let report =
                 patiently("commit alerts", || self.queue.d2_commit(batch.clone(), &*rules.router, &*self.express, now))
@@ -109,10 +111,13 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
 }
 
 /// Parsing is CPU work: it runs beside the event loops.
-async fn parse(rules: Current<Rulebook>, ready: Vec<StoredMessage>) -> Result<Vec<D2Message>, StoreError> {
+async fn parse(
+    rules: Current<Rulebook>,
+    ready: Vec<StoredMessage>,
+    now: Timestamp,
+) -> Result<Vec<D2Message>, StoreError> {
     let parsed = tokio::task::spawn_blocking(move || {
         let strict = Rules::strict();
-        let now = Timestamp::now();
         let of = |mailbox: &MailboxName| rules.mailboxes.get(mailbox).unwrap_or(&strict);
         let judge = |m: &StoredMessage| of(&m.mailbox).judge(m, &rules.limits, &rules.mappings, now);
         ready.iter().map(judge).collect::<Vec<_>>()

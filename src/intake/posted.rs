@@ -153,7 +153,7 @@ impl<Q: Posts + Outbox + ?Sized + 'static> Poster<Q> {
         let mut left = posts.as_slice();
         while !left.is_empty() {
             let answers = self.commit(left).await?;
-            if answers.iter().any(|answer| *answer == Err(NotTaken::Full)) {
+            if answers.contains(&Err(NotTaken::Full)) {
                 return Ok(PAUSE);
             }
             left = left.get(answers.len().max(1)..).unwrap_or_default();

@@ -94,7 +94,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
             "net::server_config",
         ],
     ),
-    ("cli", &["net::TlsMode", "net::TlsError", "net::client_config", "net::request"]),
+    ("cli", &["net::TlsMode", "net::TlsError", "net::client_config", "net::DialError", "net::dial", "net::request"]),
 ];
 
 /// `app` may name everything below it; `cli` everything but adapters; `main` starts `cli`.

@@ -22,6 +22,7 @@ macro_rules! on_each_server {
     };
 }
 
+mod archive;
 mod bed_dns;
 mod bed_hosts;
 mod commands;
@@ -49,6 +50,7 @@ mod mailbox_imap;
 mod mailbox_noop;
 mod mailbox_pop3;
 mod mailbox_xoauth2;
+mod model;
 mod notices;
 mod outage;
 mod presence;
@@ -65,6 +67,7 @@ mod rooms;
 mod routing;
 mod rules;
 mod rules_ready;
+mod security;
 mod service;
 mod storage;
 mod store;

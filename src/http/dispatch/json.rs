@@ -203,7 +203,10 @@ fn all_labels(alert: &mut Alert, map: &Map<String, Value>) -> Result<(), Fault> 
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<(Vec<Alert>, bool), (u16, String, Option<String>)> {
+    /// Status, detail, field.
+    type Wrong = (u16, String, Option<String>);
+
+    fn of(text: &str) -> Result<(Vec<Alert>, bool), Wrong> {
         read(text.as_bytes(), &Limits { alerts: 2, text: 20, ..Limits::default() })
             .map_err(|problem| (problem.status, problem.detail, problem.field))
     }

@@ -152,9 +152,12 @@ fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, Problem> {
 
 /// What it has of its own where its sender did not say.
 fn own(caller: &Caller, alert: &mut Alert) {
+    let token = caller.name.as_str().to_lowercase();
     if alert.sender.is_empty() || alert.sender == "unknown" {
-        alert.sender = caller.name.as_str().to_lowercase();
+        alert.sender.clone_from(&token);
     }
+    // Who it is counted under is who handed it in, whatever it says of itself.
+    alert.from = (alert.sender != token).then_some(token);
     if alert.id.is_empty() {
         alert.id = StanzaId::random().to_string();
         alert.sent.get_or_insert_with(Timestamp::now);

@@ -23,6 +23,7 @@ pub mod room;
 pub mod script;
 pub mod splitter;
 pub mod store;
+pub mod strace;
 pub mod supervisor;
 pub mod tmpfs;
 pub mod web;

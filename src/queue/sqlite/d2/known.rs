@@ -11,7 +11,8 @@ use crate::queue::StoreError;
 use crate::queue::sqlite::conn::{Columns, Doing, json, us};
 use crate::queue::sqlite::rows::bare;
 
-/// A condition's columns, and who was told since it opened.
+/// A condition's columns, and who was told since it opened. What came back and waits for its next attempt counts: one of the
+/// recipient's clients may have shown it, and another one refused it.
 macro_rules! condition {
     () => {
         "SELECT c.id, c.scope, c.key, c.open, c.severity, c.last_sent, c.last_paged, c.said_title, c.said_text, \
@@ -19,7 +20,8 @@ macro_rules! condition {
            (SELECT n.recipient, n.jid, n.lang, n.delivery, max(n.id) FROM alert_condition ac \
              JOIN notification n ON n.alert = ac.alert WHERE ac.condition = c.id AND ac.paged = 1 \
              AND ac.alert >= c.opened_by AND (n.state IN ('sending', 'accepted', 'delivered', 'acknowledged', \
-               'unconfirmed') OR (n.carrier IS NOT NULL AND n.state = 'queued')) GROUP BY n.jid) t) AS told \
+               'unconfirmed') OR (n.carrier IS NOT NULL AND n.state = 'queued') \
+               OR (n.attempts > 0 AND n.state IN ('queued', 'held'))) GROUP BY n.jid) t) AS told \
          FROM condition c WHERE "
     };
 }

@@ -158,6 +158,22 @@ async fn resolved_goes_to_exactly_those_who_were_told() {
 }
 
 #[tokio::test]
+async fn the_end_goes_to_whom_a_copy_was_sent_that_came_back() {
+    let bed = Bed::new().await;
+    bed.fired(firing("disk", Severity::Major, 1), &["ann", "bob", "cid"], 1).await;
+    // One of their clients has it and sends no receipts, another one refused it.
+    for out in bed.sent(&["ann", "bob"], 2).await {
+        bed.store.retry(&out.notification.stanza_id, at(60), "service-unavailable", at(3)).await.unwrap();
+    }
+    let ids: Vec<_> = bed.due(&["bob"], 60).await.iter().map(|out| out.notification.id).collect();
+    bed.store.hold(&ids, at(100), "away", at(60)).await.unwrap();
+    bed.fired(resolved("disk", 61), &[], 61).await;
+    let due = bed.due(&["ann", "bob", "cid"], 62).await;
+    assert_eq!(titles(&due), ["disk is resolved", "disk is resolved"]);
+    assert_eq!(bed.states().await, ["superseded", "superseded", "superseded", "queued", "queued"]);
+}
+
+#[tokio::test]
 async fn a_repeat_is_recorded_and_a_raise_is_paged() {
     let bed = Bed::new().await;
     for (severity, sent) in [(Severity::Minor, 1), (Severity::Minor, 2), (Severity::Major, 3), (Severity::Minor, 4)] {

@@ -1,0 +1,134 @@
+//! What must hold after each step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailbell::model::NotificationState::{self as S, *};
+
+use super::chat::Chat;
+use super::eye::Seen;
+use super::play::Play;
+
+/// What a commit may do to a notification's state, beside nothing.
+fn ways(commit: &str) -> &'static [(S, S)] {
+    match commit {
+        "d2_commit" => &[(Queued, Superseded), (Held, Superseded)],
+        "d3_intend" => &[(Queued, Sending), (Queued, Superseded)],
+        "not_written" => &[(Sending, Queued)],
+        "d4_accepted" => &[(Sending, Accepted)],
+        // What came back and waits for its next attempt was delivered to another client.
+        "d5_delivered" => &[(Sending, Delivered), (Accepted, Delivered), (Unconfirmed, Delivered), (Queued, Delivered)],
+        "unconfirm" | "miss" | "unanswered" | "never_again" => &[(Accepted, Unconfirmed)],
+        "retry" => &[(Sending, Queued), (Accepted, Queued), (Unconfirmed, Queued)],
+        "dead" => &[(Sending, Dead), (Accepted, Dead), (Unconfirmed, Dead)],
+        // A digest is not held or skipped: what it covers is.
+        "hold" => &[(Queued, Held), (Queued, Superseded)],
+        "skip" => &[(Queued, Expired), (Queued, Superseded)],
+        "release_held" | "digest" => &[(Held, Queued)],
+        "fold" => &[(Queued, Superseded)],
+        "expire" => &[(Held, Expired), (Queued, Expired)],
+        // A critical alert that reached nobody is sent anyway, also to whom it was skipped for.
+        "end_watches" => &[(Held, Queued), (Expired, Queued)],
+        "retry_now" => &[(Held, Queued), (Expired, Queued), (Dead, Queued), (Unconfirmed, Queued)],
+        "expire_now" => &[(Queued, Expired), (Held, Expired)],
+        _ => &[],
+    }
+}
+
+/// Can these commits take it from here to there?
+fn may(from: S, to: S, commits: &BTreeSet<&'static str>) -> bool {
+    let ways: Vec<(S, S)> = commits.iter().flat_map(|commit| ways(commit)).copied().collect();
+    let mut there = vec![from];
+    let mut looked = 0;
+    while let Some(at) = there.get(looked).copied() {
+        looked += 1;
+        let next: Vec<S> = ways.iter().filter(|(from, _)| *from == at).map(|(_, to)| *to).collect();
+        there.extend(next.into_iter().filter(|to| !there.contains(to)).collect::<Vec<_>>());
+    }
+    there.contains(&to)
+}
+
+impl Play {
+    pub fn check_step(&mut self) {
+        let now = self.eye.notifications();
+        let commits = std::mem::take(&mut self.book.commits);
+        let before = std::mem::take(&mut self.book.before);
+        for (id, was) in &before {
+            let n = now.get(id).unwrap_or_else(|| panic!("it vanished: {was:?}"));
+            assert_eq!(was.stanza, n.stanza, "another stanza id");
+            assert!(
+                may(was.state, n.state, &commits),
+                "{} became {} by {commits:?}: {n:?}",
+                was.state.as_str(),
+                n.state.as_str()
+            );
+        }
+        let mut once = BTreeSet::new();
+        for n in now.values().filter(|n| n.alert.is_some()) {
+            assert!(once.insert((n.alert, n.jid.clone())), "two for one: {n:?}");
+        }
+        let refused = self.book.refused.take();
+        if let Some(n) = now.values().find(|n| Some(&n.stanza) == refused.as_ref()) {
+            let open = matches!(n.state, Sending | Accepted | Unconfirmed) && n.carrier.is_none();
+            assert!(!open, "refused, and nothing follows: {n:?}");
+        }
+        self.check_line(&now);
+        self.check_mailbox();
+        let aside = now.values().filter(|n| matches!(n.state, Held | Expired)).map(|n| n.id);
+        self.book.set_aside.extend(aside);
+        self.book.before = now;
+    }
+
+    /// What the store says of the line is so.
+    fn check_line(&self, now: &BTreeMap<i64, Seen>) {
+        let chat = self.chat();
+        let by_stanza: BTreeMap<_, _> = now.values().map(|n| (&n.stanza, n)).collect();
+        for (stanza, sent) in &chat.sent {
+            let n = by_stanza.get(stanza).unwrap_or_else(|| panic!("{stanza} was sent, and is not in the store"));
+            assert!(*sent <= n.attempts, "sent {sent} times with {} intents: {n:?}", n.attempts);
+        }
+        let mut copies: BTreeMap<_, usize> = BTreeMap::new();
+        for letter in &chat.taken {
+            let n = by_stanza[&letter.stanza_id];
+            assert_eq!(n.jid, letter.to.as_str(), "to somebody else: {n:?}");
+            *copies.entry(&letter.stanza_id).or_default() += 1;
+        }
+        for (stanza, copies) in copies {
+            let faults = self.book.excuses.get(stanza).copied().unwrap_or_default();
+            let bounced = chat.bounced.get(stanza).copied().unwrap_or_default();
+            let n = by_stanza[stanza];
+            let resent = self.book.resent.get(&n.id).copied().unwrap_or_default();
+            assert!(
+                copies <= 1 + faults + bounced + resent,
+                "{copies} copies for {faults} faults, {bounced} bounces and {resent} receipts that did not come: {n:?}"
+            );
+            assert!(resent <= 1 + faults + bounced, "sent again for want of a receipt {resent} times: {n:?}");
+        }
+        for n in now.values() {
+            let carrier = n.carrier.map(|id| &now[&id].stanza);
+            let holds = |of: &dyn Fn(&mailbell::model::StanzaId) -> bool| of(&n.stanza) || carrier.is_some_and(of);
+            match n.state {
+                Accepted | Unconfirmed => assert!(holds(&|s| chat.acked.contains(s)), "nobody acknowledged it: {n:?}"),
+                Delivered => assert!(holds(&|s| chat.receipts.contains(s)), "nobody sent a receipt for it: {n:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// What was cleared from the mailbox is in the store.
+    fn check_mailbox(&mut self) {
+        let stored: BTreeSet<(u32, u32)> = self.eye.mails().iter().map(|mail| mail.place).collect();
+        let cleared = self.post().cleared.clone();
+        let lost: Vec<_> = cleared.difference(&stored).collect();
+        assert!(lost.is_empty(), "cleared and not stored: {lost:?}");
+    }
+}
+
+impl Chat {
+    /// The places in `taken` at which a text came that names it, to somebody.
+    pub fn named<'a>(&'a self, to: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let holds = move |(_, letter): &(usize, &mailbell::dispatch::Letter)| {
+            letter.to.as_str() == to && letter.body.contains(name)
+        };
+        self.taken.iter().enumerate().filter(holds).map(|(place, _)| place)
+    }
+}

@@ -1,0 +1,292 @@
+//! The gateway in its world: carries out the steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mailbell::model::{NotificationId, Show, StanzaId};
+use mailbell::queue::Desk;
+use mailbell::queue::sqlite::Sqlite;
+use tempfile::TempDir;
+
+use super::PEOPLE;
+use super::chat::{Chat, Pace, pick};
+use super::eye::{Eye, Seen};
+use super::gateway::{Process, set_wall, wall};
+use super::post::Post;
+use super::steps::{Step, What, World};
+
+/// What happened, as far as it explains what may be.
+#[derive(Default)]
+pub struct Book {
+    /// How many steps there were, and how often the process died.
+    pub step: usize,
+    pub crashes: usize,
+    /// The notifications after the last step.
+    pub before: BTreeMap<i64, Seen>,
+    /// What else could be a copy of a stanza: what was under way when the process or the session ended, and what an operator asked.
+    pub excuses: BTreeMap<StanzaId, usize>,
+    /// The step in which an alert was first seen in the store.
+    pub alerts: BTreeMap<i64, usize>,
+    /// The step in which somebody first saw the text of so many that they saw.
+    pub saw: BTreeMap<&'static str, Vec<usize>>,
+    /// Whoever was not available at some time.
+    pub away: BTreeSet<&'static str>,
+    /// Notifications that an operator ended; that ended unsent, or were held, at some time.
+    pub ended: BTreeSet<i64>,
+    pub set_aside: BTreeSet<i64>,
+    /// How often a notification was sent again for want of a receipt.
+    pub resent: BTreeMap<i64, usize>,
+    /// What the server refused in this step.
+    pub refused: Option<StanzaId>,
+    /// Commits since the last look.
+    pub commits: BTreeSet<&'static str>,
+}
+
+pub struct Play {
+    path: PathBuf,
+    capped: bool,
+    process: Option<Process>,
+    post: Arc<Mutex<Post>>,
+    chat: Arc<Mutex<Chat>>,
+    pub eye: Eye,
+    pub book: Book,
+    /// The time of everybody else.
+    truth: Timestamp,
+    raws: Vec<Vec<u8>>,
+    _dir: TempDir,
+}
+
+/// In memory where there is such a place: what is tried here is not the disk.
+fn dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// An empty store, made once.
+fn template() -> &'static [u8] {
+    static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let dir = dir();
+        let path = dir.path().join("mailbell.db");
+        let day = Duration::from_secs(86_400);
+        let settings = mailbell::queue::Settings { path: path.clone(), raw_for: day, history_for: day, reserve: 0 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { Sqlite::open(&settings).await.unwrap().close().await });
+        std::fs::read(path).unwrap()
+    })
+}
+
+impl Play {
+    pub fn new(world: &World) -> Self {
+        let dir = dir();
+        let path = dir.path().join("mailbell.db");
+        std::fs::write(&path, template()).unwrap();
+        let truth = Timestamp::from_second(1_800_000_000).unwrap();
+        set_wall(truth);
+        let (post, chat) = (Post::new(), Arc::new(Mutex::new(Chat::new(&world.receipts, world.archive))));
+        let process = Some(Process::start(&path, world.capped, &post, &chat));
+        let eye = Eye::open(&path);
+        let book = Book::default();
+        let mut play =
+            Self { path, capped: world.capped, process, post, chat, eye, book, truth, raws: Vec::new(), _dir: dir };
+        play.run();
+        play
+    }
+
+    pub fn chat(&self) -> MutexGuard<'_, Chat> {
+        self.chat.lock().unwrap()
+    }
+
+    pub fn post(&self) -> MutexGuard<'_, Post> {
+        self.post.lock().unwrap()
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+
+    pub fn step(&mut self, world: &World, step: &Step) {
+        self.book.step += 1;
+        self.process().gate.arm(step.death);
+        self.happens(world, &step.what);
+        self.run();
+        self.process().gate.arm(None);
+        self.note();
+        self.check_step();
+    }
+
+    /// Runs until nothing moves; where the process died, the next one is started.
+    fn run(&mut self) {
+        if !self.process.as_mut().unwrap().settle() {
+            self.crash();
+            let alive = self.process.as_mut().unwrap().settle();
+            assert!(alive, "nothing kills the second one");
+        }
+        self.note_commits();
+    }
+
+    fn note_commits(&mut self) {
+        let gate = self.process.as_ref().unwrap().gate.clone();
+        self.book.commits.extend(gate.commits());
+        // The archive has it: that doubt explains no copy any more.
+        let found = std::mem::take(&mut self.chat().found);
+        for stanza in found {
+            if let Some(excuses) = self.book.excuses.get_mut(&stanza) {
+                *excuses = excuses.saturating_sub(1);
+            }
+        }
+        gate.resent().into_iter().for_each(|id| *self.book.resent.entry(id).or_default() += 1);
+    }
+
+    fn crash(&mut self) {
+        self.book.crashes += 1;
+        // Whether it heard of that is not known.
+        self.book.refused = None;
+        self.process().gate.kill();
+        self.note_commits();
+        let process = self.process.take().unwrap();
+        self.chat().end();
+        process.kill();
+        self.excuse_what_is_under_way();
+        self.process = Some(Process::start(&self.path, self.capped, &self.post, &self.chat));
+    }
+
+    /// What is `sending` may come once more.
+    fn excuse_what_is_under_way(&mut self) {
+        for n in self.eye.notifications().values() {
+            if n.state.as_str() == "sending" && !n.in_doubt {
+                *self.book.excuses.entry(n.stanza.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    fn happens(&mut self, world: &World, what: &What) {
+        match what {
+            What::Mail(_) => {
+                let raw = world.mails[self.raws.len()].raw(self.truth);
+                self.raws.push(raw.clone());
+                self.post().arrive(raw, self.truth);
+            }
+            What::Again(nth) => {
+                if let Some(raw) = pick(&self.raws, *nth) {
+                    self.post().arrive(raw.clone(), self.truth);
+                }
+            }
+            What::Look => self.process().look(),
+            What::Renumber => self.post().renumber(),
+            What::PostFails => self.post().fails = true,
+            What::Pace(pace) => {
+                let mut chat = self.chat();
+                chat.pace = *pace;
+                chat.flow();
+            }
+            What::Take(n) => self.chat().take(usize::from(*n)),
+            What::Ack(n) => self.chat().ack(usize::from(*n)),
+            What::Connect => self.chat().connect(),
+            What::Cut => self.chat().cut(),
+            What::Resume => self.chat().resume(),
+            What::Lose { told } => {
+                self.chat().lose(*told);
+                self.run();
+                self.excuse_what_is_under_way();
+            }
+            What::ServerKilled => {
+                self.chat().killed();
+                self.run();
+                self.excuse_what_is_under_way();
+            }
+            What::Show(who, show) => self.chat().show(PEOPLE[usize::from(*who)], *show),
+            What::Gone(who) => self.chat().people.get_mut(PEOPLE[usize::from(*who)]).unwrap().gone = true,
+            What::Grant(who, granted) => self.chat().grant(PEOPLE[usize::from(*who)], *granted),
+            What::Receipt(who) => self.chat().receipt(PEOPLE[usize::from(*who)]),
+            What::Forged(nth) => self.chat().forge(*nth),
+            What::Bounce { nth, late, kind, condition } => {
+                let refused = self.chat().bounce(*nth, *late, *kind, condition);
+                self.book.refused = refused;
+            }
+            What::Pass(seconds) => self.pass(*seconds),
+            What::Clock(by) => set_wall(wall() + SignedDuration::from_secs(i64::from(*by))),
+            What::Retry(nth) => self.retry(*nth),
+            What::Expire(nth) => self.expire(*nth),
+            What::Crash => self.process().gate.kill(),
+        }
+    }
+
+    fn pass(&mut self, seconds: u32) {
+        let span = SignedDuration::from_secs(i64::from(seconds));
+        self.truth += span;
+        set_wall(wall() + span);
+        self.process().pass(Duration::from_secs(seconds.into()));
+    }
+
+    fn retry(&mut self, nth: u8) {
+        let all: Vec<_> = self.book.before.values().cloned().collect();
+        let Some(n) = pick(&all, nth) else { return };
+        let process = self.process();
+        if process.run(process.gate.store.retry_now(NotificationId(n.id), wall())).is_ok() {
+            process.poke();
+            self.book.commits.insert("retry_now");
+            *self.book.excuses.entry(n.stanza.clone()).or_default() += 1;
+        }
+    }
+
+    fn expire(&mut self, nth: u8) {
+        let all: Vec<_> = self.book.before.values().cloned().collect();
+        let Some(n) = pick(&all, nth) else { return };
+        let process = self.process();
+        if process.run(process.gate.store.expire_now(NotificationId(n.id), "an operator ended it", wall())).is_ok() {
+            self.book.commits.insert("expire_now");
+            let all = self.eye.notifications();
+            self.book.ended.extend(all.values().filter(|c| c.id == n.id || c.carrier == Some(n.id)).map(|c| c.id));
+        }
+    }
+
+    /// Remembers what cannot be seen later.
+    fn note(&mut self) {
+        let step = self.book.step;
+        for alert in self.eye.alerts() {
+            self.book.alerts.entry(alert.id).or_insert(step);
+        }
+        let chat = self.chat.lock().unwrap();
+        for (name, person) in &chat.people {
+            self.book.saw.entry(*name).or_default().resize(person.saw.len(), step);
+            if person.show != Some(Show::Available) || !person.granted || person.gone {
+                self.book.away.insert(name);
+            }
+        }
+    }
+
+    /// All is well again, and everybody is there, until nothing moves any more.
+    pub fn heal(&mut self) {
+        self.book.step += 1;
+        {
+            let mut chat = self.chat();
+            chat.pace = Pace::Acked;
+            chat.resume();
+            chat.connect();
+            chat.flow();
+            chat.ack(usize::MAX);
+            for name in PEOPLE {
+                chat.grant(name, true);
+                chat.show(name, Some(Show::Available));
+            }
+        }
+        self.post().fails = false;
+        for seconds in [0, 6, 2, 70, 70, 300, 400, 70, 1000, 2000, 70, 3600, 70, 3600, 70, 15_000, 70, 70] {
+            self.pass(seconds);
+            self.process().look();
+            self.run();
+            PEOPLE.iter().for_each(|name| self.chat().receipt(name));
+            self.run();
+            self.note();
+            self.check_step();
+            let still = self.eye.notifications().values().any(|n| !n.state.ended());
+            let unread = self.eye.mails().iter().any(|mail| mail.state == "ready") || !self.post().is_empty();
+            if !still && !unread && seconds > 300 {
+                return;
+            }
+        }
+    }
+}
