@@ -15,8 +15,6 @@ use crate::support::mailbell::Mailbell;
 use crate::support::oracle::{Oracle, Verdict};
 use crate::support::witness::Witness;
 
-/// The gateway lives for at most so long. It is ready after less than a tenth of it.
-const LIFE: Duration = Duration::from_millis(2000);
 /// A message may be in doubt several times in a row; so often that is no chance any more.
 const MOST: usize = 5;
 
@@ -25,6 +23,8 @@ struct Plan {
     seed: u64,
     /// Mails a second.
     rate: u32,
+    /// It lives for at most so long. It is ready after a fraction of a second, and asks the archive after two.
+    life: Duration,
     kind: Kind,
     /// The chat server archives.
     archive: bool,
@@ -34,11 +34,13 @@ impl Plan {
     fn of_environment() -> Self {
         let number = |name, usual: u64| std::env::var(name).map_or(usual, |value| value.parse().expect(name));
         let server = std::env::var("KILL_SERVER").unwrap_or_default();
+        let archive = std::env::var_os("KILL_ARCHIVE").is_some();
         Self {
             rounds: number("KILL_ROUNDS", 20).try_into().unwrap(),
             seed: number("KILL_SEED", rand::random::<u32>().into()),
             rate: number("KILL_RATE", 20).try_into().unwrap(),
-            archive: std::env::var_os("KILL_ARCHIVE").is_some(),
+            life: Duration::from_secs(number("KILL_LIFE", if archive { 6 } else { 2 })),
+            archive,
             kind: if server == "ejabberd" { Kind::Ejabberd } else { Kind::Prosody },
         }
     }
@@ -64,7 +66,7 @@ async fn row07_killed_at_random_moments_while_mails_flow() {
         for round in 1..=plan.rounds {
             mailbell.spawn();
             // Any moment is as good as another: this is what is tested.
-            std::thread::sleep(LIFE.mul_f64(random.random()));
+            std::thread::sleep(plan.life.mul_f64(random.random()));
             mailbell.kill();
             if round % 100 == 0 {
                 println!("{round} rounds, {} mails, {} s", oracle.count(), began.elapsed().as_secs());
