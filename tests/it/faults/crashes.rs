@@ -64,16 +64,29 @@ async fn row01_killed_in_the_middle_of_a_fetch() {
     taken_in_once(&mailbell, &lab, "inbox", &oracle).await;
 }
 
-on_each_server!(row05_killed_between_the_write_and_its_acknowledgement);
+on_each_server!(
+    row05_killed_between_the_write_and_its_acknowledgement,
+    row05_killed_between_the_write_and_its_acknowledgement_with_an_archive
+);
+
+async fn row05_killed_between_the_write_and_its_acknowledgement(kind: Kind) {
+    before_the_acknowledgement(Options::on(kind), "", 2).await;
+}
+
+async fn row05_killed_between_the_write_and_its_acknowledgement_with_an_archive(kind: Kind) {
+    before_the_acknowledgement(Options { archive: true, ..Options::on(kind) }, ", the server archives", 1).await;
+}
 
 /// The proxy keeps the acknowledgement back until the gateway is dead.
-async fn row05_killed_between_the_write_and_its_acknowledgement(kind: Kind) {
-    let lab = Lab::with(&["alice", "bob"], &["express", "held"], Options::on(kind));
+async fn before_the_acknowledgement(options: Options, archives: &str, most: usize) {
+    let kind = options.kind;
+    let lab = Lab::with(&["alice", "bob"], &["express", "held"], options);
     let alice = Witness::start(lab.login("alice"), "alice").await;
     let proxy = Proxy::start(lab.chat.c2s).await;
     let through = |config: String| config.replace(&format!(":{}\"", lab.chat.c2s), &format!(":{}\"", proxy.port));
 
-    let oracle = Oracle::new(5, "kill -9 before the acknowledgement, express lane").on(kind).in_mailbox("express");
+    let injected = |path: &str| format!("kill -9 before the acknowledgement{archives}, {path}");
+    let oracle = Oracle::new(5, &injected("express lane")).on(kind).in_mailbox("express");
     let mut mailbell = Mailbell::run(&through(to_alice(&lab, "express")));
     oracle.mail(&lab, 1);
     all_in_state(&mailbell, &oracle.title(0), 1, "delivered").await;
@@ -87,11 +100,10 @@ async fn row05_killed_between_the_write_and_its_acknowledgement(kind: Kind) {
     mailbell.start();
     oracle.over();
     let verdict = oracle.verdict(&mailbell, &lab, &[&alice]).await;
-    oracle.all_told(&verdict, 2);
+    oracle.all_told(&verdict, most);
     mailbell.stop();
 
-    let oracle =
-        Oracle::new(5, "kill -9 before the acknowledgement, held").on(kind).in_mailbox("held").severity("major");
+    let oracle = Oracle::new(5, &injected("held")).on(kind).in_mailbox("held").severity("major");
     let mut mailbell = Mailbell::run(&through(to_bob(&lab, "held")));
     oracle.mail(&lab, 1);
     in_state(&mailbell, "held", 1).await;
@@ -106,7 +118,7 @@ async fn row05_killed_between_the_write_and_its_acknowledgement(kind: Kind) {
     mailbell.start();
     oracle.over();
     let verdict = oracle.verdict(&mailbell, &lab, &[&bob]).await;
-    oracle.all_told(&verdict, 2);
+    oracle.all_told(&verdict, most);
 }
 
 #[cfg(feature = "failpoints")]
@@ -135,7 +147,11 @@ mod aborts {
 
     /// On both paths; `dead` looks at what it left behind: at the store, and into that mailbox.
     async fn survives(abort: Abort, dead: impl AsyncFn(&Mailbell, &Lab, &str)) {
-        let lab = Lab::with(&["alice", "bob"], &["express", "held"], Options::default());
+        survives_on(Options::default(), abort, dead).await;
+    }
+
+    async fn survives_on(options: Options, abort: Abort, dead: impl AsyncFn(&Mailbell, &Lab, &str)) {
+        let lab = Lab::with(&["alice", "bob"], &["express", "held"], options);
         // There is no D3 on the express lane: D2 is the intent.
         if !abort.at.ends_with("d3") {
             on_the_express_lane(&lab, &abort, &dead).await;
@@ -252,6 +268,17 @@ mod aborts {
             assert_eq!(mailbell.notifications().await.last().unwrap().state, "sending");
         })
         .await;
+    }
+
+    on_each_server!(row06_abort_before_d4_with_an_archive);
+
+    async fn row06_abort_before_d4_with_an_archive(kind: Kind) {
+        let options = Options { archive: true, ..Options::on(kind) };
+        let injected = match kind {
+            Kind::Prosody => "after the acknowledgement, before D4, Prosody archives",
+            Kind::Ejabberd => "after the acknowledgement, before D4, ejabberd archives",
+        };
+        survives_on(options, Abort { row: 6, at: "before_d4", injected, most: 1 }, anything).await;
     }
 
     #[tokio::test]
