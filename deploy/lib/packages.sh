@@ -8,11 +8,11 @@ packages_build=(gcc libc6-dev ca-certificates)
 # shellcheck disable=SC2034
 packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
 # What the tests ask for beyond that: more of the servers, a mail server with a queue, tools that inject faults, make networks
-# and check the schema, and time zones; and the port checkers that the measurements set ours beside.
+# and check the schema and the metrics, and time zones; and the port checkers that the measurements set ours beside.
 # shellcheck disable=SC2034
 packages_tests=(
     ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables iproute2 strace libxml2-utils tzdata
-    nmap monitoring-plugins-basic prometheus-blackbox-exporter
+    nmap monitoring-plugins-basic prometheus-blackbox-exporter prometheus
 )
 
 # Runs a command as root: directly, or through sudo.

@@ -7,6 +7,7 @@ mod desk;
 mod exit;
 mod keeper;
 mod mailboxes;
+mod observer;
 mod prepare;
 mod probe;
 pub mod rehearsal;

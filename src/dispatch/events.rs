@@ -20,6 +20,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         match event {
             Event::Up { resumed } => self.on_up(resumed).await,
             Event::Down { reason } => {
+                self.seen.down(&reason, false);
                 self.on_down(reason);
                 Ok(())
             }
@@ -82,6 +83,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             self.session.epoch = Some(epoch);
         }
         self.session.up = true;
+        self.seen.up(resumed);
         self.session.commanded = false;
         let now = Instant::now();
         self.session.settles = self.lane.tracker(|t| {
@@ -105,6 +107,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// A refused login or certificate does not mend itself: the operators' command tells somebody, since no IM can.
     async fn on_refused(&mut self, reason: String) -> Result<(), StoreError> {
+        self.seen.down(&reason, true);
         self.on_down(reason);
         self.watch_outage().await
     }

@@ -12,6 +12,7 @@ use super::notices::Bursts;
 use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Messenger, Rules, Settings};
 use crate::live::{Current, Live};
+use crate::metrics::{Beat, SessionState};
 use crate::model::{AlertId, BareJid, Drift, Epoch, GroupName};
 use crate::queue::{Outbox, StoreError, patiently};
 use crate::route::Router;
@@ -45,6 +46,10 @@ pub struct Parts<Q: Outbox + ?Sized> {
     pub poke: Arc<Notify>,
     /// Ends the messenger's session, once nothing of ours is on its way any more.
     pub farewell: CancellationToken,
+    /// Told how the session is.
+    pub seen: Arc<SessionState>,
+    /// It goes on.
+    pub beat: Arc<Beat>,
 }
 
 /// Owns the way from the queue to the messenger.
@@ -71,6 +76,8 @@ pub struct Worker<Q: Outbox + ?Sized> {
     pub(super) bursts: Bursts,
     /// Recipients who have not granted the subscription, and of whom the operators may not know it.
     pub(super) ungranted: BTreeSet<BareJid>,
+    pub(super) seen: Arc<SessionState>,
+    beat: Arc<Beat>,
 }
 
 /// The XMPP session as the worker sees it.
@@ -92,7 +99,7 @@ pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken) -> Result<(), St
 where
     Q: Outbox + ?Sized + 'static,
 {
-    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell } = parts;
+    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell, seen, beat } = parts;
     lane.remember(&queue.intents(lane.remembers_since()).await?);
     let (records, recorder) = recorder(queue.clone());
     let recorder = tokio::spawn(recorder);
@@ -122,6 +129,8 @@ where
         bursts: Bursts::default(),
         ungranted: BTreeSet::new(),
         watched_to: None,
+        seen,
+        beat,
     };
     let served = worker.serve(&mut events, &poke, &cancel).await;
     let served = match served {
@@ -145,6 +154,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     ) -> Result<(), StoreError> {
         let mut told = Vec::new();
         loop {
+            self.beat.beat();
             let sleep = self.until_next().await?;
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -176,6 +186,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let swept = self.sweep().await?;
         let mut all = self.look_settled().await? || swept;
         loop {
+            self.beat.beat();
             self.send_waited().await?;
             self.send_due().await?;
             if !self.settle_watches(all).await? {

@@ -241,9 +241,9 @@ impl Watch {
         log(probe, outcome, step, before, (self.clock)());
         match (flapped, flaps) {
             (false, true) => {
-                tracing::warn!(target = %probe.target, "flaps: its changes are not told one by one any more")
+                tracing::warn!(probed = %probe.target, "flaps: its changes are not told one by one any more")
             }
-            (true, false) => tracing::info!(target = %probe.target, "does not flap any more"),
+            (true, false) => tracing::info!(probed = %probe.target, "does not flap any more"),
             _ => {}
         }
         self.log_unclear(probe, outcome, step);

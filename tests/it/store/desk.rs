@@ -56,7 +56,7 @@ impl Served {
         let bound = Socket::bind(&socket).unwrap();
         let stored = Arc::new(Notify::new());
         let door = control::Door { desk: store.clone(), reload: Arc::new(NoReload), poke: poke.clone(), stored };
-        let task = tokio::spawn(control::serve(bound, door, cancel.clone()));
+        let task = tokio::spawn(control::serve(bound, control::router(door), cancel.clone()));
         let desk = Remote::connect(&socket).await.unwrap().unwrap();
         Self { _dir: dir, store, socket, desk, poke, cancel, task }
     }

@@ -128,6 +128,7 @@ pub(super) fn settle(
         resolves: plan.resolves,
     });
     notify::settle(work, case, &conditions, &record, recipients, ways, rows, outcome)?;
+    outcome.alerts.push((alert.severity, plan.state));
     if plan.state == AlertState::Unsubscribed {
         outcome.unsubscribed.push((*id, alert.title.clone()));
         outcome.notes.push(("unsubscribed".to_owned(), format!("{id} from {}: {}", arrival.source, alert.title)));

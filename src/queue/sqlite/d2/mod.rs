@@ -17,7 +17,8 @@ use sqlx::SqliteConnection;
 
 use super::conn::{Columns, Doing, Lease, broken, code, failed};
 use super::notices;
-use crate::model::{Alert, AlertId, Planner, Scope, Source};
+use crate::metrics::StoreMeter;
+use crate::model::{Alert, AlertId, AlertState, Planner, Scope, Severity, Source};
 use crate::queue::{D2Message, Express, Outgoing, Place, StoreError, Verdict};
 
 /// So many notifications are enough for one D2: other commits wait meanwhile, and with them what is to be sent.
@@ -175,6 +176,8 @@ struct Outcome {
     unsubscribed: Vec<(AlertId, String)>,
     /// Topic and text, for the operators.
     notes: Vec<(String, String)>,
+    /// What came of each alert.
+    alerts: Vec<(Severity, AlertState)>,
 }
 
 /// Begins the transaction.
@@ -215,6 +218,7 @@ struct Told {
     unsubscribed: Vec<(AlertId, String)>,
     /// For the operators, by topic: how many, and the last text.
     notes: BTreeMap<String, (u64, String)>,
+    alerts: Vec<(Severity, AlertState)>,
 }
 
 impl Told {
@@ -222,6 +226,7 @@ impl Told {
         self.born.extend(outcome.born);
         self.queued += outcome.queued;
         self.unsubscribed.extend(outcome.unsubscribed);
+        self.alerts.extend(outcome.alerts);
         for (topic, text) in outcome.notes {
             let note = self.notes.entry(topic).or_default();
             *note = (note.0 + 1, text);
@@ -229,13 +234,9 @@ impl Told {
     }
 }
 
-/// Ends the transaction, with what is noted for the operators.
-async fn end(
-    mut lease: Lease<'_>,
-    mut work: Work<'_>,
-    notes: &BTreeMap<String, (u64, String)>,
-) -> Result<(), StoreError> {
-    for (topic, (n, text)) in notes {
+/// Ends the transaction, with what is noted for the operators; then it is counted.
+async fn end(mut lease: Lease<'_>, mut work: Work<'_>, told: &Told, meter: &StoreMeter) -> Result<(), StoreError> {
+    for (topic, (n, text)) in &told.notes {
         notices::count(&mut lease.conn, topic, text, *n).await?;
     }
     fail::fail_point!("inside_d2");
@@ -247,6 +248,8 @@ async fn end(
     fail::fail_point!("after_d2");
     // They belong to what was born now.
     work.reserved.places.clear();
+    told.alerts.iter().for_each(|(severity, state)| meter.alert(*severity, *state));
+    meter.made(usize::try_from(work.notification - work.first).unwrap_or(0), told.born.len());
     Ok(())
 }
 

@@ -132,7 +132,10 @@ async fn no_look_walks_the_whole_table() {
     let bed = Bed::new().await;
     let mut lease = bed.store.begin().await.unwrap();
     let removed = super::super::removed::END.split("; ");
-    let planned = super::super::outbox::PLANNED.into_iter().chain(super::super::storm::PLANNED);
+    let planned = super::super::outbox::PLANNED
+        .into_iter()
+        .chain(super::super::storm::PLANNED)
+        .chain(super::super::backlog::PLANNED);
     for sql in planned.chain(removed) {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let rows = sqlx::query(explain).fetch_all(&mut lease.conn).await.unwrap();
