@@ -90,6 +90,16 @@ pub(super) fn dispatch(
     let max_per_minute = section.value("max_per_minute").and_then(|item| cap(&item));
     let group_window = section.value("group_window").and_then(|item| item.span(Duration::ZERO..=LONGEST_PAUSE));
     let receipt_timeout = section.value("receipt_timeout").and_then(|item| item.span(SHORT..=24 * HOUR));
+    let resend_after = section.value("resend_after").and_then(|item| {
+        let span = item.span(SHORT..=24 * HOUR)?;
+        match receipt_timeout {
+            Some(timeout) if span < timeout => item.fail(
+                format!("{} is shorter than receipt_timeout", quote(&Span(span).to_string())),
+                format!("write at least {}, or lower receipt_timeout: nothing is sent again before it", Span(timeout)),
+            ),
+            _ => Some(span),
+        }
+    });
     let max_attempts = section.value("max_attempts").and_then(|item| item.number(1..=1000));
     let digest_over = section.value("digest_over").and_then(|item| item.number(1..=1000));
     let settle = section.value("settle").and_then(|item| item.span(Duration::ZERO..=HOUR));
@@ -99,6 +109,7 @@ pub(super) fn dispatch(
     let settings = dispatch::Settings {
         limits: Limits { max_per_minute: max_per_minute?, group_window: group_window? },
         receipt_timeout: receipt_timeout?,
+        resend_after: resend_after?,
         max_attempts: u32::try_from(max_attempts?).ok()?,
         digest_over: digest_over?,
         settle: settle?,

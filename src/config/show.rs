@@ -77,6 +77,7 @@ impl Config {
         out.span("group_window", dispatch.limits.group_window);
         out.plain("max_per_minute", dispatch.limits.max_per_minute);
         out.span("receipt_timeout", dispatch.receipt_timeout);
+        out.span("resend_after", dispatch.resend_after);
         out.plain("max_attempts", dispatch.max_attempts);
         out.plain("digest_over", dispatch.digest_over);
         out.span("settle", dispatch.settle);

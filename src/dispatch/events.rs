@@ -46,6 +46,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             }
             Event::Presence { who, state } => {
                 self.lane.tracker(|t| t.presence(&who, state));
+                self.note_online(&who.to_bare());
                 match state {
                     Some(_) => self.on_return(&who.to_bare()).await,
                     None => Ok(()),
@@ -53,6 +54,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             }
             Event::Accepted { stanzas } => {
                 self.record(Record::Accepted(stanzas)).await;
+                Ok(())
+            }
+            // Of an occupant, that is: it says nothing of the others.
+            Event::Receipt { from, .. } if self.router.is_room(&from.to_bare()) => {
+                tracing::info!(%from, "ignored a receipt: rooms give none");
                 Ok(())
             }
             Event::Receipt { from, stanza_id } => {
@@ -81,9 +87,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 tracing::info!(count = doubtful, "notifications in doubt are sent again, with the same stanza ids");
             }
             self.session.epoch = Some(epoch);
+            self.online_since.clear();
         }
         self.session.up = true;
         self.seen.up(resumed);
+        self.hearing.up(Instant::now());
         self.session.commanded = false;
         let now = Instant::now();
         self.session.settles = self.lane.tracker(|t| {

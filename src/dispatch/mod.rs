@@ -12,6 +12,7 @@ mod letter;
 mod notices;
 mod port;
 mod preview;
+mod receipts;
 mod record;
 mod returning;
 mod rooms;

@@ -11,8 +11,10 @@ use crate::route::Router;
 pub struct Settings {
     /// How much a recipient is sent.
     pub limits: Limits,
-    /// A receipt (XEP-0184) that has not come after this is not expected any more.
+    /// A receipt (XEP-0184) that has not come so long after the message was accepted is missing.
     pub receipt_timeout: Duration,
+    /// Where the recipient sends receipts otherwise, it is sent once more so long after it was accepted.
+    pub resend_after: Duration,
     /// After so many failed attempts a notification is dead.
     pub max_attempts: u32,
     /// Someone who comes back gets more than so many waiting notifications as one digest (criticals never).

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::worker::Worker;
-use crate::model::{AlertId, BareJid, GroupName, Presence, Severity, Source};
-use crate::presence::watch::{Judgement, Member, judge};
+use crate::model::{AlertId, BareJid, FallbackWhen, GroupName, Presence, Severity, Source};
+use crate::presence::watch::{Judgement, Member, judge, judge_unanswered};
 use crate::queue::{Outbox, StoreError, Watch, WatchEnd, patiently};
 use crate::route::Router;
 
@@ -22,25 +22,43 @@ pub async fn look_at<Q: Outbox + ?Sized>(
     let members: Vec<Member> = watch
         .members
         .iter()
-        .map(|m| Member { state: m.state, delivery: m.delivery, presence: presence(&m.jid), forced: m.forced })
+        .map(|m| Member {
+            state: m.state,
+            missed: m.missed,
+            delivery: m.delivery,
+            presence: presence(&m.jid),
+            forced: m.forced,
+        })
         .collect();
-    let when = watch.fallback.as_ref().map(|(_, when)| *when);
-    Ok(match judge(watch.severity, when, &members) {
+    let next = fallback_of(watch, router);
+    let judgement = if watch.unanswered {
+        judge_unanswered(next.is_some(), &members)
+    } else {
+        judge(watch.severity, next.as_ref().map(|(_, when)| *when), &members)
+    };
+    Ok(match judgement {
         Judgement::Undecided => None,
         Judgement::Reached => Some(WatchEnd::Reached),
-        Judgement::AddFallback => Some(fallback(watch, queue, router, now).await?),
+        Judgement::AddFallback => Some(fallback(watch, next.map(|(group, _)| group), queue, router, now).await?),
         Judgement::Force => Some(WatchEnd::Forced),
         Judgement::Give => Some(WatchEnd::Given),
     })
 }
 
+/// The group's fallback, as frozen at D2. A watch that ended once and began anew has none: it is what the policy says now.
+fn fallback_of(watch: &Watch, router: &Router) -> Option<(GroupName, FallbackWhen)> {
+    let now = || router.next(&watch.group, watch.severity).filter(|_| watch.unanswered);
+    watch.fallback.clone().or_else(now)
+}
+
 async fn fallback<Q: Outbox + ?Sized>(
     watch: &Watch,
+    first: Option<GroupName>,
     queue: &Q,
     router: &Router,
     now: Timestamp,
 ) -> Result<WatchEnd, StoreError> {
-    let Some((first, _)) = &watch.fallback else { return Ok(WatchEnd::Given) };
+    let Some(first) = first else { return Ok(WatchEnd::Given) };
     let Some(record) = queue.alert(watch.alert).await? else { return Ok(WatchEnd::Given) };
     let Ok(source) = record.source.parse::<Source>() else { return Ok(WatchEnd::Given) };
     let critical = watch.severity == Severity::Critical;
@@ -67,7 +85,7 @@ async fn fallback<Q: Outbox + ?Sized>(
         tracing::warn!(alert = %watch.alert, group = %watch.group, %left_out, "nobody of the fallback may be told; there is none");
         return Ok(WatchEnd::Forced);
     }
-    Ok(WatchEnd::Fallback { group: first.clone(), next: None, notifications: Vec::new(), left_out })
+    Ok(WatchEnd::Fallback { group: first, next: None, notifications: Vec::new(), left_out })
 }
 
 impl<Q: Outbox + ?Sized> Worker<Q> {
@@ -117,24 +135,33 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Says in the log who is added, and tells the operators of critical alerts that reached nobody.
     async fn tell_of(&self, watches: &[Watch], ends: &[(AlertId, GroupName, WatchEnd)]) -> Result<(), StoreError> {
         for (alert, group, end) in ends {
-            let severity = watches.iter().find(|w| w.alert == *alert).map_or(Severity::Info, |w| w.severity);
+            let watch = watches.iter().find(|w| w.alert == *alert && w.group == *group);
+            let severity = watch.map_or(Severity::Info, |w| w.severity);
+            let unanswered = watch.is_some_and(|w| w.unanswered);
+            let why = if unanswered { "no receipt came from the group" } else { "nobody of the group can be reached" };
             match end {
                 WatchEnd::Reached => {}
                 WatchEnd::Fallback { group: fallback, notifications, .. } => {
                     tracing::warn!(%alert, %group, %fallback, recipients = notifications.len(),
-                        "nobody of the group can be reached; its fallback is added");
+                        "{why}; its fallback is added");
                 }
                 WatchEnd::Forced => {
-                    let text = format!(
-                        "critical alert {alert}: nobody of {group} is reachable; it was sent to all of them anyway{}",
-                        self.but_not_to_rooms(watches, *alert, group)
-                    );
-                    tracing::warn!(%alert, %group, "nobody of the group can be reached, and it has no fallback; sent anyway");
-                    self.note(&format!("unreachable:{group}"), &text).await?;
+                    tracing::warn!(%alert, %group, "{why}, and it has no fallback; sent anyway");
+                    let rooms = self.but_not_to_rooms(watches, *alert, group);
+                    let (topic, text) = if unanswered {
+                        (
+                            "unanswered",
+                            format!("nobody of {group}, who was told, has confirmed it, and there is no fallback"),
+                        )
+                    } else {
+                        (
+                            "unreachable",
+                            format!("nobody of {group} is reachable; it was sent to all of them anyway{rooms}"),
+                        )
+                    };
+                    self.note(&format!("{topic}:{group}"), &format!("critical alert {alert}: {text}")).await?;
                 }
-                WatchEnd::Given => {
-                    tracing::warn!(%alert, %group, %severity, "nobody of the group can be reached, and it has no fallback");
-                }
+                WatchEnd::Given => tracing::warn!(%alert, %group, %severity, "{why}, and it has no fallback"),
             }
         }
         Ok(())

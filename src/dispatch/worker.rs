@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::notices::Bursts;
+use super::receipts::Hearing;
 use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Messenger, Rules, Settings};
 use crate::live::{Current, Live};
@@ -73,6 +74,9 @@ pub struct Worker<Q: Outbox + ?Sized> {
     swept: Option<Instant>,
     /// Something happened since the last sweep, too soon after it for another.
     sweep_owed: bool,
+    pub(super) hearing: Hearing,
+    /// Since when a recipient has been online.
+    pub(super) online_since: HashMap<BareJid, Instant>,
     pub(super) bursts: Bursts,
     /// Recipients who have not granted the subscription, and of whom the operators may not know it.
     pub(super) ungranted: BTreeSet<BareJid>,
@@ -126,6 +130,8 @@ where
         drift: Drift::new(Timestamp::now(), Instant::now()),
         swept: None,
         sweep_owed: false,
+        hearing: Hearing::new(Instant::now()),
+        online_since: HashMap::new(),
         bursts: Bursts::default(),
         ungranted: BTreeSet::new(),
         watched_to: None,
@@ -208,7 +214,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         Ok(came)
     }
 
-    /// Ends holds and alerts that are over, and accepted ones without a receipt; tells what the operators should hear.
+    /// Ends holds and alerts that are over; looks for receipts that are missing; tells what the operators should hear.
     /// At most once a second; `true`: it did.
     async fn sweep(&mut self) -> Result<bool, StoreError> {
         let mono = Instant::now();
@@ -216,14 +222,15 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             self.sweep_owed = true;
             return Ok(false);
         }
+        self.hearing.slept(self.swept.map_or(Duration::ZERO, |last| mono.duration_since(last)), mono);
         self.swept = Some(mono);
         self.sweep_owed = false;
+        self.hearing.next = None;
         let now = Timestamp::now();
         if self.drift.steady(mono, GRACE) {
             let ended = patiently("expire", || self.queue.expire(now)).await?;
             self.tell_of_expired(&ended).await?;
-            let before = self.ago(now, self.settings.receipt_timeout);
-            patiently("end as unconfirmed", || self.queue.unconfirm(before, now)).await?;
+            self.look_for_receipts(now).await?;
         }
         self.note_ungranted().await?;
         self.send_notices(now).await?;
@@ -244,7 +251,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     /// How long to sleep unless something happens.
     async fn until_next(&self) -> Result<Duration, StoreError> {
         let wait = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-        let timer = self.queue.next_timer().await?.map_or(LOOK, wait);
+        let timer = self.queue.next_timer().await?.map_or(LOOK, wait).min(self.hearing.next.map_or(LOOK, wait));
         let settled = self.session.settles.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         // A deadline that is over but may not act yet (a clock that jumped, a full window) must not spin.
         let floor = Duration::from_millis(200);

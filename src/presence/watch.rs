@@ -9,6 +9,8 @@ use super::policy::reachable;
 pub struct Member {
     /// Its state.
     pub state: NotificationState,
+    /// Accepted, and its receipt is missing.
+    pub missed: bool,
     /// Its policy.
     pub delivery: Delivery,
     /// Where its recipient is.
@@ -51,6 +53,21 @@ pub fn judge(severity: Severity, fallback: Option<FallbackWhen>, members: &[Memb
         Some(_) => Judgement::AddFallback,
         None if severity == Severity::Critical => Judgement::Force,
         None => Judgement::Give,
+    }
+}
+
+/// Looks once more at a group that was told, of whom a receipt is missing. Only who has it for certain counts as told now; who
+/// was just sent it has their time for the receipt. `fallback`: it has one, whenever that would have been added otherwise.
+pub fn judge_unanswered(fallback: bool, members: &[Member]) -> Judgement {
+    use NotificationState as S;
+    if members.iter().any(|m| matches!(m.state, S::Delivered | S::Acknowledged)) || resolved(members) {
+        Judgement::Reached
+    } else if members.iter().any(|m| m.state == S::Sending || (m.state == S::Accepted && !m.missed)) {
+        Judgement::Undecided
+    } else if fallback {
+        Judgement::AddFallback
+    } else {
+        Judgement::Force
     }
 }
 
@@ -104,7 +121,7 @@ mod tests {
 
     fn member(state: S, presence: Presence) -> Member {
         let delivery = Delivery { shows: ShowSet::all(), offline: Offline::Hold, hold_for_ms: 1 };
-        Member { state, delivery, presence, forced: false }
+        Member { state, missed: false, delivery, presence, forced: false }
     }
 
     fn blind(state: S, presence: Presence) -> Member {
@@ -170,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn without_a_receipt_only_a_delivered_copy_of_another_member_is_enough() {
+        let missed = Member { missed: true, ..member(S::Accepted, ON) };
+        for other in [member(S::Held, OFF), member(S::Unconfirmed, ON), member(S::Dead, OFF), missed] {
+            assert_eq!(judge_unanswered(true, &[missed, other]), Judgement::AddFallback);
+            assert_eq!(judge_unanswered(false, &[missed, other]), Judgement::Force);
+        }
+        for other in [member(S::Accepted, ON), member(S::Sending, ON)] {
+            assert_eq!(judge_unanswered(true, &[missed, other]), Judgement::Undecided, "it may yet come");
+        }
+        for other in [member(S::Delivered, OFF), member(S::Acknowledged, OFF), member(S::Superseded, OFF)] {
+            assert_eq!(judge_unanswered(true, &[missed, other]), Judgement::Reached);
+        }
+    }
+
+    #[test]
     fn a_resolved_condition_needs_no_fallback() {
         for fallback in [AT_ONCE, LATER, None] {
             let members = [member(S::Superseded, OFF), member(S::Expired, OFF)];
@@ -183,7 +215,7 @@ mod tests {
         (prop::sample::select(S::ALL.to_vec()), prop::sample::select(presences), offline, any::<bool>()).prop_map(
             |(state, presence, offline, forced)| {
                 let shows = [Show::Available, Show::Away].into_iter().collect();
-                Member { state, presence, forced, delivery: Delivery { shows, offline, hold_for_ms: 1 } }
+                Member { state, missed: false, presence, forced, delivery: Delivery { shows, offline, hold_for_ms: 1 } }
             },
         )
     }

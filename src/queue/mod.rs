@@ -7,7 +7,8 @@
 //! | D2 | [`Findings::d2_found`] | the same of what came without a mail, and the state that its source keeps of it |
 //! | D3 | [`Outbox::d3_intend`] | the intent to send; only now may the socket be written |
 //! | D4 | [`Outbox::d4_accepted`] | the XMPP server took it |
-//! | D5 | [`Outbox::d5_delivered`] | a client has it |
+//! | D5 | [`Outbox::d5_delivered`] | a client has it, and the recipient sends receipts |
+//! | again | [`Receipts::d3_resend`] | the intent to send once more what got no receipt |
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
@@ -16,6 +17,7 @@ mod found;
 mod patience;
 mod port;
 mod purge;
+mod receipts;
 pub mod sqlite;
 mod storm;
 mod views;
@@ -24,6 +26,7 @@ pub use found::{Found, FoundReport};
 pub use patience::patiently;
 pub use port::{Desk, Express, Findings, Inbox, Old, Outbox, Purged, Queue, Retention};
 pub use purge::{Ages, purge};
+pub use receipts::{Awaited, Missed, Receipts};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use views::{
     AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue,

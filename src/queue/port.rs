@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Found, FoundReport, Handed, Held, Intent, ListFilter,
-    MessageView, NoticeDue, NotificationView, Outgoing, Place, QuarantineView, Receipt, Removed, Returning, Room,
-    StoreError, StoredMessage, Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
+    MessageView, NoticeDue, NotificationView, Outgoing, Place, QuarantineView, Receipt, Receipts, Removed, Returning,
+    Room, StoreError, StoredMessage, Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
@@ -127,7 +127,7 @@ pub trait Findings: Send + Sync {
 
 /// What dispatch needs: from the queue to the person.
 #[async_trait]
-pub trait Outbox: Send + Sync {
+pub trait Outbox: Receipts {
     /// The next epoch: a start counter, durable.
     async fn next_epoch(&self) -> Result<Epoch, StoreError>;
 
@@ -192,12 +192,9 @@ pub trait Outbox: Send + Sync {
     /// D4: sending → accepted, for a digest also all that it covers. Others are left as they are.
     async fn d4_accepted(&self, stanzas: &[StanzaId], now: Timestamp) -> Result<(), StoreError>;
 
-    /// D5: sending, accepted or unconfirmed → delivered, where the receipt is from the recipient's bare JID. Returns the
-    /// receipts that are for nothing of that recipient.
+    /// D5: sending, accepted or unconfirmed → delivered, where the receipt is from the recipient's bare JID, of whom is then known
+    /// that they send receipts. Returns the receipts that are for nothing of that recipient.
     async fn d5_delivered(&self, receipts: &[Receipt], now: Timestamp) -> Result<Vec<Receipt>, StoreError>;
-
-    /// Accepted before `before` and no receipt: unconfirmed. Returns how many.
-    async fn unconfirm(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
 
     /// The notification that this stanza carries.
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError>;

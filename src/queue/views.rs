@@ -219,6 +219,8 @@ pub struct Watch {
     pub group: GroupName,
     /// Its fallback, as frozen at D2.
     pub fallback: Option<(GroupName, FallbackWhen)>,
+    /// It was told, and a receipt is missing: who of it has the alert for certain?
+    pub unanswered: bool,
     /// The notifications that the group brought.
     pub members: Vec<WatchMember>,
 }
@@ -232,6 +234,8 @@ pub struct WatchMember {
     pub jid: BareJid,
     /// Its state.
     pub state: NotificationState,
+    /// Accepted, and its receipt is missing.
+    pub missed: bool,
     /// Its policy.
     pub delivery: Delivery,
     /// Sent whatever the presence says.

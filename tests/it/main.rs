@@ -55,6 +55,7 @@ mod probe_mailed;
 mod probe_serve;
 mod probe_talk;
 mod purge;
+mod receipts;
 mod rehearsal;
 mod reload;
 mod reload_people;

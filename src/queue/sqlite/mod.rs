@@ -23,6 +23,7 @@ mod notices;
 mod open;
 mod outbox;
 mod purge;
+mod receipts;
 mod removed;
 mod retire;
 mod rows;

@@ -14,10 +14,11 @@ use crate::queue::StoreError;
 use crate::queue::files::cannot;
 
 /// Schema scripts in order; `user_version` says how many have run.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_purge.sql"),
     include_str!("../migrations/0003_probe.sql"),
+    include_str!("../migrations/0004_receipts.sql"),
 ];
 
 /// `mbel`: what SQLite files call the program that they belong to.

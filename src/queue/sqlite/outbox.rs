@@ -190,12 +190,6 @@ impl Outbox for Sqlite {
         self.step(Step::D5, steps::d5_delivered(self, receipts, now)).await
     }
 
-    async fn unconfirm(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        let n = self.written(steps::unconfirm(self, before, now).await)?;
-        self.meter.ended(NotificationState::Unconfirmed, n);
-        Ok(n)
-    }
-
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError> {
         let mut lease = self.reader().await?;
         let found = sqlx::query(BY_STANZA).bind(&stanza.0).fetch_all(&mut lease.conn).await;

@@ -118,6 +118,7 @@ const ALERTS: Kind = Kind {
     again: again!("a.id", alert_done!(), "alert a"),
     // A condition goes with its last alert, unless it is open.
     delete: "DELETE FROM event WHERE alert IN (SELECT value FROM json_each($1)); \
+             DELETE FROM fell_back WHERE alert IN (SELECT value FROM json_each($1)); \
              DELETE FROM intent WHERE notification IN \
                (SELECT n.id FROM json_each($1) j JOIN notification n ON n.alert = j.value); \
              DELETE FROM notification WHERE alert IN (SELECT value FROM json_each($1)); \

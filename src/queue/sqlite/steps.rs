@@ -22,7 +22,8 @@ macro_rules! mirror {
             "UPDATE notification SET state = d.state, in_doubt = d.in_doubt, epoch = d.epoch, \
              first_intent = coalesce(notification.first_intent, d.first_intent), \
              attempts = max(notification.attempts, d.attempts), accepted = d.accepted, delivered = d.delivered, \
-             ended = d.ended, not_before = d.not_before, reason = d.reason \
+             ended = d.ended, not_before = d.not_before, reason = d.reason, \
+             awaited = d.awaited, again_until = d.again_until, resent = d.resent \
              FROM notification d WHERE d.kind = 'digest' AND notification.carrier = d.id AND ",
             $which
         )
@@ -95,6 +96,7 @@ pub(super) async fn d3_intend(
            AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1); \
          UPDATE notification SET state = 'sending', in_doubt = 0, epoch = $2, attempts = attempts + 1, \
            first_intent = coalesce(first_intent, $3), not_before = NULL, waits = NULL, reason = '', \
+           awaited = NULL, again_until = NULL, \
            folds = folds + (SELECT count(*) FROM notification f WHERE f.condition = notification.condition \
              AND f.jid = notification.jid AND f.id < notification.id \
              AND (f.state = 'queued' OR f.state = 'held' OR f.in_doubt = 1) AND ",
@@ -173,7 +175,9 @@ pub(super) async fn d5_delivered(
         age_columns!(),
         "; ",
         mirror!("d.state = 'delivered' AND d.stanza_id IN (SELECT value ->> 0 FROM json_each($1))"),
-        "; SELECT r.key AS place FROM json_each($1) r WHERE NOT EXISTS (SELECT 1 FROM notification n \
+        "; INSERT INTO sends_receipts (jid) SELECT n.jid FROM json_each($1) r JOIN notification n \
+             ON n.stanza_id = (r.value ->> 0) AND n.jid = (r.value ->> 1) WHERE true ON CONFLICT DO NOTHING; \
+         SELECT r.key AS place FROM json_each($1) r WHERE NOT EXISTS (SELECT 1 FROM notification n \
            WHERE n.stanza_id = (r.value ->> 0) AND n.jid = (r.value ->> 1)); \
          COMMIT"
     ))
@@ -193,22 +197,6 @@ pub(super) async fn d5_delivered(
     }
     store.meter.ignored(strange.len());
     Ok((0i64..).zip(receipts).filter(|(place, _)| strange.contains(place)).map(|(_, r)| r.clone()).collect())
-}
-
-pub(super) async fn unconfirm(store: &Sqlite, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-    let mut lease = store.writer().await?;
-    let found = sqlx::query(
-        "UPDATE notification SET state = 'unconfirmed', ended = $2, reason = 'no receipt' \
-         WHERE state = 'accepted' AND accepted < $1 RETURNING carrier IS NULL AS own",
-    )
-    .bind(us(before))
-    .bind(us(now))
-    .fetch_all(&mut lease.conn)
-    .await
-    .doing("ending what got no receipt")?;
-    lease.keep();
-    let own: Result<Vec<bool>, _> = found.iter().map(|row| row.flag("own")).collect();
-    Ok(own?.into_iter().filter(|own| *own).count() as u64)
 }
 
 pub(super) async fn not_written(store: &Sqlite, letters: &[Unwritten]) -> Result<(), StoreError> {

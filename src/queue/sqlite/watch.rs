@@ -25,9 +25,9 @@ pub(super) async fn watches(
     let (alert, group) = after.map_or((0, String::new()), |(alert, group)| (alert.0, group.to_string()));
     let mut lease = store.reader().await?;
     let found = sqlx::query(
-        "SELECT w.alert, w.name, w.fallback, w.fallback_when, a.severity, \
+        "SELECT w.alert, w.name, w.fallback, w.fallback_when, w.unanswered, a.severity, \
            (SELECT json_group_array(json_object('id', n.id, 'jid', n.jid, 'state', n.state, 'delivery', json(n.delivery), \
-             'forced', n.forced)) FROM notification n WHERE n.alert = w.alert \
+             'forced', n.forced, 'missed', n.again_until IS NOT NULL OR n.resent IS NOT NULL)) FROM notification n WHERE n.alert = w.alert \
              AND EXISTS (SELECT 1 FROM json_each(n.groups) g WHERE g.value = w.name)) AS members \
          FROM watch w JOIN alert a ON a.id = w.alert WHERE (w.alert, w.name) > ($1, $2) \
          AND NOT EXISTS (SELECT 1 FROM notification q WHERE q.alert = w.alert AND +q.state = 'queued' AND q.attempts = 0 \
@@ -61,6 +61,7 @@ struct Member {
     state: NotificationState,
     delivery: Delivery,
     forced: i64,
+    missed: i64,
 }
 
 fn watch(row: &SqliteRow) -> Result<Watch, StoreError> {
@@ -74,6 +75,7 @@ fn watch(row: &SqliteRow) -> Result<Watch, StoreError> {
         severity: row.word("severity")?,
         group: row.word("name")?,
         fallback,
+        unanswered: row.flag("unanswered")?,
         members: members
             .into_iter()
             .map(|m| {
@@ -81,6 +83,7 @@ fn watch(row: &SqliteRow) -> Result<Watch, StoreError> {
                     id: NotificationId(m.id),
                     jid: bare(&m.jid)?,
                     state: m.state,
+                    missed: m.missed != 0,
                     delivery: m.delivery,
                     forced: m.forced != 0,
                 })
@@ -111,31 +114,34 @@ async fn end_watch(
     end: WatchEnd,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let gone = sqlx::query("DELETE FROM watch WHERE alert = $1 AND name = $2")
+    let gone = sqlx::query("DELETE FROM watch WHERE alert = $1 AND name = $2 RETURNING unanswered")
         .bind(alert.0)
         .bind(group.as_str())
-        .execute(&mut *conn)
+        .fetch_all(&mut *conn)
         .await
         .doing("ending a watch")?;
-    if gone.rows_affected() == 0 {
-        // Ended meanwhile: its condition was resolved. Nobody is added then.
-        return Ok(());
-    }
+    // Ended meanwhile: its condition was resolved. Nobody is added then.
+    let Some(gone) = gone.first() else { return Ok(()) };
+    let unanswered = gone.flag("unanswered")?;
+    let nobody =
+        if unanswered { format!("no receipt from {group}") } else { format!("nobody of {group} is reachable") };
     match end {
-        WatchEnd::Reached => Ok(()),
+        WatchEnd::Reached => return Ok(()),
         WatchEnd::Fallback { group: to, next, notifications, left_out } => {
             add(conn, alert, &to, next, &notifications, now).await?;
             let left_out: String = left_out.iter().take(LISTED).map(|who| format!("; left out {who}")).collect();
-            let detail = format!("nobody of {group}: {to} is added{left_out}");
-            alert_event(conn, alert, now, "fallback", &detail).await
+            let nobody = if unanswered { nobody } else { format!("nobody of {group}") };
+            alert_event(conn, alert, now, "fallback", &format!("{nobody}: {to} is added{left_out}")).await?;
         }
         WatchEnd::Forced => {
             force(conn, alert, group).await?;
-            let detail = format!("nobody of {group} is reachable: sent to all of them anyway");
-            alert_event(conn, alert, now, "forced", &detail).await
+            alert_event(conn, alert, now, "forced", &format!("{nobody}: sent to all of them anyway")).await?;
         }
-        WatchEnd::Given => alert_event(conn, alert, now, "nobody", &format!("nobody of {group} is reachable")).await,
+        WatchEnd::Given => alert_event(conn, alert, now, "nobody", &nobody).await?,
     }
+    let sql = "INSERT INTO fell_back (alert, name) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    let done = sqlx::query(sql).bind(alert.0).bind(group.as_str()).execute(conn).await;
+    done.map(drop).doing("noting a fallback")
 }
 
 /// Also those whom the policy skipped: an alert that must be told is not skipped for all.

@@ -1,5 +1,6 @@
 //! A store in a temporary directory, mails to feed it, and a planner with simple rules.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -259,6 +260,15 @@ impl Bed {
         let count = sqlx::query(sql).fetch_one(&mut lease.conn).await.unwrap().get(0);
         lease.keep();
         count
+    }
+
+    /// What was sent again for want of a receipt, and when.
+    pub async fn resent(&self) -> HashMap<NotificationId, i64> {
+        let mut lease = self.store.desk().await.unwrap();
+        let sql = "SELECT id, resent FROM notification WHERE resent IS NOT NULL";
+        let found = sqlx::query(sql).fetch_all(&mut lease.conn).await.unwrap();
+        lease.keep();
+        found.iter().map(|row| (NotificationId(row.get(0)), row.get(1))).collect()
     }
 
     pub async fn all(&self) -> Vec<NotificationView> {

@@ -10,6 +10,7 @@ mod model;
 mod opening;
 mod outbox;
 mod purge;
+mod receipts;
 mod removed;
 mod storm;
 mod together;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::bed::*;
@@ -27,6 +28,8 @@ enum Op {
     Doubt,
     Expire,
     Unconfirm,
+    Miss,
+    Resend { who: u8, written: bool },
     Ask { nth: u8 },
     End { nth: u8 },
     Purge { age: u8 },
@@ -63,6 +66,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Doubt),
         1 => Just(Op::Expire),
         1 => Just(Op::Unconfirm),
+        3 => Just(Op::Miss),
+        3 => (0..2u8, any::<bool>()).prop_map(|(who, written)| Op::Resend { who, written }),
         1 => any::<u8>().prop_map(|nth| Op::Ask { nth }),
         1 => any::<u8>().prop_map(|nth| Op::End { nth }),
         2 => (0..9u8).prop_map(|age| Op::Purge { age }),
@@ -163,6 +168,17 @@ async fn apply(bed: Bed, op: &Op, now: i64) -> Bed {
         Op::Doubt => drop(store.in_doubt(at(now)).await.unwrap()),
         Op::Expire => drop(store.expire(at(now)).await.unwrap()),
         Op::Unconfirm => drop(store.unconfirm(at(now - 3), at(now)).await.unwrap()),
+        Op::Miss => drop(store.miss(at(now - 3), SignedDuration::from_secs(9), at(now)).await.unwrap()),
+        Op::Resend { who: w, written } => {
+            let due = store.unanswered(&jid(who(w)), at(now - 4), 10, at(now)).await.unwrap();
+            assert!(due.iter().all(|out| out.in_doubt && out.notification.state == NotificationState::Accepted));
+            assert_eq!(store.d3_resend(&ids(&due), Epoch(1), at(now)).await.unwrap(), ids(&due));
+            assert!(store.d3_resend(&ids(&due), Epoch(1), at(now)).await.unwrap().is_empty(), "a third copy");
+            if !written {
+                let stanzas: Vec<_> = due.iter().map(|out| out.notification.stanza_id.clone()).collect();
+                store.not_resent(&stanzas).await.unwrap();
+            }
+        }
         Op::Ask { nth: n } => {
             if let Some(n) = nth(n) {
                 let _ = store.retry_now(n.id, at(now)).await;
@@ -201,6 +217,7 @@ async fn run(ops: Vec<Op>) {
     let mut bed = Bed::new().await;
     let mut known: HashMap<NotificationId, NotificationView> = HashMap::new();
     let mut states = BTreeMap::new();
+    let mut resent = HashMap::new();
     for (now, op) in (1i64..).zip(&ops) {
         bed = apply(bed, op, now).await;
         if let Op::Found { key, what, .. } = op {
@@ -222,10 +239,31 @@ async fn run(ops: Vec<Op>) {
             if let Some(before) = known.insert(n.id, n.clone()) {
                 assert_eq!(before.stanza_id, n.stanza_id);
                 assert!(may(before.state, n.state, op), "{} → {} by {op:?}", before.state.as_str(), n.state.as_str());
-                assert!(n.attempts >= before.attempts);
+                assert!(n.attempts >= before.attempts || matches!(op, Op::Resend { written: false, .. }));
             }
         }
+        let now_resent = bed.resent().await;
+        for (id, when) in &now_resent {
+            assert_eq!(*resent.entry(*id).or_insert(*when), *when, "sent again twice: {op:?}");
+        }
+        resent = now_resent;
     }
+    // Nobody is sent a third copy for want of a receipt, and what waits for one ends.
+    for now in [1000, 2000] {
+        bed.store.unconfirm(at(now - 3), at(now)).await.unwrap();
+        bed.store.miss(at(now - 3), SignedDuration::from_secs(9), at(now)).await.unwrap();
+    }
+    for who in WHO {
+        for out in bed.store.unanswered(&jid(who), at(3000), 100, at(3000)).await.unwrap() {
+            assert!(!resent.contains_key(&out.notification.id), "{out:?}");
+            bed.store.d3_resend(&[out.notification.id], Epoch(1), at(3000)).await.unwrap();
+        }
+    }
+    for now in [200_000, 300_000] {
+        bed.store.miss(at(now - 3), SignedDuration::from_secs(9), at(now)).await.unwrap();
+        bed.store.unconfirm(at(now - 3), at(now)).await.unwrap();
+    }
+    assert_eq!(bed.store.awaited().await.unwrap(), Awaited::default());
     // Whatever is left can be sent: nothing is stuck.
     bed.store.in_doubt(at(1000)).await.unwrap();
     for now in 1000..1100 {

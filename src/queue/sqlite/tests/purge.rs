@@ -99,7 +99,10 @@ async fn who_was_told_of_an_open_condition_is_told_of_its_end_however_late() {
     let mut who: Vec<_> = told.iter().map(|o| o.notification.recipient.to_string()).collect();
     who.sort();
     assert_eq!(who, ["ann", "bob"]);
-    bed.store.unconfirm(at(2100), at(2100)).await.unwrap();
+    let receipts = told
+        .iter()
+        .map(|out| Receipt { from: out.notification.jid.clone(), stanza_id: out.notification.stanza_id.clone() });
+    bed.store.d5_delivered(&receipts.collect::<Vec<_>>(), at(2100)).await.unwrap();
     bed.purged(2050).await;
     assert_eq!(bed.rows("alert").await, 1, "what it stood on is of no use any more");
     bed.purged(3000).await;
