@@ -15,6 +15,10 @@ packages_tests=(
     nmap monitoring-plugins-basic prometheus-blackbox-exporter prometheus
 )
 
+# To make the Debian package: which libraries the program needs.
+# shellcheck disable=SC2034
+packages_deb=(dpkg-dev)
+
 # Runs a command as root: directly, or through sudo.
 as_root() {
     if ((EUID == 0)); then "$@"; else sudo "$@"; fi

@@ -31,6 +31,7 @@ mod config_import;
 mod config_schema;
 mod config_schema_agrees;
 mod crash;
+mod deploy;
 mod faults;
 mod flow;
 mod fuzz;

@@ -246,11 +246,14 @@ async fn each_line_of_the_json_log_is_an_object_that_names_what_it_is_about() {
     let alice = lab.online("alice").await;
     let wrong = lab.imap("other", "").replace("pw-other", "not-the-password");
     let config = lab.base() + &lab.imap("inbox", "") + &wrong + &lab.everybody("ops") + OPERATORS;
-    let mut mailbell = Mailbell::run(&(config + "[log]\nformat = \"json\"\n"));
+    let closed = free_port();
+    let config = config + &probe_serve::fast(&[closed], "") + "[log]\nformat = \"json\"\n";
+    let mut mailbell = Mailbell::run(&config);
     lab.mail(&critical("a", "First"));
     alice.gets("First").await;
     all_in_state(&mailbell, "First", 1, "delivered").await;
     mailbell.logged("cannot be read", 1).await;
+    mailbell.logged("\"message\":\"down\"", 1).await;
     mailbell.stop();
     let log = mailbell.log();
     let lines: Vec<Value> =
@@ -267,6 +270,9 @@ async fn each_line_of_the_json_log_is_an_object_that_names_what_it_is_about() {
     };
     let parsed = line("parsed");
     assert_eq!((&parsed["mail"], &parsed["source"]), (&"1".into(), &"mailbox:inbox".into()), "{parsed}");
+    let down = line("down");
+    assert_eq!((&down["probed"], &down["level"]), (&format!("127.0.0.1:{closed}").into(), &"WARN".into()), "{down}");
+    assert_eq!(down["target"], "mailbell::probe::monitor", "{down}");
     let ill = line("the mailbox cannot be read; tried again after a pause");
     assert_eq!((&ill["span"]["mailbox"], &ill["level"]), (&"other".into(), &"WARN".into()), "{ill}");
     assert!(ill["err"].as_str().is_some_and(|err| err.contains("refused") || err.contains("failed")), "{ill}");
