@@ -11,7 +11,7 @@ packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
 # and check the schema and the metrics, and time zones; and the port checkers that the measurements set ours beside.
 # shellcheck disable=SC2034
 packages_tests=(
-    ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables iproute2 strace libxml2-utils tzdata
+    ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables iproute2 strace libfaketime libxml2-utils tzdata
     nmap monitoring-plugins-basic prometheus-blackbox-exporter prometheus
 )
 

@@ -101,7 +101,8 @@ fn check(
         Err(errors) => (&errors.problems[..], &[][..]),
     };
     if json {
-        serde_json::to_writer(&mut *out, &Report { file: file.display().to_string(), ok, errors, warnings })?;
+        let report = Report { file: file.display().to_string(), ok, errors, warnings };
+        out.write_all(super::json::line(&report)?.as_bytes())?;
         writeln!(out)?;
         return Ok(ok);
     }

@@ -4,6 +4,7 @@ pub mod check;
 pub mod config;
 mod desk;
 mod import;
+mod json;
 pub mod parse;
 pub mod probe;
 pub mod quarantine;
@@ -16,6 +17,7 @@ mod smtp;
 pub mod status;
 mod table;
 pub mod test;
+mod upgrade;
 
 use std::process::ExitCode;
 

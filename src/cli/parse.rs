@@ -183,7 +183,7 @@ fn line(file: &str, raw: Option<&[u8]>, reader: &Reader) -> std::io::Result<Stri
         Outcome::Quarantined(reason) => ("quarantined", Some(reason.clone()), [].as_slice()),
     };
     let line = Line { file, outcome: name, reason, alerts: alerts.iter().map(alert_line).collect() };
-    Ok(serde_json::to_string(&line)? + "\n")
+    Ok(super::json::line(&line)? + "\n")
 }
 
 /// An alert as scripts read it.

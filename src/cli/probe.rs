@@ -101,7 +101,7 @@ impl Outlet for Lines {
     async fn hand_on(&self, alerts: &[Alert]) -> Result<(), String> {
         let mut out = std::io::stdout().lock();
         for alert in alerts {
-            let line = serde_json::to_string(&super::parse::alert_line(alert)).map_err(|err| err.to_string())?;
+            let line = super::json::line(&super::parse::alert_line(alert)).map_err(|err| err.to_string())?;
             writeln!(out, "{line}").map_err(|err| format!("cannot print: {err}"))?;
         }
         out.flush().map_err(|err| format!("cannot print: {err}"))

@@ -356,7 +356,7 @@ async fn change_one(
 /// JSON, one object a line.
 pub(super) fn lines<T: Serialize>(out: &mut dyn Write, found: &[T]) -> Result<(), Failure> {
     for one in found {
-        serde_json::to_writer(&mut *out, one).map_err(io::Error::from)?;
+        out.write_all(super::json::line(one).map_err(io::Error::from)?.as_bytes())?;
         writeln!(out)?;
     }
     Ok(())

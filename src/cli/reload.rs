@@ -90,8 +90,8 @@ fn kept(file: &Path, errors: config::Errors) -> Kept {
 /// Results go to `out`, complaints to `err`; returns the exit code.
 fn show(outcome: &Outcome, json: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
     match outcome {
-        Outcome::Done(done) if json => serde_json::to_writer(&mut *out, done)?,
-        Outcome::Kept(kept) if json => serde_json::to_writer(&mut *out, kept)?,
+        Outcome::Done(done) if json => out.write_all(super::json::line(done)?.as_bytes())?,
+        Outcome::Kept(kept) if json => out.write_all(super::json::line(kept)?.as_bytes())?,
         Outcome::Done(done) => {
             for warning in &done.warnings {
                 writeln!(err, "warning: {warning}")?;

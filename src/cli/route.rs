@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::json;
 use super::table::plain;
 use crate::app::rehearsal::{AlertRehearsed, Presences, Preview, Rehearsal, Rehearsed, Told};
 use crate::config::{self, Config};
@@ -94,7 +95,7 @@ fn rehearse(args: &Args) -> Result<(), Failure> {
         for (file, raw) in mails {
             let seen = rehearsal.mail(&mailbox, raw, &args.presence, now).await?;
             match args.json {
-                true => writeln!(out, "{}", serde_json::to_string(&line(file, &mailbox, &seen))?)?,
+                true => writeln!(out, "{}", json::line(&line(file, &mailbox, &seen))?)?,
                 false => show(&mut out, file, &mailbox, &seen)?,
             }
         }

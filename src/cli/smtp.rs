@@ -1,22 +1,22 @@
 //! One mail to one SMTP server, by lettre, with errors that say what to do.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use lettre::Message;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, MessageBuilder};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{self, Certificate, TlsParameters};
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use tokio::net::lookup_host;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::model::Secret;
+use super::upgrade::{self, NoTls};
+use crate::model::{Secret, plays_tricks};
 use crate::net::TlsMode;
 
 /// EX_DATAERR of sysexits.h.
@@ -30,6 +30,8 @@ const EX_TEMPFAIL: u8 = 75;
 /// Longest wait for each answer of the server, and for the whole of it.
 const ANSWER: Duration = Duration::from_secs(30);
 const WHOLE: Duration = Duration::from_secs(120);
+/// Longest wait for the goodbye of a server that took the mail.
+const BYE: Duration = Duration::from_secs(5);
 
 /// Why nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -155,33 +157,53 @@ impl Server {
 
     /// Sends it: when this returns `Ok`, the server took it for all its addressees.
     pub(super) async fn send(&self, mail: &Message) -> Result<(), Failure> {
-        let transport = self.transport().await?;
-        match timeout(WHOLE, transport.send(mail.clone())).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(err)) => Err(self.explain(&err)),
-            Err(_) => Err(self.failure(EX_TEMPFAIL, "no answer within 120 s")),
-        }
+        let sent = timeout(WHOLE, self.talk(mail)).await;
+        sent.unwrap_or_else(|_| Err(self.failure(EX_TEMPFAIL, "no answer within 120 s")))
     }
 
-    async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failure> {
-        let (host, tls) = match self.tls {
-            // The very address that was looked at is dialled: the name could stand for another one the next moment.
-            TlsMode::None => (self.address_in_the_clear().await?, client::Tls::None),
-            TlsMode::Direct => (self.host.clone(), client::Tls::Wrapper(self.tls_parameters()?)),
-            TlsMode::StartTls => (self.host.clone(), client::Tls::Required(self.tls_parameters()?)),
+    async fn talk(&self, mail: &Message) -> Result<(), Failure> {
+        let mut connection = self.connect().await?;
+        let sent = async {
+            if let Some((user, password)) = &self.login {
+                let credentials = Credentials::new(user.clone(), password.expose().to_owned());
+                connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
+            }
+            connection.send(mail.envelope(), &mail.formatted()).await
         };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-            .port(self.port())
-            .tls(tls)
-            .hello_name(ClientId::Domain(self.hello.clone()))
-            .timeout(Some(ANSWER));
-        if let Some((user, password)) = &self.login {
-            builder = builder.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
-        }
-        Ok(builder.build())
+        sent.await.map_err(|err| self.explain(&err))?;
+        // It has the mail: how it says goodbye does not matter.
+        let _ = timeout(BYE, connection.quit()).await;
+        Ok(())
     }
 
-    async fn address_in_the_clear(&self) -> Result<String, Failure> {
+    /// Connected, and greeted inside TLS where that is asked for.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
+        let (ca, port) = (self.ca_file(), self.port());
+        let stream: Box<dyn AsyncTokioStream> = match self.tls {
+            TlsMode::None => Box::new(self.in_the_clear().await?),
+            TlsMode::Direct => {
+                Box::new(upgrade::direct(&self.host, port, ca?, ANSWER).await.map_err(|err| self.no_tls(&err))?)
+            }
+            TlsMode::StartTls => {
+                let stream = upgrade::starttls(&self.host, port, &self.hello, ca?, ANSWER).await;
+                Box::new(stream.map_err(|err| self.no_tls(&err))?)
+            }
+        };
+        let hello = ClientId::Domain(self.hello.clone());
+        let connection = timeout(ANSWER, AsyncSmtpConnection::connect_with_transport(stream, &hello)).await;
+        let slow = || self.failure(EX_TEMPFAIL, &format!("no answer within {} s", ANSWER.as_secs()));
+        connection.map_err(|_| slow())?.map_err(|err| self.explain(&err))
+    }
+
+    async fn in_the_clear(&self) -> Result<TcpStream, Failure> {
+        // The very address that was looked at is dialled: the name could stand for another one the next moment.
+        let address = self.address_in_the_clear().await?;
+        let connected = timeout(ANSWER, TcpStream::connect(address)).await;
+        let slow = || self.failure(EX_TEMPFAIL, &format!("no answer within {} s", ANSWER.as_secs()));
+        connected.map_err(|_| slow())?.map_err(|err| self.failure(EX_TEMPFAIL, &err.to_string()))
+    }
+
+    async fn address_in_the_clear(&self) -> Result<SocketAddr, Failure> {
         let found = timeout(ANSWER, lookup_host((self.host.as_str(), self.port()))).await;
         let addresses: Vec<SocketAddr> = match found {
             Ok(Ok(addresses)) => addresses.collect(),
@@ -196,68 +218,72 @@ impl Server {
             let why = format!("{ip} is not on this machine; use --tls starttls or direct, or add --allow-plaintext");
             return Err(self.failure(EX_UNAVAILABLE, &why));
         }
-        Ok(address.ip().to_string())
+        Ok(*address)
     }
 
-    fn tls_parameters(&self) -> Result<TlsParameters, Failure> {
-        let mut builder = TlsParameters::builder(self.host.clone());
-        if let Some(path) = &self.ca_file {
-            let unusable = |why: String| Failure {
+    /// The file with more authorities, if it can be used.
+    fn ca_file(&self) -> Result<Option<&Path>, Failure> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        match crate::net::client_config(Some(path)) {
+            Ok(_) => Ok(Some(path)),
+            Err(err) => Err(Failure {
                 code: EX_NOINPUT,
-                what: format!("--ca-file {}: {why}; name a file with certificates in PEM form", path.display()),
-            };
-            // Says what is wrong with the file better than lettre does, and an empty one is an error.
-            crate::net::client_config(Some(path)).map_err(|err| unusable(err.to_string()))?;
-            let pem = std::fs::read(path).map_err(|err| unusable(err.to_string()))?;
-            builder =
-                builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|err| unusable(err.to_string()))?);
+                what: format!("--ca-file {}: {err}; name a file with certificates in PEM form", path.display()),
+            }),
         }
-        builder.build_rustls().map_err(|err| self.failure(EX_UNAVAILABLE, &err.to_string()))
+    }
+
+    fn no_tls(&self, err: &NoTls) -> Failure {
+        if let NoTls::Handshake(err) = err
+            && let Some(why) = certificate_refused(err)
+        {
+            return self.failure(EX_UNAVAILABLE, &format!("its certificate was refused: {why}"));
+        }
+        let hint = match err {
+            NoTls::Refused(what, _) if !what.contains("--tls") => "; use --tls direct, or --tls none to this machine",
+            _ => "",
+        };
+        let code = match err {
+            NoTls::Tls(_) | NoTls::Handshake(_) | NoTls::Refused(_, true) => EX_UNAVAILABLE,
+            NoTls::Dial(_) | NoTls::Broken(_) | NoTls::Refused(_, false) => EX_TEMPFAIL,
+        };
+        self.failure(code, &format!("{err}{hint}"))
     }
 
     fn explain(&self, err: &lettre::transport::smtp::Error) -> Failure {
-        if let Some(why) = certificate_refused(err) {
-            return self.failure(EX_UNAVAILABLE, &format!("its certificate was refused: {why}"));
-        }
         let text = err.to_string();
         let login = self.login.is_some() && err.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535));
-        let hint = match () {
-            () if login => "; check --user and --password-file",
-            () if text.contains("STARTTLS") => "; use --tls direct, or --tls none to this machine",
-            () => "",
-        };
+        let hint = if login { "; check --user and --password-file" } else { "" };
         let code = if err.is_permanent() || err.is_client() || err.is_tls() { EX_UNAVAILABLE } else { EX_TEMPFAIL };
         self.failure(code, &format!("{text}{hint}"))
     }
 
     fn failure(&self, code: u8, why: &str) -> Failure {
         // A server's answer is data from outside.
-        let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        let why: String = why.chars().map(|c| if plays_tricks(c) { ' ' } else { c }).take(500).collect();
         Failure { code, what: format!("{}:{}: {why}", self.host, self.port()) }
     }
 }
 
-fn certificate_refused(err: &lettre::transport::smtp::Error) -> Option<String> {
+fn certificate_refused(err: &std::io::Error) -> Option<String> {
     use rustls::CertificateError as C;
-    let mut source = err.source();
-    while let Some(err) = source {
-        let inner = err.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let refused = inner.and_then(|err| err.downcast_ref()).or_else(|| err.downcast_ref());
-        if let Some(rustls::Error::InvalidCertificate(why)) = refused {
-            return Some(match why {
-                C::UnknownIssuer => {
-                    "its authority is not trusted here; give the authority's certificate as --ca-file".into()
-                }
-                C::NotValidForName | C::NotValidForNameContext { .. } => {
-                    "it is for another name; give --smtp the name in the certificate".into()
-                }
-                C::Expired | C::ExpiredContext { .. } => "it has expired; renew it on the server".into(),
-                other => other.to_string(),
-            });
+    let rustls::Error::InvalidCertificate(why) = err.get_ref()?.downcast_ref()? else { return None };
+    Some(match why {
+        C::UnknownIssuer => "its authority is not trusted here; give the authority's certificate as --ca-file".into(),
+        C::BadSignature => {
+            "its signature is not by the authority of that name that is trusted here; give the authority's present \
+                            certificate as --ca-file"
+                .into()
         }
-        source = err.source();
-    }
-    None
+        C::NotValidForName | C::NotValidForNameContext { .. } => {
+            "it is for another name; give --smtp the name in the certificate".into()
+        }
+        C::Expired | C::ExpiredContext { .. } => "it has expired; renew it on the server".into(),
+        C::NotValidYet | C::NotValidYetContext { .. } => {
+            "it is not valid yet; look at the clocks of the server and of this machine".into()
+        }
+        other => other.to_string(),
+    })
 }
 
 /// This machine's name, as far as it can stand in a mail address.

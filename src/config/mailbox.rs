@@ -12,7 +12,7 @@ use super::reader::Section;
 use super::report::quote;
 use super::rules;
 use super::schema::{Law, Want, What};
-use crate::intake;
+use crate::intake::{self, RequireAuth};
 use crate::mailbox::{After, NOOP, NOOP_AFAR, Protocol, Settings, Watch, is_near};
 use crate::model::{MailboxName, Severity, Span};
 use crate::net::TlsMode;
@@ -42,6 +42,7 @@ pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("imap", Protocol::Imap), (
 const WAYS: [(&str, Option<Protocol>); 3] =
     [("imap", Some(Protocol::Imap)), ("pop3", Some(Protocol::Pop3)), ("lmtp", None)];
 pub(super) const KEY_SCOPES: [(&str, KeyScope); 2] = [("sender", KeyScope::Sender), ("mailbox", KeyScope::Mailbox)];
+pub(super) const REQUIRE_AUTHS: [(&str, bool); 2] = [("none", false), ("dmarc", true)];
 pub(super) const NEVER: &str = "never";
 /// Beside `noop:DURATION`.
 const WATCHES: [(&str, Watch); 2] = [("idle", Watch::Idle), ("poll", Watch::Poll)];
@@ -284,6 +285,7 @@ pub(super) fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
     let batch = section.value("batch").and_then(|item| item.number(1..=1000));
     let max_age = section.value("max_age").and_then(|item| item.span(Duration::from_secs(60)..=LONG));
     let senders = section.value("senders").and_then(|item| item.each(pattern::sender));
+    let require_auth = vouched(section);
     let choose = section.value("sender_may_choose_group").and_then(|item| item.yes());
     let plain_severity = section.value("plain_severity").and_then(|item| item.choice(&severities()));
     let plain = section.value("plain").and_then(|item| item.choice(&[("quarantine", false), ("alert", true)]));
@@ -297,10 +299,44 @@ pub(super) fn intake(section: &Section<'_, '_>) -> Option<intake::Settings> {
         batch: batch?,
         max_age: max_age?,
         senders: senders?,
+        require_auth: require_auth?,
         sender_may_choose_group: choose?,
         plain,
         rules: rules?,
     })
+}
+
+/// `require_auth`, and whose word is taken for it.
+fn vouched(section: &Section<'_, '_>) -> Option<Option<RequireAuth>> {
+    let required = section.value("require_auth").and_then(|item| item.choice(&REQUIRE_AUTHS));
+    let given = section.optional("authserv_id").map(|item| (authserv_id(&item), item));
+    section.law(Law::when("require_auth", &["dmarc"], What::Needs("authserv_id")));
+    section.law(Law::when("require_auth", &["none"], What::None(vec!["authserv_id"])));
+    match (required?, given) {
+        (false, None) => Some(None),
+        (false, Some((_, item))) => {
+            item.fail("is for require_auth = \"dmarc\" only", "set require_auth = \"dmarc\", or leave it out")
+        }
+        (true, Some((id, _))) => id.map(|authserv_id| Some(RequireAuth { authserv_id })),
+        (true, None) => {
+            let mend =
+                "authserv_id = \"mx.example.org\", the name that your mail server puts first in Authentication-Results";
+            section.missing("authserv_id", mend);
+            None
+        }
+    }
+}
+
+/// RFC 8601 §2.2 allows any text; servers use their name, and that of Received has to be the same.
+fn authserv_id(item: &Item<'_, '_>) -> Option<String> {
+    item.wants(Want::like("^[A-Za-z0-9._:-]+$"));
+    let text = item.some_text()?;
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-')) {
+        return Some(text.to_owned());
+    }
+    let mend =
+        "write it as your mail server does in Authentication-Results, before the first semicolon (\"mx.example.org\")";
+    item.fail(format!("{} is no server's name", quote(text)), mend)
 }
 
 fn poll(item: &Item<'_, '_>) -> Option<Option<Duration>> {

@@ -12,7 +12,7 @@ use toml::Value;
 use super::connection::TLS;
 use super::lmtp::LmtpMailbox;
 use super::login::CLIENT_AUTHS;
-use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS};
+use super::mailbox::{KEY_SCOPES, MailboxConfig, NEVER, PROTOCOLS, REQUIRE_AUTHS};
 use super::people::{FALLBACK_WHEN, OFFLINE};
 use super::service::LOG_FORMATS;
 use super::{Config, rules};
@@ -200,6 +200,8 @@ fn door(out: &mut Writer, door: &lmtp::Settings) {
 fn mails(out: &mut Writer, intake: &intake::Settings, key_scope: &KeyScope) {
     out.span("max_age", intake.max_age);
     out.list("senders", &intake.senders);
+    out.word("require_auth", &REQUIRE_AUTHS, |required| *required == intake.require_auth.is_some());
+    out.some("authserv_id", intake.require_auth.as_ref().map(|auth| &auth.authserv_id));
     out.plain("sender_may_choose_group", intake.sender_may_choose_group);
     out.word("key_scope", &KEY_SCOPES, |scope| scope == key_scope);
     match intake.plain {

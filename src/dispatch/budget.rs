@@ -50,7 +50,7 @@ pub struct Limits {
 pub struct Ask<'a> {
     /// Alert, digest or notice.
     pub kind: Kind,
-    /// Who the alert is from; for a notice the gateway itself.
+    /// Who mailed the alert, whatever sender it names; for a notice the gateway itself.
     pub sender: &'a str,
     /// How bad.
     pub severity: Severity,

@@ -53,7 +53,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 }
             }
             Event::Accepted { stanzas } => {
-                self.record(Record::Accepted(stanzas)).await;
+                self.accepted(stanzas).await;
                 Ok(())
             }
             // Of an occupant, that is: it says nothing of the others.
@@ -68,6 +68,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             Event::Bounced(bounce) => self.on_bounce(bounce).await,
             Event::Room { room, state } => self.on_room(&room, state).await,
             Event::Unreflected { stanzas } => self.on_unreflected(&stanzas).await,
+            Event::LookedUp { epoch, found, trouble } => self.on_looked_up(epoch, found, trouble).await,
             Event::Chat { from, .. } => {
                 self.answer(&from);
                 Ok(())
@@ -84,10 +85,11 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             let now = Timestamp::now();
             let doubtful = patiently("take up what was in flight", || self.queue.in_doubt(now)).await?;
             if doubtful > 0 {
-                tracing::info!(count = doubtful, "notifications in doubt are sent again, with the same stanza ids");
+                tracing::info!(count = doubtful, "notifications are in doubt: they may have arrived or not");
             }
             self.session.epoch = Some(epoch);
             self.online_since.clear();
+            self.look_up(epoch, now).await?;
         }
         self.session.up = true;
         self.seen.up(resumed);
@@ -169,10 +171,14 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         }
         self.answered.insert(who.clone(), now);
         let body = "I send alerts and cannot read answers yet. Your message was not passed on to anybody.".to_owned();
-        let letter = Letter { to: who, stanza_id: StanzaId::random(), body, tracked: false, first_sent: None };
+        let letter = Letter { to: who, stanza_id: StanzaId::random(), body, tracked: false, first_sent: None, copy: 1 };
         if self.messenger.send(letter).is_err() {
             tracing::debug!("no room for an answer");
         }
+    }
+
+    pub(super) async fn accepted(&self, stanzas: Vec<StanzaId>) {
+        self.record(Record::Accepted(stanzas)).await;
     }
 
     async fn record(&self, record: Record) {

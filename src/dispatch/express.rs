@@ -156,7 +156,8 @@ impl Express for ExpressLane {
     fn hand_over(&self, epoch: Option<Epoch>, born: Vec<Outgoing>, now: Timestamp) -> Vec<StanzaId> {
         let places = born.len();
         let rules = self.rules.get();
-        let letter = |out| letter(out, &rules.router, rules.settings.text_max, now);
+        let letter =
+            |out: &Outgoing| letter(out, out.notification.attempts, &rules.router, rules.settings.text_max, now);
         let letters: Vec<Letter> = born.iter().map(letter).collect();
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places);
@@ -189,7 +190,7 @@ fn wait(answer: Answer, now: Instant, wall: Timestamp) -> Option<Wait> {
 fn ask(out: &Outgoing) -> Ask<'_> {
     let n = &out.notification;
     let sender = match &out.content {
-        Content::Alert(record) => record.alert.sender.as_str(),
+        Content::Alert(record) => record.alert.mailed_by(),
         Content::Text(_) => "",
     };
     Ask { kind: n.kind, sender, severity: n.severity, condition: n.condition, forced: n.forced, again: n.attempts > 0 }

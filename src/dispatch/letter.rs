@@ -9,8 +9,8 @@ use crate::queue::{Content, Outgoing};
 use crate::route::Router;
 
 /// Renders an alert at the moment of sending; digests and notices have their text already. A copy that may be the second one
-/// says so, whatever it carries.
-pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Timestamp) -> Letter {
+/// says so, whatever it carries. `copy`: its number, the first being 1.
+pub(super) fn letter(out: &Outgoing, copy: u32, router: &Router, text_max: usize, now: Timestamp) -> Letter {
     let n = &out.notification;
     let mut body = match &out.content {
         Content::Text(text) if out.in_doubt => format!("{text}\n{}", render::sent_again(n)),
@@ -30,6 +30,7 @@ pub(super) fn letter(out: &Outgoing, router: &Router, text_max: usize, now: Time
         body,
         tracked: true,
         first_sent: n.first_intent.filter(|_| out.in_doubt),
+        copy,
     }
 }
 
@@ -79,9 +80,9 @@ mod tests {
         let n = crate::model::Notification { first_intent: Some(now), ..notification() };
         for content in [Content::Text("While you were away".into()), Content::Alert(Arc::new(record(1, alert())))] {
             let out = |in_doubt| Outgoing { notification: n.clone(), content: content.clone(), in_doubt };
-            let first = letter(&out(false), &nobody(), 1000, now);
+            let first = letter(&out(false), 1, &nobody(), 1000, now);
             assert!(!first.body.contains("Sent again") && first.first_sent.is_none(), "{}", first.body);
-            let second = letter(&out(true), &nobody(), 1000, now);
+            let second = letter(&out(true), 2, &nobody(), 1000, now);
             assert!(second.body.contains("Sent again: the copy of 2026-11-21 18:43 UTC may have arrived."));
             assert_eq!((second.first_sent, second.stanza_id), (Some(now), first.stanza_id));
         }

@@ -6,6 +6,7 @@
 //! the [`Express`](express::ExpressLane) writes them at once. Both ask the [`budget`] whether that would be too many for the
 //! recipient: what is waits in the queue, and goes as one digest.
 
+mod doubt;
 mod events;
 mod express;
 mod letter;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::model::{BareJid, Jid, Show, StanzaId};
+use crate::model::{BareJid, Doubt, Epoch, Jid, Show, StanzaId};
 
 /// One instant message, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub struct Letter {
     pub tracked: bool,
     /// A resend: when the first copy was sent (XEP-0203).
     pub first_sent: Option<Timestamp>,
+    /// Number of this copy of the notification, the first being 1. It goes into the stanza, so that the archive can tell which
+    /// copy it holds.
+    pub copy: u32,
 }
 
 /// The window is full or there is no session: the letter comes back.
@@ -35,6 +38,10 @@ pub trait Messenger: Send + Sync {
 
     /// How many letters were taken and are not acknowledged yet.
     fn in_flight(&self) -> usize;
+
+    /// Asks which of these arrived at our server after all. Never blocks. Answered by one [`Event::LookedUp`] of that epoch, in
+    /// bounded time; by none if the session is lost, or another look-up begins, before.
+    fn look_up(&self, epoch: Epoch, doubts: Vec<Doubt>);
 }
 
 /// RFC 6120 §8.3.2: what the sender of the refused stanza should do.
@@ -144,6 +151,15 @@ pub enum Event {
     Unreflected {
         /// In no order.
         stanzas: Vec<StanzaId>,
+    },
+    /// The answer to [`Messenger::look_up`].
+    LookedUp {
+        /// The one that it was asked with.
+        epoch: Epoch,
+        /// These did arrive: our server has each of them, of that copy or a later one.
+        found: Vec<StanzaId>,
+        /// Why the answer is not complete; `None`: whatever else was asked for is not there.
+        trouble: Option<String>,
     },
     /// A chat message from a configured recipient.
     Chat {

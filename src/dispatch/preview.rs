@@ -31,7 +31,7 @@ pub enum Preview {
 pub fn preview(out: &Outgoing, presence: Presence, router: &Router, text_max: usize, now: Timestamp) -> Preview {
     let n = &out.notification;
     match decide(&n.delivery, n.severity, presence, n.forced) {
-        Decision::Deliver => Preview::Sent(letter(out, router, text_max, now).body),
+        Decision::Deliver => Preview::Sent(letter(out, 1, router, text_max, now).body),
         Decision::Hold => Preview::Held { until: held_until(out, now), why: absence(presence) },
         Decision::Skip => Preview::Skipped(SKIPPED),
         Decision::Wait => Preview::Waits,

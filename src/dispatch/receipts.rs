@@ -178,7 +178,9 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         for out in due {
             tracing::info!(notification = %out.notification.id, recipient = %out.notification.recipient,
                 "sent again: no receipt came");
-            let letter = letter(&out, &self.router, self.settings.text_max, now);
+            // The intent counted this one.
+            let copy = out.notification.attempts + 1;
+            let letter = letter(&out, copy, &self.router, self.settings.text_max, now);
             if let Err(full) = self.messenger.send(letter) {
                 // The session went away meanwhile.
                 self.lane.give_back(&out.notification);

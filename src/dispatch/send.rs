@@ -96,11 +96,12 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     async fn write(&mut self, sending: Vec<Outgoing>, now: Timestamp) -> Result<(), StoreError> {
         let mut unwritten = Vec::new();
         for out in sending {
-            let letter = letter(&out, &self.router, self.settings.text_max, now);
+            // D3 counted this one.
+            let attempts = out.notification.attempts + 1;
+            let letter = letter(&out, attempts, &self.router, self.settings.text_max, now);
             let Err(full) = self.messenger.send(letter) else { continue };
             // The session went away between the look at the window and now.
             self.lane.give_back(&out.notification);
-            let attempts = out.notification.attempts + 1;
             unwritten.push(Unwritten { stanza_id: full.0.stanza_id, attempts, in_doubt: out.in_doubt });
         }
         patiently("queue again", || self.queue.not_written(&unwritten)).await

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::doubt::LookingUp;
 use super::notices::Bursts;
 use super::receipts::Hearing;
 use super::record::{Record, recorder};
@@ -96,6 +97,8 @@ pub(super) struct Session {
     pub why: String,
     /// The operators' command ran for this outage.
     pub commanded: bool,
+    /// What the server's archive is asked for.
+    pub looking_up: LookingUp,
 }
 
 /// Runs a worker until `cancel`; then until everything in flight is acknowledged or the grace of its rules is over.
@@ -125,6 +128,7 @@ where
             down_since: Instant::now(),
             why: "connecting".into(),
             commanded: false,
+            looking_up: LookingUp::default(),
         },
         answered: HashMap::new(),
         drift: Drift::new(Timestamp::now(), Instant::now()),

@@ -37,10 +37,19 @@ pub struct Settings {
     pub max_age: Duration,
     /// Patterns of allowed From addresses; empty: anyone.
     pub senders: Vec<String>,
+    /// Only mails for whose From address a mail server vouches.
+    pub require_auth: Option<RequireAuth>,
     /// May a sender choose the group?
     pub sender_may_choose_group: bool,
     /// What a mail without XML becomes.
     pub plain: Plain,
     /// What mails without XML are alerts of what kind; tried before `plain`.
     pub rules: parse::Rules,
+}
+
+/// What is required of a mail before its From address is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequireAuth {
+    /// Name by which our own mail server says (RFC 8601) that DMARC passed.
+    pub authserv_id: String,
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::Settings;
+use super::{RequireAuth, Settings};
 use crate::model::{Cursor, MailDigest, MessageState, Size, Source};
 use crate::parse::{self, Header, How, Limits, Mappings, Outcome, Plain};
 use crate::queue::{D2Message, StoredMessage, Verdict};
@@ -13,6 +13,7 @@ use crate::route::Pattern;
 #[derive(Debug, Clone)]
 pub struct Rules {
     senders: Vec<Pattern>,
+    require_auth: Option<RequireAuth>,
     plain: Plain,
     by_rule: parse::Rules,
     may_choose_group: bool,
@@ -25,6 +26,7 @@ impl Rules {
     pub fn new(settings: &Settings, max_size: u64) -> Self {
         Self {
             senders: settings.senders.iter().filter_map(|p| Pattern::parse_caseless(p).ok()).collect(),
+            require_auth: settings.require_auth.clone(),
             plain: settings.plain,
             by_rule: settings.rules.clone(),
             may_choose_group: settings.sender_may_choose_group,
@@ -37,6 +39,7 @@ impl Rules {
     pub fn strict() -> Self {
         Self {
             senders: Vec::new(),
+            require_auth: None,
             plain: Plain::Quarantine,
             by_rule: parse::Rules::default(),
             may_choose_group: false,
@@ -45,17 +48,21 @@ impl Rules {
         }
     }
 
-    /// Why the sender is not allowed; `None`: allowed.
-    pub fn refuses(&self, header: &Header) -> Option<String> {
-        if self.senders.is_empty() {
+    /// Why the sender is not believed, or not allowed; `None`: allowed.
+    pub fn refuses(&self, raw: &[u8], header: &Header) -> Option<String> {
+        if self.senders.is_empty() && self.require_auth.is_none() {
             return None;
         }
-        match (header.from_headers, header.from.as_slice()) {
-            (1, [from]) if self.senders.iter().any(|p| p.matches(from)) => None,
-            (1, [from]) => Some(format!("sender {from} is not among the allowed senders")),
-            (1, from) => Some(format!("its From header has {} addresses; exactly one is believed", from.len())),
-            (n, _) => Some(format!("it has {n} From headers; exactly one is believed")),
+        let from = match (header.from_headers, header.from.as_slice()) {
+            (1, [from]) => from,
+            (1, from) => return Some(format!("its From header has {} addresses; exactly one is believed", from.len())),
+            (n, _) => return Some(format!("it has {n} From headers; exactly one is believed")),
+        };
+        if !self.senders.is_empty() && !self.senders.iter().any(|p| p.matches(from)) {
+            return Some(format!("sender {from} is not among the allowed senders"));
         }
+        let RequireAuth { authserv_id } = self.require_auth.as_ref()?;
+        parse::dmarc_caught(raw, authserv_id, from).err()
     }
 
     /// Parses and judges.
@@ -63,7 +70,10 @@ impl Rules {
         let how = How { plain: self.plain, limits, mappings, rules: &self.by_rule };
         let mail = parse::mail_caught(&stored.raw, &how);
         let received = stored.internal_date.or(mail.header.received).unwrap_or(stored.stored);
-        let verdict = self.verdict(stored, &mail.header, mail.outcome, received, now);
+        let verdict = match self.refuses(&stored.raw, &mail.header) {
+            Some(reason) => Verdict::Ends(MessageState::Rejected, reason),
+            None => self.verdict(stored, mail.outcome, received, now),
+        };
         D2Message {
             id: stored.id,
             source: Source::Mailbox(stored.mailbox.clone()),
@@ -74,17 +84,7 @@ impl Rules {
         }
     }
 
-    fn verdict(
-        &self,
-        stored: &StoredMessage,
-        header: &Header,
-        outcome: Outcome,
-        received: Timestamp,
-        now: Timestamp,
-    ) -> Verdict {
-        if let Some(reason) = self.refuses(header) {
-            return Verdict::Ends(MessageState::Rejected, reason);
-        }
+    fn verdict(&self, stored: &StoredMessage, outcome: Outcome, received: Timestamp, now: Timestamp) -> Verdict {
         if let Outcome::Ignored(reason) = outcome {
             return Verdict::Ends(MessageState::Ignored, reason);
         }

@@ -327,7 +327,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
         mails
             .iter()
-            .filter(|m| self.rules.refuses(&parse::header_caught(&m.raw)).is_some())
+            .filter(|m| self.rules.refuses(&m.raw, &parse::header_caught(&m.raw)).is_some())
             .map(|m| m.cursor.clone())
             .collect()
     }

@@ -17,6 +17,9 @@ use crate::model::{Cursor, NewMessage};
 const RANGE: usize = 1000;
 /// Most mails in one listing; those beyond come with a later one.
 const LISTING: usize = 1_000_000;
+/// What it means when mails are gone that were there a moment ago.
+const OTHERS: &str =
+    "another program removes mails from this mailbox: is it a second mailbell? Each mailbox needs one of its own";
 
 impl Session {
     /// The mails after `mark`, oldest first, after [`Self::catch_up`]. One FETCH, whose replies are short lines: a SEARCH reply would be one long one.
@@ -155,17 +158,19 @@ impl Session {
                 _ => None,
             })
             .collect();
-        for (set, _) in uid_sets(&uids) {
-            clearing.warning = match how {
+        for (set, members) in uid_sets(&uids) {
+            let count = members.len();
+            let warning = match how {
                 After::Keep => None,
                 After::Seen => self.flag(&set, "\\Seen").await.map(|()| None)?,
                 After::Move(target) if self.can.moves => self.transfer("MOVE", &set, target).await.map(|()| None)?,
                 After::Move(target) => {
                     self.transfer("COPY", &set, target).await?;
-                    self.delete(&set).await?
+                    self.delete(&set, count).await?
                 }
-                After::Delete => self.delete(&set).await?,
+                After::Delete => self.delete(&set, count).await?,
             };
+            clearing.warning = clearing.warning.or(warning);
         }
         Ok(clearing)
     }
@@ -174,16 +179,23 @@ impl Session {
         self.wire.must(&format!("to set {flag}"), &format!("UID STORE {set} +FLAGS.SILENT ({flag})"), |_| ()).await
     }
 
-    /// Deletes exactly these. A plain EXPUNGE would also delete what others flagged.
-    async fn delete(&mut self, set: &str) -> Result<Option<String>, MailboxError> {
+    /// Deletes exactly these, so many. A plain EXPUNGE would also delete what others flagged.
+    async fn delete(&mut self, set: &str, count: usize) -> Result<Option<String>, MailboxError> {
         self.flag(set, "\\Deleted").await?;
         if !self.can.uidplus {
             return Ok(Some(
                 "the server has no UIDPLUS: mails are flagged \\Deleted and left for the server to expunge".into(),
             ));
         }
-        self.wire.must("to delete mails", &format!("UID EXPUNGE {set}"), |_| ()).await?;
-        Ok(None)
+        let mut deleted = 0;
+        let count_deleted = |response: &Response<'_>| deleted += usize::from(matches!(response, Response::Expunge(_)));
+        self.wire.must("to delete mails", &format!("UID EXPUNGE {set}"), count_deleted).await?;
+        Ok((deleted < count).then(|| {
+            format!(
+                "of {count} mails {} were gone before they could be deleted: an earlier clearing was cut short, or {OTHERS}",
+                count - deleted
+            )
+        }))
     }
 
     /// MOVE or COPY, creating the folder where it is missing.
@@ -211,7 +223,11 @@ impl Session {
         if reply.ok {
             return Ok(());
         }
-        Err(self.wire.refused(&format!("to move mails to {target:?}"), &reply, Failure::Permanent))
+        let mut err = self.wire.refused(&format!("to move mails to {target:?}"), &reply, Failure::Permanent);
+        if says(&reply, "EXPUNGEISSUED") {
+            err.what.push_str(&format!("; {OTHERS}"));
+        }
+        Err(err)
     }
 }
 

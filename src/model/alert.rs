@@ -198,6 +198,9 @@ pub struct Alert {
     pub key: Key,
     /// CAP's `sender`, else the From address, lower case.
     pub sender: String,
+    /// The From address of its mail, lower case, where `sender` is another: what an alert says of itself, anybody can write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Firing, update or resolved.
     pub status: Status,
     /// How bad.
@@ -240,6 +243,7 @@ impl Alert {
             id: String::new(),
             key: Key(String::new()),
             sender: String::new(),
+            from: None,
             status: Status::Firing,
             severity: Severity::Warning,
             title: String::new(),
@@ -257,6 +261,11 @@ impl Alert {
             tell_operators: false,
             warnings: Vec::new(),
         }
+    }
+
+    /// Whose alert it is, whatever it says of itself: the From address of its mail; of one that came without a mail the sender.
+    pub fn mailed_by(&self) -> &str {
+        self.from.as_deref().unwrap_or(&self.sender)
     }
 }
 

@@ -24,8 +24,8 @@ pub use drift::Drift;
 pub use message::{Cursor, MailDigest, MessageState, NewMessage, Source};
 pub use names::{BadName, ClassName, GroupName, Key, MailboxName, NAME_FORM, RecipientName, Scope};
 pub use notification::{
-    AlertId, AlertState, BadId, ConditionId, Epoch, Kind, MessageId, Notification, NotificationId, NotificationState,
-    StanzaId,
+    AlertId, AlertState, BadId, ConditionId, Doubt, Epoch, Kind, MessageId, Notification, NotificationId,
+    NotificationState, StanzaId,
 };
 pub use policy::{Delivery, FallbackWhen, Offline, PolicyRow, Presence, Show, ShowSet};
 pub use port_check::{PortCheck, PortFound};

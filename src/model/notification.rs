@@ -97,6 +97,19 @@ impl std::fmt::Display for StanzaId {
     }
 }
 
+/// A copy of a notification was on its way when its session ended: whether it arrived is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whose it is.
+    pub to: BareJid,
+    /// What it was sent under.
+    pub stanza_id: StanzaId,
+    /// Number of the copy in question, the first being 1. Those before it may have been refused, or lost.
+    pub copy: u32,
+    /// When the first copy was intended, by our clock.
+    pub since: Timestamp,
+}
+
 /// What a notification carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

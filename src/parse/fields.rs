@@ -89,10 +89,24 @@ impl<'a> Fields<'a> {
 
     /// Raw values of all fields of this name, topmost first, each with its line end.
     pub(crate) fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
+        self.above(self.fields.len(), name)
+    }
+
+    /// Place of the topmost field of this name whose value `is` so.
+    pub(crate) fn position(&self, name: &str, is: impl Fn(&[u8]) -> bool) -> Option<usize> {
         self.fields
             .iter()
-            .filter(move |(n, _)| self.raw.get(n.clone()).is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes())))
-            .map(|(_, value)| self.raw.get(value.clone()).unwrap_or_default())
+            .position(|(n, value)| self.is_named(n, name) && is(self.raw.get(value.clone()).unwrap_or_default()))
+    }
+
+    /// Raw values of the fields of this name above that place, topmost first.
+    pub(crate) fn above<'s>(&'s self, place: usize, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
+        let fields = self.fields.iter().take(place).filter(move |(n, _)| self.is_named(n, name));
+        fields.map(|(_, value)| self.raw.get(value.clone()).unwrap_or_default())
+    }
+
+    fn is_named(&self, found: &Range<usize>, name: &str) -> bool {
+        self.raw.get(found.clone()).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Is there such a field?

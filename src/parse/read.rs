@@ -144,6 +144,8 @@ fn finished(draft: Draft, n: usize, raw: &[u8], header: &Header) -> Alert {
     if !has_key {
         alert.key = Key(alert.id.clone());
     }
+    let from = header.from.first().filter(|from| !from.eq_ignore_ascii_case(&alert.sender));
+    alert.from = from.cloned();
     let more = alert.warnings.len().saturating_sub(MAX_WARNINGS);
     if more > 0 {
         alert.warnings.truncate(MAX_WARNINGS);

@@ -11,8 +11,8 @@ use super::{
     Room, StoreError, StoredMessage, Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
-    AlertId, BareJid, Cursor, Delivery, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId, Planner,
-    Recipient, Source, StanzaId,
+    AlertId, BareJid, Cursor, Delivery, Doubt, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId,
+    Planner, Recipient, Source, StanzaId,
 };
 
 /// Everything, for who composes.
@@ -134,6 +134,12 @@ pub trait Outbox: Receipts {
     /// Everything `sending` is in doubt: a new process, or a session that did not resume. It becomes due again, with the
     /// same stanza id. Returns how many.
     async fn in_doubt(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// All that is in doubt, the newest first, at most `limit`. What a digest carries is not listed beside it.
+    async fn doubts(&self, limit: usize) -> Result<Vec<Doubt>, StoreError>;
+
+    /// What is in doubt is not due before then; `None`: it is due now. What is no longer in doubt is left alone.
+    async fn put_off(&self, stanzas: &[StanzaId], until: Option<Timestamp>) -> Result<(), StoreError>;
 
     /// Recipients who have something queued, or in doubt, that is due now.
     async fn recipients_due(&self, now: Timestamp) -> Result<Vec<BareJid>, StoreError>;

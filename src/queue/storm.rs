@@ -14,7 +14,7 @@ pub struct Ask<'a> {
     pub severity: Severity,
     /// How it may be delivered.
     pub delivery: &'a Delivery,
-    /// The alert's sender.
+    /// Who mailed the alert.
     pub sender: &'a str,
     /// The condition within which order is kept.
     pub condition: Option<ConditionId>,
@@ -58,7 +58,7 @@ pub struct Intent {
     pub jid: BareJid,
     /// Alert, digest or notice.
     pub kind: Kind,
-    /// The alert's sender; empty for digests and notices.
+    /// Who mailed the alert; empty for digests and notices.
     pub sender: String,
     /// Its severity.
     pub severity: Severity,

@@ -1,5 +1,6 @@
 //! The rules of D2: what follows from one alert, given what is known of its condition.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::model::{
@@ -19,14 +20,15 @@ const TITLE: usize = 120;
 const LISTED: usize = 10;
 
 impl Planner for Router {
-    /// `mailbox:NAME/sender`, `mailbox:NAME`, `probe` or `api`, and `#Test` and the like behind it for what is not real.
+    /// `mailbox:NAME/sender` or, where the mail is from another, `mailbox:NAME/from for sender`; `mailbox:NAME`, `probe` or `api`;
+    /// and `#Test` and the like behind it for what is not real.
     /// Senders are lower case here, so none can look like that ending.
     fn scope(&self, alert: &Alert, source: &Source) -> Scope {
         let mut scope = source.to_string();
         if let Source::Mailbox(name) = source
             && self.key_scopes.get(name).is_none_or(|scope| *scope == KeyScope::Sender)
         {
-            scope = format!("{scope}/{}", alert.sender.to_lowercase());
+            scope = format!("{scope}/{}", whose(alert).to_lowercase());
         }
         if alert.nature != Nature::Actual {
             scope = format!("{scope}#{}", alert.nature.as_str());
@@ -47,6 +49,15 @@ impl Planner for Router {
         plan.tell_operators =
             plan.tell_operators.map(|text| format!("{title} from {}: {text}", quoted(&alert.sender, TITLE)));
         plan
+    }
+}
+
+/// Sender and From together: to name somebody as the sender is not to be them. A From address holds no blank but single spaces,
+/// so that no other one can look like the two.
+fn whose(alert: &Alert) -> Cow<'_, str> {
+    match &alert.from {
+        None => Cow::Borrowed(&alert.sender),
+        Some(from) => Cow::Owned(format!("{} for {}", from.replace(' ', "\u{a0}"), alert.sender)),
     }
 }
 

@@ -106,7 +106,10 @@ impl Field {
                 Source::Mailbox(name) => vec![name.as_str().into()],
                 Source::Probe | Source::Api => Vec::new(),
             },
-            Self::Sender => vec![alert.sender.as_str().into()],
+            // A wall is not passed by naming another sender.
+            Self::Sender => {
+                [Some(alert.sender.as_str()), alert.from.as_deref()].into_iter().flatten().map(Into::into).collect()
+            }
             Self::Status => vec![alert.status.as_str().into(), alert.nature.as_str().into()],
             Self::Severity => vec![alert.severity.as_str().into()],
             Self::Group => alert.groups.iter().map(|g| g.as_str().into()).collect(),

@@ -8,6 +8,7 @@ use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::minidom::Element;
 use xso::exports::rxml;
 
+use super::archive::Archive;
 use super::connect::xml_error;
 use super::failure::Failure;
 use super::handle::Gate;
@@ -37,6 +38,8 @@ pub struct Core {
     pub ledger: Ledger,
     /// The configured recipients.
     pub roster: Roster,
+    /// What our server's archive is asked for.
+    pub archive: Archive,
     /// The configured rooms.
     pub rooms: Rooms,
     /// `Up` was told of the session in the ledger: only then it is worth resuming.
@@ -49,8 +52,18 @@ impl Core {
     pub fn new(settings: Arc<Settings>, road: Road, gate: Gate, outbox: Outbox) -> Self {
         let roster = Roster::new(settings.jid.clone(), &settings.contacts);
         let rooms = Rooms::new(&settings.rooms, settings.ping_after);
-        let passed_over = PassedOver::default();
-        Self { settings, road, gate, outbox, ledger: Ledger::default(), roster, rooms, reported_up: false, passed_over }
+        Self {
+            settings,
+            road,
+            gate,
+            outbox,
+            ledger: Ledger::default(),
+            roster,
+            archive: Archive::default(),
+            rooms,
+            reported_up: false,
+            passed_over: PassedOver::default(),
+        }
     }
 
     /// What a reload changed, and what the rooms do then. `true`: the next sign-in is another one.
@@ -116,6 +129,7 @@ impl Core {
         if !stanzas.is_empty() {
             self.outbox.push(Event::Lost { stanzas });
         }
+        self.archive.give_up();
         self.reported_up = false;
     }
 

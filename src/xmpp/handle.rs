@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::Change;
 use super::stanza::weight;
 use crate::dispatch::{Full, Letter, Messenger};
+use crate::model::{Doubt, Epoch};
 
 /// Most bytes of letters in flight. A server that throttles the bot to 3 kB/s still gets through them, and answers the
 /// sign of life that was asked behind them, before the link is taken for dead.
@@ -37,6 +38,9 @@ struct Shared {
     limit: usize,
     window: Mutex<Window>,
     change: Mutex<Option<Change>>,
+    /// The last one that was asked for and not begun.
+    look_up: Mutex<Option<(Epoch, Vec<Doubt>)>>,
+    /// There is a change, or a look-up.
     changed: AtomicWaker,
 }
 
@@ -86,6 +90,11 @@ impl Messenger for Handle {
     fn in_flight(&self) -> usize {
         self.shared.window().letters
     }
+
+    fn look_up(&self, epoch: Epoch, doubts: Vec<Doubt>) {
+        *self.shared.look_up.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, doubts));
+        self.shared.changed.wake();
+    }
 }
 
 impl Handle {
@@ -128,6 +137,11 @@ impl Gate {
         change.map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// What is to be looked up, if anything. Who asks this polls for a change as well, which is what wakes them.
+    pub fn look_up(&self) -> Option<(Epoch, Vec<Doubt>)> {
+        self.shared.look_up.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// A letter of this weight is no longer in flight.
     pub fn release(&self, weight: usize) {
         let mut window = self.shared.window();
@@ -142,6 +156,7 @@ pub fn window(limit: usize) -> (Handle, Gate) {
         limit: limit.max(1),
         window: Mutex::default(),
         change: Mutex::default(),
+        look_up: Mutex::default(),
         changed: AtomicWaker::new(),
     });
     let (sender, letters) = mpsc::unbounded_channel();
@@ -160,6 +175,7 @@ mod tests {
             body,
             tracked: true,
             first_sent: None,
+            copy: 1,
         }
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! Handle ── letters ──► actor: establish ─► session ─► wait ─► again         (actor.rs)
 //!                         │        │           │
-//!                         │        │           └ wire, stanza, inbound, answers, roster, rooms (room)
+//!                         │        │           └ wire, stanza, inbound, answers, archive, roster, rooms (room)
 //!                         │        └ targets, connect, login, bind
 //!                         └ core: what outlives a stream: ledger (sm.rs), window (handle.rs), outbox
 //! ```
@@ -12,6 +12,7 @@
 
 mod actor;
 mod answers;
+mod archive;
 mod bind;
 mod connect;
 mod core;

@@ -82,6 +82,9 @@ impl Session<'_> {
     }
 
     fn message(&mut self, element: &Element) {
+        if self.archived(element) {
+            return;
+        }
         let from = self.room(element);
         let message = match &from {
             // Nothing in a room is said to us: what is posted there by others is neither read nor answered.
@@ -104,6 +107,17 @@ impl Session<'_> {
         if let Some(why) = message.ignored {
             self.core.ignored(element, why);
         }
+    }
+
+    /// Reads what our own server found in its archive for us; `false`: it is something else.
+    fn archived(&mut self, element: &Element) -> bool {
+        let core = &mut *self.core;
+        if !core.roster.is_own_server(element.attr("from")) {
+            return false;
+        }
+        let Some(receipts) = core.archive.result(&core.settings.jid, element) else { return false };
+        receipts.into_iter().for_each(|receipt| core.outbox.push(receipt));
+        true
     }
 
     /// The sender, where it is one of the rooms or somebody in one.
@@ -166,6 +180,10 @@ impl Session<'_> {
         match (&self.phase, &self.asked) {
             (Phase::Loading { id, .. }, _) if own && iq.attr("id") == Some(id) => {
                 self.loaded(iq);
+                Ok(())
+            }
+            _ if own && let Some(todo) = self.core.archive.answered(iq) => {
+                self.take(todo);
                 Ok(())
             }
             _ if own && self.look_up.is_some() && iq.attr("id") == self.look_up.as_deref() => {

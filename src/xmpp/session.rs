@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_xmpp::xmlstream::ReadError;
 use xmpp_parsers::minidom::Element;
@@ -25,6 +25,7 @@ use super::sm::{Carried, Sent};
 use super::wire::Wire;
 use super::{Change, stanza};
 use crate::dispatch::{Event, Letter};
+use crate::model::{Doubt, Epoch};
 
 /// Stanzas that are gathered before they are written in one go.
 const BURST: usize = 64;
@@ -50,6 +51,7 @@ pub struct Ended {
 enum Step {
     Letter(Letter),
     Change(Change),
+    LookUp(Epoch, Vec<Doubt>),
     Read(Option<Result<Node, ReadError>>),
     WriteFailed(std::io::Error),
     Tick,
@@ -128,9 +130,10 @@ impl<'a> Session<'a> {
         let period = (self.core.settings.ping_after / 8).clamp(Duration::from_millis(20), longest);
         let mut tick = interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut alarm = pin!(sleep_until(Instant::now()));
         let mut cancelled = pin!(cancel.cancelled());
         let failure = loop {
-            let step = poll_fn(|cx| self.poll_step(cx, cancelled.as_mut(), &mut tick)).await;
+            let step = poll_fn(|cx| self.poll_step(cx, cancelled.as_mut(), &mut tick, alarm.as_mut())).await;
             let result = match step {
                 Step::Cancelled => break None,
                 Step::Letter(letter) => {
@@ -141,6 +144,10 @@ impl<'a> Session<'a> {
                     let (_, todo) = self.core.change(change, matches!(self.phase, Phase::Up { .. }));
                     self.take(todo);
                     self.look_up_new();
+                    Ok(())
+                }
+                Step::LookUp(epoch, doubts) => {
+                    self.core.archive.begin(epoch, doubts, Instant::now());
                     Ok(())
                 }
                 Step::Read(node) => self.read(node),
@@ -167,6 +174,7 @@ impl<'a> Session<'a> {
         cx: &mut Context<'_>,
         cancelled: Pin<&mut impl Future<Output = ()>>,
         tick: &mut Interval,
+        mut alarm: Pin<&mut Sleep>,
     ) -> Poll<Step> {
         if cancelled.poll(cx).is_ready() {
             return Poll::Ready(Step::Cancelled);
@@ -175,6 +183,9 @@ impl<'a> Session<'a> {
             return Poll::Ready(Step::Change(change));
         }
         let up = matches!(self.phase, Phase::Up { .. });
+        if up && let Some((epoch, doubts)) = self.core.gate.look_up() {
+            return Poll::Ready(Step::LookUp(epoch, doubts));
+        }
         // Letters first: they gather into a burst, and only then something is written.
         if up
             && self.wire.queued() < BURST
@@ -186,7 +197,14 @@ impl<'a> Session<'a> {
             return Poll::Ready(step);
         }
         // After reading: what waits in the socket after a pause of ours is no silence of the server's.
-        tick.poll_tick(cx).map(|_| Step::Tick)
+        if tick.poll_tick(cx).is_ready() {
+            return Poll::Ready(Step::Tick);
+        }
+        let Some(at) = self.core.archive.due().filter(|_| up) else { return Poll::Pending };
+        if alarm.deadline() != at {
+            alarm.as_mut().reset(at);
+        }
+        alarm.poll(cx).map(|()| Step::Tick)
     }
 
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
@@ -290,6 +308,8 @@ impl<'a> Session<'a> {
         let patience = self.core.settings.ping_after;
         if let Phase::Up { .. } = self.phase {
             let todo = self.core.rooms.tick(&self.core.ledger, now, rand::random());
+            self.take(todo);
+            let todo = self.core.archive.tick(now);
             self.take(todo);
         }
         if let Phase::Loading { until, .. } = self.phase

@@ -19,6 +19,9 @@ const MUC: &str = "http://jabber.org/protocol/muc";
 /// Ping (XEP-0199).
 pub const PING: &str = "urn:xmpp:ping";
 
+/// Our own: which copy of a notification this is, where it is not the first.
+pub const COPY: &str = "urn:mailbell:copy:1";
+
 /// Longest body in bytes, escapes counted: servers close the stream on stanzas of a few hundred kilobytes.
 pub const MAX_BODY: usize = 60_000;
 const CUT: &str = "\n[…]";
@@ -37,6 +40,9 @@ pub fn letter(letter: &Letter, from: &BareJid) -> Element {
         message = message.child(Xml::new("request", RECEIPTS)).child(Xml::new("store", "urn:xmpp:hints"));
     }
     message = message.child(Xml::new("unstyled", "urn:xmpp:styling:0"));
+    if letter.copy > 1 {
+        message = message.child(Xml::new("copy", COPY).attr("number", &letter.copy.to_string()));
+    }
     if let Some(first) = letter.first_sent {
         message =
             message.child(Xml::new("delay", "urn:xmpp:delay").attr("from", from.as_str()).attr("stamp", &stamp(first)));
@@ -155,6 +161,7 @@ mod tests {
             body: body.into(),
             tracked: true,
             first_sent: None,
+            copy: 1,
         }
     }
 
@@ -169,6 +176,9 @@ mod tests {
         let delay = letter(&resend, &us());
         let delay = delay.get_child("delay", "urn:xmpp:delay").unwrap();
         assert_eq!((delay.attr("stamp"), delay.attr("from")), (Some("2026-03-01T02:03:04Z"), Some(us().as_str())));
+        assert!(!letter(&sample("x"), &us()).has_child("copy", COPY));
+        let third = letter(&Letter { copy: 3, ..sample("x") }, &us());
+        assert_eq!(third.get_child("copy", COPY).unwrap().attr("number"), Some("3"));
         let answer = letter(&Letter { tracked: false, ..sample("x") }, &us());
         assert!(!answer.has_child("request", RECEIPTS) && !answer.has_child("store", "urn:xmpp:hints"));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::lab::{Lab, OPERATORS, alert, critical, severe};
 use crate::support::mailbell::{Mailbell, SOON};
-use crate::support::outcome::{SENT, all_in_state, copies_of, notifications};
+use crate::support::outcome::{copies_of, notifications};
 use crate::support::prosody::Options;
 use crate::support::wait_for;
 
@@ -166,23 +166,4 @@ async fn the_same_mail_twice_pages_once() {
     alice.gets("Marker").await;
     assert_eq!(alice.copies("Twice"), 1);
     assert_eq!(notifications(&mailbell, "Twice").len(), 1);
-}
-
-#[tokio::test]
-async fn a_new_uidvalidity_pages_nothing_again() {
-    let mut lab = Lab::new(&["alice"]);
-    let alice = lab.online("alice").await;
-    let mailbell = Mailbell::run(&lab.config());
-    for n in 1..=5 {
-        lab.mail(&without_key(&format!("Mail {n}")));
-    }
-    alice.wait_count(5, SOON).await;
-    all_in_state(&mailbell, "Mail ", 5, SENT).await;
-    lab.dovecot.stop();
-    lab.dovecot.reset_uidvalidity("inbox");
-    lab.dovecot.restart();
-    lab.mail(&without_key("Marker"));
-    // All six are fetched again, in order: the last is the marker.
-    alice.gets("Marker").await;
-    assert_eq!(alice.count(), 6, "{:#?}", alice.messages());
 }

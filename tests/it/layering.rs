@@ -94,7 +94,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
             "net::client_config",
         ],
     ),
-    ("cli", &["net::TlsMode", "net::TlsError", "net::client_config"]),
+    ("cli", &["net::TlsMode", "net::TlsError", "net::client_config", "net::DialError", "net::dial"]),
 ];
 
 /// `app` may name everything below it; `cli` everything but adapters; `main` starts `cli`.

@@ -15,7 +15,7 @@ use crate::support::script::{Script, Step, expect, send};
 pub const CAPS: &str = "IMAP4rev1 AUTH=PLAIN SASL-IR IDLE MOVE UIDPLUS";
 
 /// Greeting, capabilities, login, SELECT of a folder with so many mails.
-fn imap_begin(caps: &str, exists: u32) -> Vec<Step> {
+pub fn imap_begin(caps: &str, exists: u32) -> Vec<Step> {
     vec![
         send("* OK ready\r\n"),
         expect("CAPABILITY"),

@@ -22,6 +22,7 @@ macro_rules! on_each_server {
     };
 }
 
+mod archive;
 mod bed_dns;
 mod bed_hosts;
 mod commands;
@@ -64,6 +65,7 @@ mod rooms;
 mod routing;
 mod rules;
 mod rules_ready;
+mod security;
 mod service;
 mod status;
 mod storage;

@@ -1,6 +1,5 @@
 //! What the operators hear and how often; receipts; and the bot's one line back.
 
-use crate::support::chat::Kind;
 use crate::support::client::Client;
 use crate::support::lab::{Lab, asks, critical, group};
 use crate::support::mailbell::Mailbell;
@@ -68,30 +67,6 @@ async fn a_recipient_who_writes_gets_one_line_and_a_stranger_none() {
     drop(mailbell);
 }
 
-on_each_server!(delivered_is_what_the_recipient_says_and_nobody_else);
-
-async fn delivered_is_what_the_recipient_says_and_nobody_else(kind: Kind) {
-    let lab = Lab::on(kind, &["alice", "bob"]);
-    let alice = lab.login("alice").without_receipts().connect().await;
-    let bob = lab.online("bob").await;
-    let config = lab.operated_by("bob").replace("[dispatch]", "[dispatch]\nreceipt_timeout = \"2s\"");
-    let mailbell = Mailbell::run(&(config + &group("both", &["alice", "bob"], "")));
-    lab.mail(&asks("both", "critical", "Fire"));
-    alice.gets("Fire").await;
-    bob.gets("Fire").await;
-    mailbell.notified("Fire", "bob", "delivered").await;
-
-    let stanza = alice.wait_message(|_| true, SOON).await.id().unwrap().to_owned();
-    bob.receipt(BOT, &stanza).await;
-    mailbell.logged("ignored a receipt: it is for nothing that was sent to this sender", 1).await;
-    let unconfirmed = mailbell.notified("Fire", "alice", "unconfirmed").await;
-    assert_eq!(unconfirmed.reason, "no receipt");
-    // Better late than never.
-    alice.receipt(BOT, &stanza).await;
-    mailbell.notified("Fire", "alice", "delivered").await;
-    assert_eq!((alice.count(), bob.count()), (1, 1));
-}
-
 #[tokio::test]
 async fn a_missing_subscription_is_told_once_until_it_is_granted() {
     let lab = Lab::new(&["olga"]);
@@ -150,12 +125,4 @@ async fn what_comes_back_is_tried_again_or_dead_and_only_its_recipient_is_believ
     alice.bounce(BOT, &refused, "cancel", "service-unavailable").await;
     let again = mailbell.notified("Refused", "alice", "queued").await;
     assert_eq!(again.reason, "service-unavailable from alice@example.test/pc");
-
-    // A dead phone hours later does not undo what the PC has.
-    let seen = sent("Seen").await;
-    alice.receipt(BOT, &seen).await;
-    mailbell.notified("Seen", "alice", "delivered").await;
-    alice.bounce(BOT, &seen, "wait", "recipient-unavailable").await;
-    mailbell.logged("delivered already", 1).await;
-    mailbell.notified("Seen", "alice", "delivered").await;
 }

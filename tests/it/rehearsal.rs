@@ -182,7 +182,7 @@ fn what_a_mail_meets_in_service_it_meets_in_a_rehearsal() {
       operators are told: mailbox inbox: message 3 is in quarantine: 3209 bytes, over max_size (2KiB); only its headers were fetched; see `mailbell quarantine show 3`
     later.eml in mailbox inbox: parsed
       alert #2: firing, major: Storm
-        key: I in mailbox:inbox/s@x
+        key: I in mailbox:inbox/met@example.org for s@x
         label cap.category: Met
         label cap.certainty: Likely
         label cap.event: Storm

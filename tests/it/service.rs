@@ -1,61 +1,10 @@
 //! The process as its supervisor sees it: signals, sd_notify, exit codes, secrets, memory.
 
-use std::time::{Duration, Instant};
-
 use crate::support::lab::{Lab, OPERATORS, critical};
-use crate::support::mailbell::{Mailbell, SOON};
-use crate::support::outcome::{SENT, all_in_state, came_with_one_id, notifications};
+use crate::support::mailbell::Mailbell;
+use crate::support::outcome::{all_in_state, notifications};
 use crate::support::prosody::Options;
 use crate::support::supervisor::Supervisor;
-use crate::support::wait_for;
-
-#[tokio::test]
-async fn sigterm_under_load_drains_and_nothing_that_was_accepted_is_sent_again() {
-    const MAILS: usize = 600;
-    let lab = Lab::new(&["alice"]);
-    let alice = lab.online("alice").await;
-    let mails: Vec<_> = (0..MAILS).map(|n| critical(&format!("l/{n}"), &format!("Load {n:03}."))).collect();
-    let mut mailbell = Mailbell::run(&lab.config());
-    lab.mail(&critical("w", "Warm-up"));
-    alice.gets("Warm-up").await;
-    lab.put("inbox", &mails);
-    for starts in 0..3 {
-        alice.wait_count(1 + 20 * (starts + 1), SOON).await;
-        let start = Instant::now();
-        mailbell.signal("TERM");
-        let status = wait_for("the end", SOON, async || mailbell.has_ended()).await;
-        assert!(status.success(), "{status}:\n{}", mailbell.log());
-        assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
-        assert!(starts > 0 || alice.count() < MAILS, "it was not under load any more");
-        mailbell.start();
-    }
-    all_in_state(&mailbell, "Load ", MAILS, SENT).await;
-    lab.mail(&critical("m", "Marker"));
-    alice.gets("Marker").await;
-    for n in 0..MAILS {
-        came_with_one_id(&alice, &format!("Load {n:03}."), 1);
-    }
-}
-
-#[tokio::test]
-async fn a_process_that_was_stopped_for_a_while_loses_nothing() {
-    let lab = Lab::new(&["alice"]);
-    let alice = lab.online("alice").await;
-    let mailbell = Mailbell::run(&lab.config());
-    for n in 0..30 {
-        lab.mail(&critical(&format!("s/{n}"), &format!("Stopped {n:02}.")));
-        if n == 10 {
-            mailbell.signal("STOP");
-        }
-    }
-    // Long enough for every timer of a second or two to be over when it goes on.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    mailbell.signal("CONT");
-    all_in_state(&mailbell, "Stopped ", 30, "delivered").await;
-    for n in 0..30 {
-        came_with_one_id(&alice, &format!("Stopped {n:02}."), 1);
-    }
-}
 
 #[test]
 fn the_supervisor_is_told() {

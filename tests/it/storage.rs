@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::lab::{Lab, OPERATORS, alert, critical, in_state};
+use crate::support::lab::{Lab, OPERATORS, critical, in_state};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::outcome::{SENT, all_in_state, came_with_one_id};
 use crate::support::proxy::{Proxy, Trouble, Way};
@@ -16,67 +16,6 @@ fn config(lab: &Lab, disk: &Tmpfs, reserve: &str) -> String {
         + &lab.imap("inbox", "after = \"delete\"\nmax_size = \"400KiB\"\nbatch = 1")
         + &lab.everybody("ops")
         + OPERATORS
-}
-
-#[tokio::test]
-async fn a_full_disk_at_d1_deletes_nothing_and_passes() {
-    let Some(disk) = Tmpfs::mount(8) else { return };
-    let lab = Lab::new(&["alice"]);
-    let alice = lab.online("alice").await;
-    let proxy = Proxy::start(lab.dovecot.imaps).await;
-    let config =
-        config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.dovecot.imaps), &format!(":{}\"", proxy.port));
-    let mut mailbell = Mailbell::run(&config);
-    lab.mail(&critical("w", "Warm-up"));
-    alice.gets("Warm-up").await;
-    all_in_state(&mailbell, "Warm-up", 1, "delivered").await;
-    wait_for("the first mail to be cleared", SOON, async || (lab.dovecot.count("inbox", "INBOX") == 0).then_some(()))
-        .await;
-    // There was room when the fetch began, and none any more when the mail is here.
-    let text = "word ".repeat(40_000);
-    let content = format!("<title>On a full disk</title><text>{text}</text>");
-    proxy.set(Way::Down, Trouble::Stall(60_000));
-    let so_far = proxy.bytes(Way::Down);
-    lab.mail(&alert("severity=\"critical\"", &content));
-    wait_for("the fetch", SOON, async || (proxy.bytes(Way::Down) >= so_far + 60_000).then_some(())).await;
-    disk.fill(0);
-    proxy.heal();
-    mailbell.logged("the disk is full: cannot store mails", 1).await;
-    assert_eq!(lab.dovecot.count("inbox", "INBOX"), 1, "what is not stored is not touched");
-    assert_eq!(alice.copies("On a full disk"), 0);
-    disk.clear();
-    alice.gets("On a full disk").await;
-    wait_for("the mail to be cleared", SOON, async || (lab.dovecot.count("inbox", "INBOX") == 0).then_some(())).await;
-    mailbell.logged("there is room on the disk again", 1).await;
-    came_with_one_id(&alice, "On a full disk", 1);
-    mailbell.stop();
-}
-
-#[tokio::test]
-async fn a_full_disk_at_d4_sends_nothing_twice() {
-    let Some(disk) = Tmpfs::mount(8) else { return };
-    let lab = Lab::new(&["alice"]);
-    let alice = lab.online("alice").await;
-    let proxy = Proxy::start(lab.chat.c2s).await;
-    let config = config(&lab, &disk, "1MiB").replace(&format!(":{}\"", lab.chat.c2s), &format!(":{}\"", proxy.port));
-    let mut mailbell = Mailbell::run(&config);
-    lab.mail(&critical("w", "Warm-up"));
-    alice.gets("Warm-up").await;
-    all_in_state(&mailbell, "Warm-up", 1, "delivered").await;
-    // The acknowledgement is on its way until the disk is full.
-    proxy.set(Way::Down, Trouble::Stall(0));
-    lab.mail(&critical("f", "Accepted on a full disk"));
-    alice.gets("Accepted on a full disk").await;
-    in_state(&mailbell, "sending", 1).await;
-    disk.fill(0);
-    proxy.heal();
-    mailbell.logged("the disk is full: cannot record what the server accepted", 1).await;
-    disk.clear();
-    all_in_state(&mailbell, "Accepted on a full disk", 1, "delivered").await;
-    lab.mail(&critical("m", "Marker"));
-    alice.gets("Marker").await;
-    came_with_one_id(&alice, "Accepted on a full disk", 1);
-    mailbell.stop();
 }
 
 #[tokio::test]
@@ -139,39 +78,12 @@ fn refused(mailbell: &mut Mailbell, code: i32, says: &[&str]) {
 }
 
 #[test]
-fn a_second_instance_is_refused_and_names_the_first() {
-    let lab = Lab::new(&["alice"]);
-    let first = Mailbell::run(&lab.config());
-    let mut second =
-        Mailbell::new(&lab.config().replace("{dir}/mailbell.db", first.path("mailbell.db").to_str().unwrap()));
-    refused(&mut second, 74, &["is in use by", &first.pid().to_string()]);
-    drop(first);
-    second.start();
-}
-
-#[test]
 fn a_directory_that_cannot_be_written_is_refused_with_the_fix() {
     let Some(disk) = Tmpfs::mount(8) else { return };
     let lab = Lab::new(&["alice"]);
     disk.read_only();
     let mut mailbell = Mailbell::new(&config(&lab, &disk, "1MiB"));
     refused(&mut mailbell, 74, &["mailbell.db", "must be able to write"]);
-}
-
-#[tokio::test]
-async fn a_store_of_a_newer_version_is_refused_and_left_alone() {
-    use sqlx::Connection;
-    let lab = Lab::new(&["alice"]);
-    let mut mailbell = Mailbell::run(&lab.config());
-    mailbell.stop();
-    let file = mailbell.path("mailbell.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
-    let mut store = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql("PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut store).await.unwrap();
-    store.close().await.unwrap();
-    let before = std::fs::read(&file).unwrap();
-    refused(&mut mailbell, 74, &["schema 99", "newer mailbell", "nothing was changed"]);
-    assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl Bed {
             batch: 100,
             max_age: Duration::from_secs(86_400),
             senders: Vec::new(),
+            require_auth: None,
             sender_may_choose_group: false,
             plain: Plain::Quarantine,
             rules: Default::default(),

@@ -1,5 +1,6 @@
 //! The XMPP session against a real Prosody, and against servers that misbehave.
 
+mod archive;
 mod forwarder;
 mod resumption;
 mod scripted;
@@ -23,7 +24,7 @@ use crate::support::chat::BOT;
 /// For what takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
 
-fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
+pub fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
     Settings {
         jid: jid(BOT),
         password: Secret::new(format!("pw-{BOT}")),
@@ -44,6 +45,11 @@ fn settings(port: u16, ca: &Ca, contacts: &[&str]) -> Settings {
     }
 }
 
+/// Why no session comes up.
+pub async fn first_failure(settings: Settings) -> Event {
+    Bot::start(settings).wait("a failure", |e| matches!(e, Event::Down { .. } | Event::Refused { .. })).await
+}
+
 fn jid(user: &str) -> BareJid {
     format!("{user}@{DOMAIN}").parse().unwrap()
 }
@@ -53,7 +59,7 @@ fn full(user: &str, resource: &str) -> Jid {
 }
 
 fn letter(to: &str, body: &str) -> Letter {
-    Letter { to: jid(to), stanza_id: StanzaId::random(), body: body.into(), tracked: true, first_sent: None }
+    Letter { to: jid(to), stanza_id: StanzaId::random(), body: body.into(), tracked: true, first_sent: None, copy: 1 }
 }
 
 /// A running session, and everything that it told.

@@ -21,7 +21,7 @@ struct Line<'a> {
 
 /// One target as a line of JSON.
 pub(super) fn line(target: &Target, outcome: &Outcome) -> io::Result<String> {
-    Ok(serde_json::to_string(&Line {
+    Ok(crate::cli::json::line(&Line {
         host: target.host.as_str(),
         port: target.port,
         outcome: outcome.kind.as_str(),

@@ -16,6 +16,7 @@ mod d1;
 mod d2;
 mod desk;
 mod digest;
+mod doubt;
 mod ends;
 mod findings;
 mod inbox;

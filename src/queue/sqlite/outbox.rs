@@ -7,10 +7,10 @@ use sqlx::sqlite::SqliteRow;
 use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
 use super::storm::{self, gives_way};
-use super::{Sqlite, clock, digest, ends, notices, removed, steps, watch};
+use super::{Sqlite, clock, digest, doubt, ends, notices, removed, steps, watch};
 use crate::metrics::Step;
 use crate::model::{
-    AlertId, BareJid, Delivery, Epoch, GroupName, NotificationId, NotificationState, Recipient, StanzaId,
+    AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, NotificationState, Recipient, StanzaId,
 };
 use crate::queue::{
     AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError,
@@ -103,6 +103,14 @@ impl Outbox for Sqlite {
 
     async fn in_doubt(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.written(steps::in_doubt(self, now).await)
+    }
+
+    async fn doubts(&self, limit: usize) -> Result<Vec<Doubt>, StoreError> {
+        doubt::doubts(self, limit).await
+    }
+
+    async fn put_off(&self, stanzas: &[StanzaId], until: Option<Timestamp>) -> Result<(), StoreError> {
+        self.written(doubt::put_off(self, stanzas, until).await)
     }
 
     async fn recipients_due(&self, now: Timestamp) -> Result<Vec<BareJid>, StoreError> {

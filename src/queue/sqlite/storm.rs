@@ -298,7 +298,7 @@ async fn folded(conn: &mut SqliteConnection, jid: &str, ids: &str, listed: usize
 pub(super) async fn intents(store: &Sqlite, since: Timestamp) -> Result<Vec<Intent>, StoreError> {
     let mut lease = store.reader().await?;
     let found = sqlx::query(
-        "SELECT i.at, n.jid, n.kind, coalesce(a.sender, '') AS sender, n.severity, n.condition FROM intent i \
+        "SELECT i.at, n.jid, n.kind, coalesce(a.body ->> 'from', a.sender, '') AS sender, n.severity, n.condition FROM intent i \
          JOIN notification n ON n.id = i.notification LEFT JOIN alert a ON a.id = n.alert WHERE i.at >= $1 ORDER BY i.at",
     )
     .bind(us(since))

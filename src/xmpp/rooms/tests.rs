@@ -14,7 +14,7 @@ fn from(nick: &str) -> Jid {
 }
 
 fn letter(id: &str, body: &str) -> Letter {
-    Letter { to: room(), stanza_id: StanzaId(id.into()), body: body.into(), tracked: true, first_sent: None }
+    Letter { to: room(), stanza_id: StanzaId(id.into()), body: body.into(), tracked: true, first_sent: None, copy: 1 }
 }
 
 /// A joined room, and the session's ledger.

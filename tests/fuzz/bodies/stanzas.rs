@@ -1,10 +1,10 @@
 //! What an XMPP server says, from the first byte of a stream to its end, and strangers through it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mailbell::dispatch::{Event, Events, Letter, Messenger};
-use mailbell::model::{Secret, Show, StanzaId};
+use mailbell::model::{Doubt, Epoch, Secret, Show, StanzaId, Timestamp};
 use mailbell::net::TlsMode;
 use mailbell::xmpp::{self, Handle, Room, Settings};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ const WATCHED: Duration = Duration::from_secs(300);
 /// Letters that are sent each time a session is up.
 const LETTERS: usize = 3;
 const WINDOW: usize = 4;
+/// A letter of a former process.
+const OF_OLD: &str = "letter-of-old";
 
 /// The first three bytes choose, each by its value: the end of a connection, TLS, size of reads. The rest is the server's
 /// script.
@@ -77,18 +79,32 @@ struct Watch {
     /// Letters that were taken, and how often each was told of as accepted or lost.
     letters: HashMap<String, usize>,
     ups: usize,
+    /// The look-ups that were answered.
+    looked_up: HashSet<usize>,
 }
 
 impl Watch {
     async fn all(&mut self, events: &mut Events, handle: &Handle, peer: &Peer) {
         while let Some(event) = events.recv().await {
-            self.one(event);
+            self.one(event, handle);
             assert!(self.ups <= peer.begun(), "more sessions than connections");
             assert!(handle.in_flight() <= WINDOW, "{} letters in flight", handle.in_flight());
             while self.letters.len() < self.ups * LETTERS && handle.room() > 0 {
                 self.send(handle);
             }
         }
+    }
+
+    /// Asks what became of the letters so far, and of one more.
+    fn look_up(&mut self, handle: &Handle) {
+        let asked = self.letters.keys().map(String::as_str).chain([OF_OLD]);
+        let doubts = asked.map(|id| Doubt {
+            to: "alice@example.org".parse().expect("a JID"),
+            stanza_id: StanzaId(id.to_owned()),
+            copy: 1,
+            since: Timestamp::UNIX_EPOCH,
+        });
+        handle.look_up(Epoch(self.ups as i64), doubts.collect());
     }
 
     fn send(&mut self, handle: &Handle) {
@@ -99,14 +115,28 @@ impl Watch {
             body: "CRITICAL: UPS 7 on battery\nInput < 200 V & \u{1b}falling.".to_owned(),
             tracked: true,
             first_sent: None,
+            copy: 1,
         };
         assert!(handle.send(letter).is_ok(), "there was room");
         self.letters.insert(id, 0);
     }
 
-    fn one(&mut self, event: Event) {
+    fn one(&mut self, event: Event, handle: &Handle) {
         match event {
-            Event::Up { .. } => self.ups += 1,
+            Event::Up { .. } => {
+                self.ups += 1;
+                self.look_up(handle);
+            }
+            Event::LookedUp { epoch: Epoch(epoch), found, trouble } => {
+                assert!(
+                    usize::try_from(epoch).is_ok_and(|n| n <= self.ups && self.looked_up.insert(n)),
+                    "answered once"
+                );
+                found.iter().for_each(|id| {
+                    assert!(id.0 == OF_OLD || self.letters.contains_key(&id.0), "{id} was not asked for")
+                });
+                trouble.iter().for_each(|trouble| assert_told_well("a reason", trouble, 2500));
+            }
             Event::Down { reason } | Event::Refused { reason } => assert_told_well("a reason", &reason, 2500),
             Event::Accepted { stanzas } | Event::Lost { stanzas } => {
                 for StanzaId(id) in stanzas {

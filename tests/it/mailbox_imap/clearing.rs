@@ -70,3 +70,23 @@ async fn without_move_it_copies_and_without_uidplus_it_never_expunges() {
         assert_eq!(flagged, if warned { 3 } else { 0 });
     }
 }
+
+#[tokio::test]
+async fn mails_that_another_program_removed_are_told_of() {
+    let ca = Ca::new();
+    let dovecot = Dovecot::start(&ca, &["alerts"]);
+    dovecot.put("alerts", (1..=5).map(|n| mail(n, 100)).collect::<Vec<_>>().iter().map(Vec::as_slice));
+    let mut mailbox = mailbox::open(imap(&dovecot)).unwrap();
+    let all = cursors(&mailbox.list(None).await.unwrap().entries);
+    let mut other = mailbox::open(imap(&dovecot)).unwrap();
+    assert_eq!(other.clear(&all[..1], &After::Delete).await.unwrap().warning, None);
+    let cleared = mailbox.clear(&all[..3], &After::Delete).await.unwrap();
+    assert_eq!(cleared.done, &all[..3]);
+    let warning = cleared.warning.unwrap();
+    assert!(warning.contains("of 3 mails 1 were gone") && warning.contains("a second mailbell"), "{warning}");
+    other.clear(&all[3..4], &After::Delete).await.unwrap();
+    let moved = mailbox.clear(&all[3..], &After::Move("Processed".into())).await;
+    assert_failure(moved, Failure::Transient, "is it a second mailbell?");
+    let again = mailbox.clear(&all[3..], &After::Move("Processed".into())).await.unwrap();
+    assert_eq!((again.done.as_slice(), dovecot.count("alerts", "Processed")), (&all[3..], 1));
+}

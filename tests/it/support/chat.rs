@@ -1,5 +1,7 @@
 //! The chat server of a test: Prosody or ejabberd, with the same accounts, and the same things to be switched on and off.
 
+use std::path::PathBuf;
+
 use super::ca::Ca;
 use super::ejabberd::Ejabberd;
 use super::prosody::Prosody;
@@ -44,6 +46,14 @@ pub struct Options {
     pub smacks: bool,
     /// Messages to users who are offline are stored.
     pub offline: bool,
+    /// The server archives every account's messages (XEP-0313).
+    pub archive: bool,
+    /// Most of them for each.
+    pub offline_most: Option<usize>,
+    /// Most bytes a second that are read of each client, after the first few.
+    pub rate: Option<u32>,
+    /// What the server stores is kept here, and not in its own directory.
+    pub data: Option<PathBuf>,
     /// Seconds for which a session whose connection died is kept.
     pub hibernation: u32,
     /// More configuration of Prosody, before the virtual host.
@@ -58,6 +68,10 @@ impl Default for Options {
             auth: Auth::Plain,
             smacks: true,
             offline: true,
+            archive: false,
+            offline_most: None,
+            rate: None,
+            data: None,
             hibernation: 60,
             extra: String::new(),
         }

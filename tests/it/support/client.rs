@@ -82,6 +82,11 @@ impl Login {
         self
     }
 
+    /// Does anybody listen there?
+    pub async fn reachable(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
+    }
+
     pub async fn connect(self) -> Client {
         Client::connect(self).await
     }

@@ -18,6 +18,8 @@ use super::{DOMAIN, free_port};
 /// A running ejabberd. The password of USER is `pw-USER`.
 pub struct Ejabberd {
     server: Server,
+    /// Where its data are.
+    data: PathBuf,
     /// STARTTLS, and plain text for the test clients.
     pub c2s: u16,
     /// Direct TLS.
@@ -31,8 +33,9 @@ impl Ejabberd {
     /// With the bot's account and these users'.
     pub fn start(ca: &Ca, users: &[&str], options: Options) -> Self {
         let [c2s, c2s_tls, http] = std::array::from_fn(|_| free_port());
-        let mut ejabberd =
-            Self { server: Server::new("ejabberd"), c2s, c2s_tls, http, changed: Cell::new(Instant::now()) };
+        let server = Server::new("ejabberd");
+        let data = options.data.clone().unwrap_or_else(|| server.path("mnesia"));
+        let mut ejabberd = Self { server, data, c2s, c2s_tls, http, changed: Cell::new(Instant::now()) };
         let config = ejabberd.config(ca, &options);
         ejabberd.server.write("ejabberd.yml", &config);
         ejabberd.run();
@@ -54,7 +57,7 @@ impl Ejabberd {
         // One scheduler that does not spin: many servers share the machine.
         command
             .args(["+S", "1:1", "+sbwt", "none", "-noinput", "-mnesia", "dir"])
-            .arg(format!("{:?}", path("mnesia").to_str().unwrap()))
+            .arg(format!("{:?}", self.data.to_str().unwrap()))
             .args(["-s", "ejabberd"])
             .env("ERL_LIBS", libraries())
             .env("EJABBERD_CONFIG_PATH", path("ejabberd.yml"))
@@ -135,7 +138,12 @@ impl Ejabberd {
         };
         let management =
             format!("mod_stream_mgmt: {{ resume_timeout: {}, max_ack_queue: infinity }}", options.hibernation);
-        let modules = [(options.smacks, management.as_str()), (options.offline, "mod_offline: {}")];
+        let offline = "mod_offline: { access_max_user_messages: offline_most }";
+        let modules = [
+            (options.smacks, management.as_str()),
+            (options.offline, offline),
+            (options.archive, "mod_mam: { default: always, db_type: mnesia }"),
+        ];
         let modules = modules.iter().filter(|(on, _)| *on).map(|(_, module)| format!("  {module}\n"));
         format!(
             r#"loglevel: info
@@ -146,13 +154,13 @@ listen:
     ip: "127.0.0.1"
     module: ejabberd_c2s
     max_stanza_size: 262144
-    shaper: none_shaper
+    shaper: c2s_shaper
     starttls: true
   - port: {c2s_tls}
     ip: "127.0.0.1"
     module: ejabberd_c2s
     max_stanza_size: 262144
-    shaper: none_shaper
+    shaper: c2s_shaper
     tls: true
   - port: {http}
     ip: "127.0.0.1"
@@ -161,8 +169,11 @@ listen:
 auth_method: internal
 auth_password_format: {password}
 auth_scram_hash: {hash}
+shaper:
+  limited: {{ rate: {rate}, burst_size: {burst} }}
 shaper_rules:
-  none_shaper: none
+  c2s_shaper: {shaper}
+  offline_most: {offline_most}
   max_user_sessions: 100
 api_permissions:
   "the tests":
@@ -184,6 +195,11 @@ modules:
 {modules}"#,
             cert = ca.cert().display(),
             key = ca.key().display(),
+            rate = options.rate.unwrap_or(1),
+            // As in its sample: more than six seconds' worth at once.
+            burst = options.rate.unwrap_or(1) * 7,
+            shaper = if options.rate.is_some() { "limited" } else { "none" },
+            offline_most = options.offline_most.map_or("infinity".to_owned(), |most| most.to_string()),
             c2s = self.c2s,
             c2s_tls = self.c2s_tls,
             http = self.http,

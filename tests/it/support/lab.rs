@@ -6,6 +6,7 @@ use super::chat::{Chat, Kind, Options};
 use super::client::{Client, Login};
 use super::dovecot::Dovecot;
 use super::mailbell::{Mailbell, SOON};
+use super::proxy::Proxy;
 
 /// Mail server, chat server, and a certificate for both. The monitored mailbox is `inbox`; more with [`Lab::with`].
 pub struct Lab {
@@ -94,6 +95,11 @@ settle = "{}"
     /// and the default.
     pub fn config(&self) -> String {
         self.base() + &self.imap("inbox", "") + &self.everybody("ops") + OPERATORS
+    }
+
+    /// The same with the chat server behind a proxy.
+    pub fn through(&self, proxy: &Proxy) -> String {
+        self.config().replace(&format!(":{}\"", self.chat.c2s), &format!(":{}\"", proxy.port))
     }
 
     /// A group of all people.

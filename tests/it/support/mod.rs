@@ -24,6 +24,7 @@ pub mod scrape;
 pub mod script;
 pub mod splitter;
 pub mod store;
+pub mod strace;
 pub mod supervisor;
 pub mod tmpfs;
 pub mod witness;

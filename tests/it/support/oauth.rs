@@ -61,6 +61,20 @@ pub struct Oauth {
     task: JoinHandle<()>,
 }
 
+/// TLS with the certificate of a throw-away authority.
+pub fn acceptor(ca: &Ca) -> TlsAcceptor {
+    let certs = CertificateDer::pem_file_iter(ca.cert()).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(ca.key()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Oauth {
     /// In the clear; its tokens are good for the mailbox of `user`.
     pub async fn start(user: &str) -> Self {
@@ -69,16 +83,7 @@ impl Oauth {
 
     /// With TLS, by a certificate for 127.0.0.1.
     pub async fn start_tls(user: &str, ca: &Ca) -> Self {
-        let certs = CertificateDer::pem_file_iter(ca.cert()).unwrap().map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_file(ca.key()).unwrap();
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(certs, key)
-            .unwrap();
-        Self::serve(user, Some(TlsAcceptor::from(Arc::new(config)))).await
+        Self::serve(user, Some(acceptor(ca))).await
     }
 
     async fn serve(user: &str, acceptor: Option<TlsAcceptor>) -> Self {

@@ -1,6 +1,7 @@
 //! Prosody in the foreground, with accounts and rosters written as its own data files.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::ca::Ca;
@@ -28,6 +29,8 @@ end, 100);
 /// A running Prosody. The password of USER is `pw-USER`.
 pub struct Prosody {
     server: Server,
+    /// Where its data are.
+    data: PathBuf,
     /// STARTTLS, and plain text for the test clients.
     pub c2s: u16,
     /// Direct TLS.
@@ -37,7 +40,9 @@ pub struct Prosody {
 impl Prosody {
     /// With the bot's account and these users'.
     pub fn start(ca: &Ca, users: &[&str], options: Options) -> Self {
-        let mut prosody = Self { server: Server::new("prosody"), c2s: free_port(), c2s_tls: free_port() };
+        let server = Server::new("prosody");
+        let data = options.data.clone().unwrap_or_else(|| server.path("data"));
+        let mut prosody = Self { server, data, c2s: free_port(), c2s_tls: free_port() };
         prosody.write_accounts(users);
         match options.roster {
             Roster::Hub => prosody.write_hub(users),
@@ -94,7 +99,9 @@ impl Prosody {
     }
 
     fn data(&self, store: &str, user: &str, text: &str) {
-        self.server.write(&format!("data/{}/{store}/{}.dat", encoded(DOMAIN), encoded(user)), text);
+        let path = self.data.join(encoded(DOMAIN)).join(store).join(format!("{}.dat", encoded(user)));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
     fn config(&self, ca: &Ca, options: &Options) -> String {
@@ -104,6 +111,8 @@ impl Prosody {
                 .split(' ')
                 .collect();
         modules.extend(options.smacks.then_some("smacks"));
+        modules.extend(options.archive.then_some("mam"));
+        modules.extend(options.rate.is_some().then_some("limits"));
         modules.extend((options.roster == Roster::Groups).then_some("groups"));
         let (auth, hash) = match options.auth {
             Auth::Plain => ("internal_plain", "SHA-1"),
@@ -132,6 +141,10 @@ password_hash = "{hash}"
 default_iteration_count = 4096
 storage = "internal"
 smacks_hibernation_time = {hibernation}
+default_archive_policy = true
+archive_expires_after = "1w"
+limits = {{ c2s = {{ rate = "{rate}b/s", burst = "2s" }} }}
+storage_archive_item_limit = {offline_most}
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{log}" }} }}
 ssl = {{ key = "{key}", certificate = "{cert}" }}
 {extra}
@@ -142,7 +155,9 @@ modules_enabled = {{ "ghosts" }}
             root = is_root(),
             // Loaded by default.
             without = if options.offline { "" } else { ", \"offline\"" },
-            data = path("data"),
+            data = self.data.display(),
+            rate = options.rate.unwrap_or_default(),
+            offline_most = options.offline_most.unwrap_or(10_000),
             plugins = path("plugins"),
             pid = path("prosody.pid"),
             c2s = self.c2s,

@@ -47,6 +47,7 @@ struct State {
 #[derive(Default)]
 struct Counts {
     connections: AtomicUsize,
+    resets: AtomicUsize,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -99,6 +100,11 @@ impl Proxy {
         self.counts.connections.load(Ordering::SeqCst)
     }
 
+    /// Connections reset so far.
+    pub fn resets(&self) -> usize {
+        self.counts.resets.load(Ordering::SeqCst)
+    }
+
     /// Bytes passed on so far.
     pub fn bytes(&self, way: Way) -> u64 {
         match way {
@@ -133,9 +139,16 @@ async fn serve(client: TcpStream, target: u16, state: watch::Receiver<State>, co
     let mut severed = state.clone();
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let mut up =
-        Pump { way: Way::Up, from: client_read, to: server_write, state: state.clone(), counts: counts.clone() };
-    let mut down = Pump { way: Way::Down, from: server_read, to: client_write, state, counts };
+    let mut up = Pump {
+        way: Way::Up,
+        from: client_read,
+        to: server_write,
+        state: state.clone(),
+        generation,
+        counts: counts.clone(),
+    };
+    let mut down =
+        Pump { way: Way::Down, from: server_read, to: client_write, state, generation, counts: counts.clone() };
     let end = tokio::select! {
         end = up.run() => end,
         end = down.run() => end,
@@ -144,6 +157,10 @@ async fn serve(client: TcpStream, target: u16, state: watch::Receiver<State>, co
     if end == End::Reset {
         reset(down.to.as_ref());
         reset(up.to.as_ref());
+        // Dropped, they would say FIN first.
+        down.to.forget();
+        up.to.forget();
+        counts.resets.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -163,12 +180,17 @@ struct Pump {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     state: watch::Receiver<State>,
+    generation: u64,
     counts: Arc<Counts>,
 }
 
 impl Pump {
     fn trouble(&mut self) -> Trouble {
         let state = *self.state.borrow_and_update();
+        if state.generation > self.generation {
+            // It is about to be reset: what it held back is lost, also where all is healed in the same breath.
+            return Trouble::Stall(0);
+        }
         if self.way == Way::Up { state.up } else { state.down }
     }
 

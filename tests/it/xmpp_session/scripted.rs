@@ -8,16 +8,16 @@ use mailbell::xmpp::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Bot, letter, settings};
+use super::{Bot, first_failure, letter, settings};
 use crate::support::ca::Ca;
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='1' from='example.test'>";
 
-type Script = Vec<(&'static str, String)>;
+pub(super) type Script = Vec<(&'static str, String)>;
 
 /// A server that says each of these lines once the client has sent something that contains its key.
-async fn scripted(script: Script) -> u16 {
+pub(super) async fn scripted(script: Script) -> u16 {
     scripted_each(vec![script]).await
 }
 
@@ -66,10 +66,10 @@ async fn play(mut stream: TcpStream, script: Script) {
 /// As an answer: the connection ends.
 const CLOSE: &str = "close";
 /// An empty roster; `{id}` is the last id that was heard.
-const ROSTER: &str = "<iq type='result' id='{id}'/>";
+pub(super) const ROSTER: &str = "<iq type='result' id='{id}'/>";
 
 /// The login, as far as the features behind it; PLAIN, for which a script needs no arithmetic.
-fn login_script() -> Script {
+pub(super) fn login_script() -> Script {
     let features = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
         <mechanism>PLAIN</mechanism></mechanisms></stream:features>";
     let bound = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><sm xmlns='urn:xmpp:sm:3'/>\
@@ -82,7 +82,7 @@ fn login_script() -> Script {
 }
 
 /// From the features to stream management.
-fn session_script(enabled: &str) -> Script {
+pub(super) fn session_script(enabled: &str) -> Script {
     vec![
         (
             "</iq>",
@@ -95,12 +95,8 @@ fn session_script(enabled: &str) -> Script {
     ]
 }
 
-fn scripted_settings(port: u16, ca: &Ca) -> Settings {
+pub(super) fn scripted_settings(port: u16, ca: &Ca) -> Settings {
     Settings { tls: TlsMode::None, allow_plain: true, ..settings(port, ca, &["alice"]) }
-}
-
-async fn first_failure(settings: Settings) -> Event {
-    Bot::start(settings).wait("a failure", |e| matches!(e, Event::Down { .. } | Event::Refused { .. })).await
 }
 
 #[tokio::test]

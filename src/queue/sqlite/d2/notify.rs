@@ -106,7 +106,7 @@ pub(super) fn settle(
     for p in recipients {
         let jid = &p.recipient.jid;
         let way = if epoch.is_some() && p.not_before.is_none() && ways.free(jid, severity) {
-            let (recipient, delivery, sender) = (&p.recipient, &p.delivery, case.alert.sender.as_str());
+            let (recipient, delivery, sender) = (&p.recipient, &p.delivery, case.alert.mailed_by());
             work.reserved.express.reserve(&Ask { recipient, severity, delivery, sender, condition })
         } else {
             Way::Queue

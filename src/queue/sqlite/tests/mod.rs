@@ -3,6 +3,7 @@
 mod bed;
 mod clock;
 mod d2;
+mod doubt;
 mod ends;
 mod found;
 mod inbox;

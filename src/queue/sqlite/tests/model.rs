@@ -215,6 +215,14 @@ fn may(from: NotificationState, to: NotificationState, op: &Op) -> bool {
 
 async fn run(ops: Vec<Op>) {
     let mut bed = Bed::new().await;
+    // Both send receipts, so that missing ones count from the start.
+    bed.fired(firing("before", Severity::Minor, 0), &WHO, 0).await;
+    let sent = bed.sent(&WHO, 0).await;
+    let receipts: Vec<_> = sent
+        .iter()
+        .map(|out| Receipt { from: out.notification.jid.clone(), stanza_id: out.notification.stanza_id.clone() })
+        .collect();
+    bed.store.d5_delivered(&receipts, at(0)).await.unwrap();
     let mut known: HashMap<NotificationId, NotificationView> = HashMap::new();
     let mut states = BTreeMap::new();
     let mut resent = HashMap::new();
@@ -256,7 +264,9 @@ async fn run(ops: Vec<Op>) {
     for who in WHO {
         for out in bed.store.unanswered(&jid(who), at(3000), 100, at(3000)).await.unwrap() {
             assert!(!resent.contains_key(&out.notification.id), "{out:?}");
-            bed.store.d3_resend(&[out.notification.id], Epoch(1), at(3000)).await.unwrap();
+            let id = [out.notification.id];
+            assert_eq!(bed.store.d3_resend(&id, Epoch(1), at(3000)).await.unwrap(), id);
+            assert!(bed.store.d3_resend(&id, Epoch(1), at(3000)).await.unwrap().is_empty(), "a third copy");
         }
     }
     for now in [200_000, 300_000] {
