@@ -185,7 +185,7 @@ fn the_package_installs_and_runs() {
     let dir = tempfile::tempdir().unwrap();
     let package = dir.path().join("mailbell.deb");
     // The program is there: what is tested is the package.
-    let args = ["--no-build", "--no-strip", "--profile", "dev", "--output", package.to_str().unwrap()];
+    let args = ["--no-build", "--no-strip", "--fast", "--profile", "dev", "--output", package.to_str().unwrap()];
     let made = run("deploy/deb", &args).unwrap();
     assert!(made.status.success(), "{}", text(&made));
     let scratch = dir.path().join("root");
@@ -209,7 +209,8 @@ fn the_package_installs_and_runs() {
     let depends = text(&run("dpkg-deb", &["--field", package, "Depends"]).unwrap());
     assert!(depends.contains("libc6") && depends.contains("systemd"), "{depends}");
     let postinst = control("postinst");
-    assert!(!postinst.contains("deb-systemd-invoke start"), "it is started by who has edited the config:\n{postinst}");
+    assert!(postinst.contains("try-restart mailbell.service"), "an upgrade restarts what runs:\n{postinst}");
+    assert!(!postinst.contains(" start mailbell.service"), "it is started by who has edited the config:\n{postinst}");
 }
 
 #[test]
