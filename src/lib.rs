@@ -44,6 +44,7 @@ pub mod queue;
 
 // Adapters, and what they share.
 pub mod live;
+pub mod metrics;
 pub mod net;
 pub mod telemetry;
 pub mod xmpp;

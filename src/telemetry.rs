@@ -69,7 +69,8 @@ pub fn start(settings: &Settings) -> Result<Filter, BadFilter> {
             Filter(Box::new(move |filter| handle.reload(filter)))
         }
         Format::Json => {
-            let log = log.json().flatten_event(true).with_filter_reloading();
+            // The innermost span is enough: none of ours is inside another of which more is to be known.
+            let log = log.json().flatten_event(true).with_target(true).with_span_list(false).with_filter_reloading();
             let handle = log.reload_handle();
             log.init();
             Filter(Box::new(move |filter| handle.reload(filter)))

@@ -39,7 +39,7 @@ pub async fn probe(alone: Alone) -> Result<(), Exit> {
     let mut tasks = JoinSet::new();
     tasks.spawn(monitor.run(cancel.clone()));
     tasks.spawn(hand_on(file.clone(), alone.outlet.clone()));
-    let watchdog = tokio::spawn(systemd::watchdog());
+    let watchdog = tokio::spawn(systemd::watchdog(|| true));
     systemd::ready();
     let why = loop {
         tokio::select! {

@@ -14,6 +14,7 @@ use super::Exit;
 use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
+use super::observer::Observer;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
@@ -22,6 +23,7 @@ use crate::dispatch::{self, ExpressLane, Messenger};
 use crate::http::Auth;
 use crate::intake::{self, Parser, Poster, Raised, Shared};
 use crate::live::{Live, live};
+use crate::metrics::{self, Metrics};
 use crate::net::Anchors;
 use crate::presence::Tracker;
 use crate::probe::Monitor;
@@ -37,6 +39,8 @@ pub struct Parts {
     pub rules: Live<dispatch::Rules>,
     /// For signals.
     pub orders: Orders,
+    /// For the watchdog.
+    pub metrics: Arc<Metrics>,
     running: Running,
     http: Option<crate::http::Parts>,
     auth: Arc<Auth>,
@@ -54,6 +58,7 @@ pub struct Parts {
 /// Opens the store, then everything else. `file`: where the config is from, and is read again by a reload.
 pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> Result<Parts, Exit> {
     let store = Sqlite::open(&config.store).await?;
+    let metrics = Metrics::new(store.meter());
     let router = Arc::new(
         Router::new(&config.route)
             .map_err(|errors| Exit::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?,
@@ -86,7 +91,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         poke: poke.clone(),
         stored: stored.clone(),
     };
-    running.control.spawn(control::serve(socket, door, last_token.clone()));
+    let answers = control::router(door).merge(metrics::web::router(Arc::clone(&metrics)));
+    running.control.spawn(control::serve(socket, answers, last_token.clone()));
     let (session, events, task) =
         xmpp::start(config.xmpp.clone(), last_token.clone()).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
     let messenger: Arc<dyn Messenger> = Arc::new(session.clone());
@@ -104,7 +110,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     // A recipient may have been removed while the service was stopped.
     let owed = end_removed(&store, &config).await?.is_none();
     let handed = config.lmtp_mailboxes.iter().map(|m| m.mailbox.clone()).collect();
-    let entrance = Arc::new(lmtp::Shared::new(store.clone(), stored.clone(), disk.clone(), handed));
+    let entrance = lmtp::Shared::new(store.clone(), stored.clone(), disk.clone(), handed);
+    let entrance = Arc::new(entrance.seen_by(Arc::clone(&metrics.doors)));
     let mut doors = Vec::new();
     for settings in &config.doors {
         let listener =
@@ -117,7 +124,17 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (http, replace_http) =
         http::build(&config, auth.clone(), entrance, store.clone(), running.doors_token.clone()).await?;
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
-    let (probe, probed) = monitor(raised, config.probe.clone());
+    let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
+    metrics.look_with(Arc::new(Observer {
+        store: store.clone(),
+        disk: disk.clone(),
+        reserve: reserve.clone(),
+        lane: lane.clone(),
+        rules: rules.clone(),
+        messenger: messenger.clone(),
+        probed: probed.subscribe(),
+        handed: config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect(),
+    }));
     let own = config.doors.iter().filter_map(|door| match door.listen {
         lmtp::Listen::Tcp(address) => Some(address.port()),
         lmtp::Listen::Unix { .. } => None,
@@ -131,6 +148,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         stored: stored.clone(),
         poke: poke.clone(),
         wall: Timestamp::now,
+        beat: Arc::clone(&metrics.parsing),
     };
     let dispatch = dispatch::Parts {
         queue: store.clone(),
@@ -142,6 +160,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         poke: poke.clone(),
         farewell: last_token,
         wall: Timestamp::now,
+        seen: Arc::clone(&metrics.session),
+        beat: Arc::clone(&metrics.sending),
     };
     let ages = Ages { raw_for: config.store.raw_for, history_for: config.store.history_for };
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
@@ -156,19 +176,21 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         xmpp: session,
         filter,
         http: replace_http,
-        mailboxes: Mailboxes::new(shared, disk, intake_token),
+        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics)),
         gone: BTreeMap::new(),
         reserve,
         probed,
         poke,
         owed: Owed { owed, in_use: None },
         ordered,
+        metrics: Arc::clone(&metrics),
     };
     let disk_task = Box::pin(disk_task);
     Ok(Parts {
         store,
         rules,
         orders,
+        metrics,
         running,
         http,
         auth,

@@ -20,6 +20,7 @@ use crate::control::{Kept, Reload, Reloaded};
 use crate::dispatch::{self, ExpressLane};
 use crate::intake::{Rulebook, Rules};
 use crate::live::Setter;
+use crate::metrics::Metrics;
 use crate::model::MailboxName;
 use crate::net::Anchors;
 use crate::queue::sqlite::Sqlite;
@@ -94,6 +95,7 @@ pub struct Keeper {
     pub poke: Arc<Notify>,
     pub owed: Owed,
     pub ordered: Ordered,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What waits for removed recipients is yet to be ended.
@@ -132,6 +134,7 @@ impl Keeper {
                 () = cancel.cancelled() => break,
                 answer = self.reload() => answer?,
             };
+            self.metrics.reload(answer.is_ok());
             systemd::reloaded(&tell(&answer));
             for ask in waiting.drain(..) {
                 // Whoever went away meanwhile finds it in the log.

@@ -15,6 +15,7 @@ use crate::control::{Change, MailboxChange};
 use crate::intake::{self, Disk, Shared, Watcher};
 use crate::live::{Setter, live};
 use crate::mailbox::{self, Mailbox};
+use crate::metrics::Metrics;
 use crate::model::MailboxName;
 use crate::net::Anchors;
 use crate::queue::StoreError;
@@ -101,6 +102,7 @@ pub struct Mailboxes {
     running: BTreeMap<MailboxName, Running>,
     tasks: JoinSet<Result<(), StoreError>>,
     cancel: CancellationToken,
+    metrics: Arc<Metrics>,
 }
 
 struct Running {
@@ -115,8 +117,8 @@ struct Running {
 
 impl Mailboxes {
     /// None yet. All end with `cancel`.
-    pub fn new(shared: Arc<Shared<Sqlite>>, disk: Disk, cancel: CancellationToken) -> Self {
-        Self { shared, disk, running: BTreeMap::new(), tasks: JoinSet::new(), cancel }
+    pub fn new(shared: Arc<Shared<Sqlite>>, disk: Disk, cancel: CancellationToken, metrics: Arc<Metrics>) -> Self {
+        Self { shared, disk, running: BTreeMap::new(), tasks: JoinSet::new(), cancel, metrics }
     }
 
     /// What is read.
@@ -135,6 +137,7 @@ impl Mailboxes {
         }
         let leaving: Vec<Running> = plan.leave.iter().filter_map(|name| self.running.remove(name)).collect();
         end(&leaving).await;
+        plan.leave.iter().for_each(|name| self.metrics.close(name.as_str()));
         for (known, mailbox) in plan.open {
             self.start(known, mailbox);
         }
@@ -146,7 +149,8 @@ impl Mailboxes {
         let (look_now, leave) = (Arc::new(Notify::new()), CancellationToken::new());
         let (cut, ended) = (self.cancel.child_token(), CancellationToken::new());
         let name = connection.name.clone();
-        let watcher = Watcher::new(self.shared.clone(), live, connection, mailbox, self.disk.clone(), look_now.clone());
+        let watcher = Watcher::new(self.shared.clone(), live, connection, mailbox, self.disk.clone(), look_now.clone())
+            .seen_by(self.metrics.open(name.as_str()));
         let (leaves, is_cut, end) = (leave.clone(), cut.clone(), ended.clone().drop_guard());
         self.tasks.spawn(async move {
             let _end = end;

@@ -8,6 +8,7 @@ mod exit;
 mod http;
 mod keeper;
 mod mailboxes;
+mod observer;
 mod prepare;
 mod probe;
 pub mod rehearsal;

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::intake::{Raised, Verify};
+use crate::metrics::ProbeMeter;
 use crate::model::{Labels, PortCheck, Source};
-use crate::probe::{Engine, Ledger, Monitor, Settings, Verifier, named, now};
+use crate::probe::{Engine, Kind, Ledger, Monitor, Outcome, Probe, Prober, Settings, Verifier, named, now};
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{Findings, Found, Outbox, StoreError, patiently};
 
@@ -30,10 +31,33 @@ impl Ledger for Book {
     }
 }
 
+/// An engine whose probes are counted.
+struct Counted {
+    engine: Engine,
+    meter: Arc<ProbeMeter>,
+}
+
+#[async_trait]
+impl Prober for Counted {
+    async fn probe(&self, probe: &Probe) -> Outcome {
+        let outcome = Prober::probe(&self.engine, probe).await;
+        self.meter.probed(outcome.kind.as_str(), (outcome.kind == Kind::Open).then_some(outcome.took));
+        outcome
+    }
+
+    fn configure(&self, settings: &Settings) {
+        Prober::configure(&self.engine, settings);
+    }
+}
+
 /// A monitor, and what replaces its settings.
-pub fn monitor(raised: Raised<Sqlite>, settings: Settings) -> (Monitor, watch::Sender<Arc<Settings>>) {
+pub fn monitor(
+    raised: Raised<Sqlite>,
+    settings: Settings,
+    meter: Arc<ProbeMeter>,
+) -> (Monitor, watch::Sender<Arc<Settings>>) {
     let (replace, settings) = watch::channel(Arc::new(settings));
-    let prober = Arc::new(Engine::monitoring());
+    let prober = Arc::new(Counted { engine: Engine::monitoring(), meter });
     (Monitor { prober, ledger: Arc::new(Book(raised)), settings, clock: now }, replace)
 }
 

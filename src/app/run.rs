@@ -53,8 +53,10 @@ impl Signals {
 pub async fn run(parts: Parts, signals: Signals) -> Result<(), Exit> {
     let Signals { mut terminate, mut interrupt, mut hangup, mut look_now } = signals;
     let (rules, store, orders) = (parts.rules.clone(), parts.store.clone(), parts.orders.clone());
+    let metrics = Arc::clone(&parts.metrics);
     let mut running = parts.start().await;
-    let watchdog = tokio::spawn(systemd::watchdog());
+    let watched = Arc::clone(&metrics);
+    let watchdog = tokio::spawn(systemd::watchdog(move || watched.stuck().is_empty()));
     systemd::ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "mailbell is ready");
     let why = loop {
@@ -81,6 +83,7 @@ pub async fn run(parts: Parts, signals: Signals) -> Result<(), Exit> {
         }
     };
     systemd::stopping();
+    metrics.stop();
     let stopped = match &why {
         Ok(signal) => {
             tracing::info!(signal, "stopping");

@@ -34,12 +34,15 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Feeds the watchdog twice in its interval, for as long as the runtime runs tasks. Ends at once where there is none.
-pub async fn watchdog() {
+/// Feeds the watchdog twice in its interval, for as long as the runtime runs tasks and they are `alive`. Ends at once where
+/// there is none.
+pub async fn watchdog(alive: impl Fn() -> bool) {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
     let mut tick = tokio::time::interval((interval / 2).max(Duration::from_millis(100)));
     loop {
         tick.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        if alive() {
+            tell(&[NotifyState::Watchdog]);
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod route;
 pub mod send;
 pub mod serve;
 mod smtp;
+pub mod status;
 mod table;
 pub mod test;
 pub mod token;
@@ -36,6 +37,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Args),
     Reload(reload::Args),
+    Status(status::Args),
     /// Check a config file, show the config in force, print a schema of it for editors, or make one of an old file
     #[command(subcommand)]
     Config(config::Command),
@@ -63,6 +65,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Check(args) => check::run(&args),
         Command::Probe(args) => probe::run(&args),

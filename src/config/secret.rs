@@ -24,6 +24,9 @@ pub(super) struct Kind {
     name: &'static str,
 }
 
+/// A path in the directory where systemd puts a service's credentials (LoadCredential=, systemd.exec(5)) starts so.
+const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
+
 /// What [`usable`] lets pass: blanks belong to a password.
 const LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
 
@@ -77,7 +80,12 @@ fn one(section: &Section<'_, '_>, kind: &Kind) -> Option<Option<Secret>> {
     } else if *key == by_env {
         variable(item, name)
     } else {
-        match read_file_of(&item.reader.path(item.some_text()?), name) {
+        let path = item.some_text()?;
+        let read = match path.strip_prefix(CREDENTIALS) {
+            Some(credential) => read_credential(item.reader.env, credential, name),
+            None => read_file_of(&item.reader.path(path), name, exposed),
+        };
+        match read {
             Ok(secret) => Some(secret),
             Err(FileError { wrong, mend }) => item.fail(wrong, mend),
         }
@@ -123,10 +131,28 @@ pub struct FileError {
 
 /// Reads the first line of a file with a password. Refuses a file that others can read, and says what mends it.
 pub fn read_file(path: &Path) -> Result<Secret, FileError> {
-    read_file_of(path, PASSWORD.name)
+    read_file_of(path, PASSWORD.name, exposed)
 }
 
-fn read_file_of(path: &Path, what: &str) -> Result<Secret, FileError> {
+fn read_credential(env: &dyn Fn(&str) -> Option<OsString>, credential: &str, what: &str) -> Result<Secret, FileError> {
+    let Some(directory) = env("CREDENTIALS_DIRECTORY") else {
+        return Err(FileError {
+            wrong: "stands for a directory that only systemd makes, and CREDENTIALS_DIRECTORY is not set".into(),
+            mend: format!(
+                "write LoadCredential={credential}:FILE in the unit; to try the config, set the variable yourself"
+            ),
+        });
+    };
+    // Where systemd gives the service its right by an ACL, that looks like a right of the group: only others matter.
+    let exposed = |meta: &std::fs::Metadata| Some(meta.mode() & 0o7777).filter(|mode| mode & 0o006 != 0);
+    read_file_of(&Path::new(&directory).join(credential), what, exposed)
+}
+
+fn read_file_of(
+    path: &Path,
+    what: &str,
+    exposed: impl Fn(&std::fs::Metadata) -> Option<u32>,
+) -> Result<Secret, FileError> {
     let name = path.display();
     let bad = |wrong: String, mend: &str| FileError { wrong, mend: mend.to_owned() };
     let unreadable =
@@ -203,6 +229,26 @@ mod tests {
             assert_eq!(err.mend, format!("run: chmod 600 {}", file.path().display()));
         }
         assert_eq!(mend("/a b/it's".as_ref()), r"chmod 600 '/a b/it'\''s'");
+    }
+
+    #[test]
+    fn a_credential_is_found_where_systemd_puts_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("xmpp");
+        std::fs::write(&path, "hunter2\n").unwrap();
+        let env = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| directory.path().into());
+        let with = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_credential(&env, "xmpp", "password")
+        };
+        for mode in [0o400, 0o440] {
+            assert_eq!(with(mode).unwrap().expose(), "hunter2");
+        }
+        assert!(with(0o444).unwrap_err().wrong.starts_with("others can read"));
+        assert!(read_credential(&env, "other", "password").unwrap_err().wrong.contains("/other cannot be read"));
+        let none = read_credential(&|_| None, "xmpp", "password").unwrap_err();
+        assert!(none.wrong.ends_with("CREDENTIALS_DIRECTORY is not set"), "{none}");
+        assert!(none.mend.contains("LoadCredential=xmpp:FILE"), "{none}");
     }
 
     #[test]

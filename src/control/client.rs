@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use super::reload::{Kept, Reloaded};
 use super::router::{Expire, ListQuery, Page, Refusal};
+use crate::metrics::Overview;
 use crate::model::{AlertId, MessageId, NotificationId};
 use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, StoreError, StoreFault};
 
@@ -68,6 +69,15 @@ impl Remote {
                 Err(problem.into())
             }
         }
+    }
+
+    /// How the service is.
+    ///
+    /// # Errors
+    /// It does not answer, or is another version, which answers something else.
+    pub async fn status(&self) -> Result<Overview, StoreError> {
+        let overview = self.get("/v1/status").await?;
+        overview.ok_or_else(|| self.failed(&"the service is an older one, and has no status; restart it"))
     }
 
     fn failed(&self, what: &dyn std::fmt::Display) -> StoreError {

@@ -14,6 +14,7 @@
 //! | `GET /v1/tokens` | the HTTP API's tokens, as they are kept |
 //! | `POST /v1/tokens` | keep another one; body: the same, with its SHA-256 |
 //! | `DELETE /v1/tokens/{name}` | revoke it |
+//! | `GET /v1/metrics`, `/v1/healthz`, `/v1/readyz`, `/v1/status` | see [`metrics::web`](crate::metrics::web) |
 //! | `POST /v1/reload` | read the config again: what changed, or 422 with all its errors |
 //!
 //! Errors are problem details (RFC 9457). [`Remote`] is the other end: the same [`Desk`](crate::queue::Desk), over the socket.
@@ -91,14 +92,14 @@ impl Drop for Socket {
     }
 }
 
-/// Answers until cancelled.
+/// Answers with these until cancelled: [`router`]'s, and what is merged into them.
 ///
 /// # Errors
 /// None in the course of things: a connection that fails ends alone.
-pub async fn serve(mut socket: Socket, door: Door, cancel: CancellationToken) -> io::Result<()> {
+pub async fn serve(mut socket: Socket, answers: axum::Router, cancel: CancellationToken) -> io::Result<()> {
     let Some(listener) = socket.listener.take() else { return Ok(()) };
     let asked = cancel.clone();
-    let served = axum::serve(listener, router(door)).with_graceful_shutdown(async move { asked.cancelled().await });
+    let served = axum::serve(listener, answers).with_graceful_shutdown(async move { asked.cancelled().await });
     let overdue = async {
         cancel.cancelled().await;
         tokio::time::sleep(GRACE).await;

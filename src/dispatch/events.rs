@@ -21,6 +21,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         match event {
             Event::Up { resumed } => self.on_up(resumed).await,
             Event::Down { reason } => {
+                self.seen.down(&reason, false);
                 self.on_down(reason);
                 Ok(())
             }
@@ -92,6 +93,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
             self.look_up(epoch, now).await?;
         }
         self.session.up = true;
+        self.seen.up(resumed);
         self.hearing.up(mono());
         self.session.commanded = false;
         let now = mono();
@@ -116,6 +118,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
 
     /// A refused login or certificate does not mend itself: the operators' command tells somebody, since no IM can.
     async fn on_refused(&mut self, reason: String) -> Result<(), StoreError> {
+        self.seen.down(&reason, true);
         self.on_down(reason);
         self.watch_outage().await
     }

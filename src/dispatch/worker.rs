@@ -15,6 +15,7 @@ use super::receipts::Hearing;
 use super::record::{Record, recorder};
 use super::{Event, Events, ExpressLane, Messenger, Rules, Settings};
 use crate::live::{Current, Live};
+use crate::metrics::{Beat, SessionState};
 use crate::model::{AlertId, BareJid, Drift, Epoch, GroupName};
 use crate::queue::{Outbox, StoreError, patiently};
 use crate::route::Router;
@@ -50,6 +51,10 @@ pub struct Parts<Q: Outbox + ?Sized> {
     pub farewell: CancellationToken,
     /// The wall clock; timers are monotonic.
     pub wall: Wall,
+    /// Told how the session is.
+    pub seen: Arc<SessionState>,
+    /// It goes on.
+    pub beat: Arc<Beat>,
 }
 
 /// Owns the way from the queue to the messenger.
@@ -80,6 +85,8 @@ pub struct Worker<Q: Outbox + ?Sized> {
     pub(super) bursts: Bursts,
     /// Recipients who have not granted the subscription, and of whom the operators may not know it.
     pub(super) ungranted: BTreeSet<BareJid>,
+    pub(super) seen: Arc<SessionState>,
+    beat: Arc<Beat>,
 }
 
 /// The XMPP session as the worker sees it.
@@ -103,7 +110,7 @@ pub async fn run<Q>(parts: Parts<Q>, cancel: CancellationToken) -> Result<(), St
 where
     Q: Outbox + ?Sized + 'static,
 {
-    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell, wall } = parts;
+    let Parts { queue, messenger, mut events, lane, rules: live, own, poke, farewell, wall, seen, beat } = parts;
     lane.remember(&queue.intents(lane.remembers_since()).await?);
     let (records, recorder) = recorder(queue.clone(), wall);
     let recorder = tokio::spawn(recorder);
@@ -137,6 +144,8 @@ where
         bursts: Bursts::default(),
         ungranted: BTreeSet::new(),
         watched_to: None,
+        seen,
+        beat,
     };
     let served = worker.serve(&mut events, &poke, &cancel).await;
     let served = match served {
@@ -160,6 +169,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
     ) -> Result<(), StoreError> {
         let mut told = Vec::new();
         loop {
+            self.beat.beat();
             let sleep = self.until_next().await?;
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -191,6 +201,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         let swept = self.sweep().await?;
         let mut all = self.look_settled().await? || swept;
         loop {
+            self.beat.beat();
             self.send_waited().await?;
             self.send_due().await?;
             if !self.settle_watches(all).await? {

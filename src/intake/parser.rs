@@ -12,6 +12,7 @@ use super::committed::{hand_over, log_unsubscribed};
 use super::verdict::Rules;
 use super::verify::{Held, Verify};
 use crate::live::{Current, Live};
+use crate::metrics::Beat;
 use crate::model::{MailboxName, MessageState};
 use crate::parse::{Limits, Mappings};
 use crate::queue::{D2Message, Express, Inbox, Outbox, StoreError, StoredMessage, Verdict, patiently};
@@ -52,6 +53,8 @@ pub struct Parser<Q: ?Sized> {
     pub poke: Arc<Notify>,
     /// The wall clock.
     pub wall: fn() -> Timestamp,
+    /// It goes on.
+    pub beat: Arc<Beat>,
 }
 
 impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
@@ -62,6 +65,7 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
         loop {
             // Registered before the look, so that a D1 in between is not missed.
             let woken = self.stored.notified();
+            self.beat.beat();
             if self.turn(&mut held, &cancel).await? {
                 if cancel.is_cancelled() {
                     return Ok(());
@@ -94,6 +98,7 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Parser<Q> {
             batch.extend(held.take(message, size, &rules, &self.verify));
         }
         while !batch.is_empty() && !cancel.is_cancelled() {
+            self.beat.beat();
             let now = (self.wall)();
             let epoch = self.express.epoch();
             let report =
@@ -134,13 +139,13 @@ fn log_ends(batch: &[D2Message]) {
         let id = message.id;
         match &message.verdict {
             Verdict::Alerts { alerts, bad } => {
-                tracing::info!(message = %id, source = %message.source, alerts = alerts.len(), bad = bad.len(), "parsed");
+                tracing::info!(mail = %id, source = %message.source, alerts = alerts.len(), bad = bad.len(), "parsed");
             }
             Verdict::Ends(MessageState::Quarantined, reason) => {
-                tracing::warn!(message = %id, source = %message.source, reason = %reason.escape_debug(), "quarantined");
+                tracing::warn!(mail = %id, source = %message.source, reason = %reason.escape_debug(), "quarantined");
             }
             Verdict::Ends(state, reason) => {
-                tracing::info!(message = %id, source = %message.source, state = state.as_str(),
+                tracing::info!(mail = %id, source = %message.source, state = state.as_str(),
                     reason = %reason.escape_debug(), "no alert");
             }
         }

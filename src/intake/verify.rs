@@ -193,7 +193,7 @@ fn note_all(message: &mut D2Message, places: &[usize], check: &PortCheck) {
         let Some(alert) = alerts.get_mut(*place) else { continue };
         check.note(alert);
         let line = PortCheck::line(alert).unwrap_or_default();
-        tracing::info!(message = %message.id, title = %alert.title.escape_debug(), "{}", line.escape_debug());
+        tracing::info!(mail = %message.id, title = %alert.title.escape_debug(), "{}", line.escape_debug());
     }
 }
 

@@ -14,6 +14,7 @@ use super::disk::Disk;
 use super::verdict::Rules;
 use crate::live::Live;
 use crate::mailbox::{self, After, Entry, Failure, Generation, Listing, Mailbox, MailboxError, Mark};
+use crate::metrics::MailboxState;
 use crate::model::{Cursor, MailboxName, MessageId, NewMessage};
 use crate::parse;
 use crate::queue::{Inbox, Outbox, StoreError, patiently};
@@ -67,6 +68,7 @@ pub struct Watcher<Q: ?Sized> {
     failing_since: Option<Instant>,
     told: bool,
     warned: HashSet<String>,
+    state: Arc<MailboxState>,
 }
 
 pub(super) enum Fault {
@@ -117,7 +119,13 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
             failing_since: None,
             told: false,
             warned: HashSet::new(),
+            state: Arc::default(),
         }
+    }
+
+    /// With somebody who is told how the mailbox is.
+    pub fn seen_by(self, state: Arc<MailboxState>) -> Self {
+        Self { state, ..self }
     }
 
     /// Runs until `leave`: then the look that is under way goes on to its end, but begins no further turn; or until
@@ -125,8 +133,10 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
     /// ends it otherwise.
     #[tracing::instrument(skip_all, fields(mailbox = %self.name))]
     pub async fn run(mut self, leave: CancellationToken, cancel: CancellationToken) -> Result<(), StoreError> {
+        self.state.polled(self.settings.poll);
         // With polling off and nothing to be told by, the first look waits for a poke as well.
         if self.settings.poll.is_none() && self.connection.watch == mailbox::Watch::Poll {
+            self.state.waits(true);
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 () = leave.cancelled() => return Ok(()),
@@ -180,6 +190,7 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         if self.settings != *live {
             self.settings = Settings::clone(&live);
             self.rules = Rules::new(&self.settings, self.connection.max_size);
+            self.state.polled(self.settings.poll);
         }
     }
 
@@ -342,12 +353,14 @@ impl<Q: Inbox + Outbox + ?Sized> Watcher<Q> {
         }
         self.backoff.reset();
         self.told = false;
+        self.state.well();
     }
 
     async fn ill(&mut self, err: &MailboxError, pause: Duration) -> Result<(), StoreError> {
         tracing::warn!(%err, failures = self.backoff.failures(), seconds = pause.as_secs(), "the mailbox cannot be read; tried again after a pause");
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         let at_once = matches!(err.failure, Failure::Auth | Failure::Permanent);
+        self.state.ill(err.to_string(), at_once);
         if self.told || !(at_once || since.elapsed() > FAILING) {
             return Ok(());
         }

@@ -195,7 +195,9 @@ impl<Q: Inbox + Outbox + ?Sized> Connection<Q> {
         let cursor = Cursor::Lmtp { delivery: format!("{:016x}", rand::random::<u64>()) };
         // No date: what the last mail server wrote into the mail tells how long it waited there.
         let mail = NewMessage { cursor, raw: letter.raw, internal_date: None, oversize: None };
-        match self.commits.store(Handed { mailboxes, mail }).await {
+        let stored = self.commits.store(Handed { mailboxes, mail }).await;
+        self.shared.meter.mail(stored.is_some());
+        match stored {
             Some(ids) => {
                 tracing::debug!(messages = ?ids, "stored");
                 Answer::Stored(ids)

@@ -17,6 +17,7 @@ use super::protocol::{Book, Mailbox};
 use super::room::Room;
 use super::socket::{Listener, Stream};
 use crate::intake::Disk;
+use crate::metrics::DoorMeter;
 use crate::queue::{Inbox, Outbox, StoreError};
 
 /// After an error of accept(2): most often there are no descriptors left.
@@ -36,13 +37,20 @@ pub struct Shared<Q: ?Sized> {
     pub(super) book: Arc<Book>,
     /// By place in the book.
     pub(super) rooms: Vec<Room>,
+    /// Counts.
+    pub(super) meter: Arc<DoorMeter>,
 }
 
 impl<Q: ?Sized> Shared<Q> {
     /// `stored` is notified after D1; below the reserve that `disk` minds no mail is begun.
     pub fn new(queue: Arc<Q>, stored: Arc<Notify>, disk: Disk, mailboxes: Vec<Mailbox>) -> Self {
         let rooms = mailboxes.iter().map(|_| Room::default()).collect();
-        Self { queue, stored, disk, book: Arc::new(Book::new(mailboxes)), rooms }
+        Self { queue, stored, disk, book: Arc::new(Book::new(mailboxes)), rooms, meter: Arc::default() }
+    }
+
+    /// With somebody who counts.
+    pub fn seen_by(self, meter: Arc<DoorMeter>) -> Self {
+        Self { meter, ..self }
     }
 }
 
@@ -90,6 +98,8 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Door<Q> {
         let memory = Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)));
         let mut connections = JoinSet::new();
         let mut crowded = false;
+        let listen = settings.listen.to_string();
+        shared.meter.open(&listen);
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => break,
@@ -111,9 +121,11 @@ impl<Q: Inbox + Outbox + ?Sized + 'static> Door<Q> {
                 if !std::mem::replace(&mut crowded, true) {
                     tracing::warn!(max = settings.max_connections, %peer, "too many connections: further ones are refused");
                 }
+                shared.meter.connected(&listen, false);
                 turn_away(stream).await;
                 continue;
             };
+            shared.meter.connected(&listen, true);
             crowded &= places.available_permits() == 0;
             let connection = Connection::new(shared.clone(), commits.clone(), memory.clone(), stream, &settings);
             let (cancel, span) = (cancel.clone(), tracing::debug_span!("connection", %peer));

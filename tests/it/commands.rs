@@ -143,7 +143,7 @@ async fn a_mail_in_quarantine_is_exported_and_read_again_once_the_config_allows(
 
     // By the same rules it comes back.
     out(&mailbell.cli(&["quarantine", "replay", &id], true));
-    mailbell.logged("quarantined 1 source", 2).await;
+    mailbell.logged("quarantined mail=1 source", 2).await;
     assert_eq!(quarantine(&mailbell).len(), 1);
     // By others it is an alert.
     mailbell.stop();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use source::{Import, Source};
 
 /// Each module and what it may name. A new module is added here, with a reason for each line.
-const LAYERS: [(&str, &[&str]); 29] = [
+const LAYERS: [(&str, &[&str]); 30] = [
     // Pure.
     ("model", &[]),
     ("parse", &["model"]),
@@ -25,27 +25,29 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("mailbox", &["model", "net"]),
     ("queue", &["model"]),
     // Fallback groups are routed while the alert waits.
-    ("dispatch", &["model", "presence", "route", "queue", "live", "dispatch::*"]),
-    ("intake", &["model", "parse", "route", "mailbox", "queue", "live"]),
+    ("dispatch", &["model", "presence", "route", "queue", "live", "metrics", "dispatch::*"]),
+    ("intake", &["model", "parse", "route", "mailbox", "queue", "live", "metrics"]),
     // The conversation with a mail server, and the loops around it: like a watcher it fills the queue, and minds the disk.
     ("lmtp::protocol", &["model"]),
-    ("lmtp", &["model", "queue", "intake", "lmtp::protocol"]),
+    ("lmtp", &["model", "queue", "intake", "metrics", "lmtp::protocol"]),
     // The old health checker's file, read without a look at the network.
     ("probe::healthcheck", &["model", "probe"]),
     // A probe may look behind the connection: TLS is made and judged as for the mail server and the chat server.
     ("probe", &["model", "net", "queue", "probe::healthcheck"]),
-    ("control", &["model", "queue"]),
+    ("control", &["model", "queue", "metrics"]),
     // The same answers as over the control socket, and the same problems.
-    ("http", &["model", "parse", "queue", "control"]),
+    ("http", &["model", "parse", "queue", "control", "metrics"]),
     ("bot", &["model", "queue", "dispatch"]),
     // What a reload replaces, for the loops that use it.
     ("live", &[]),
+    // What the loops count with, and how they are: they write, whoever watches reads.
+    ("metrics", &["model"]),
     // Shared by adapters.
     ("net", &[]),
     // Adapters: their port and the model.
     ("mailbox::imap", &["model", "net", "mailbox"]),
     ("mailbox::pop3", &["model", "net", "mailbox"]),
-    ("queue::sqlite", &["model", "queue"]),
+    ("queue::sqlite", &["model", "queue", "metrics"]),
     ("queue::postgres", &["model", "queue"]),
     ("xmpp", &["model", "net", "dispatch"]),
     ("telemetry", &["model"]),
@@ -100,7 +102,7 @@ const SINGLE: [(&str, &[&str]); 2] = [
 /// `app` may name everything below it; `cli` everything but adapters; `main` starts `cli`.
 const TOP: [(&str, &[&str]); 3] = [
     ("app", &["*"]),
-    ("cli", &["app", "config", "model", "parse", "route", "queue", "control", "probe", "http"]),
+    ("cli", &["app", "config", "model", "parse", "route", "queue", "control", "probe", "http", "metrics"]),
     ("main", &["cli"]),
 ];
 

@@ -114,7 +114,7 @@ impl Watch {
         let Some(state) = self.hosts.get_mut(host) else { return };
         let again = state.hold(holds);
         for (probe, hold) in state.newly_held() {
-            tracing::info!(target = %probe.target, why = %hold.to_string().escape_debug(), "its outage is held back");
+            tracing::info!(probed = %probe.target, why = %hold.to_string().escape_debug(), "its outage is held back");
         }
         for port in again {
             self.schedule.hurry(&Target { host: host.clone(), port }, Instant::now());

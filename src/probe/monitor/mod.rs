@@ -241,9 +241,9 @@ impl Watch {
         log(probe, outcome, step, before, (self.clock)());
         match (flapped, flaps) {
             (false, true) => {
-                tracing::warn!(target = %probe.target, "flaps: its changes are not told one by one any more")
+                tracing::warn!(probed = %probe.target, "flaps: its changes are not told one by one any more")
             }
-            (true, false) => tracing::info!(target = %probe.target, "does not flap any more"),
+            (true, false) => tracing::info!(probed = %probe.target, "does not flap any more"),
             _ => {}
         }
         self.log_unclear(probe, outcome, step);
@@ -270,10 +270,10 @@ impl Watch {
         let target = &probe.target;
         if step == Step::Unclear {
             if self.unclear.insert(target.clone()) {
-                tracing::error!(%target, reason = %outcome.reason, "could not be probed, by no fault of its own");
+                tracing::error!(probed = %target, reason = %outcome.reason, "could not be probed, by no fault of its own");
             }
         } else if self.unclear.remove(target) {
-            tracing::info!(%target, "can be probed again");
+            tracing::info!(probed = %target, "can be probed again");
         }
     }
 
@@ -311,15 +311,15 @@ impl Watch {
 fn log(probe: &Probe, outcome: &Outcome, step: Step, before: Option<Timestamp>, now: Timestamp) {
     let (target, reason) = (&probe.target, &outcome.reason);
     match step {
-        Step::WentDown => tracing::warn!(%target, outcome = outcome.kind.as_str(), %reason, "down"),
+        Step::WentDown => tracing::warn!(probed = %target, outcome = outcome.kind.as_str(), %reason, "down"),
         Step::Fails => {
             let attempts = probe.rules.attempts;
-            tracing::info!(%target, outcome = outcome.kind.as_str(), %reason, attempts, "fails; trying again before it counts");
+            tracing::info!(probed = %target, outcome = outcome.kind.as_str(), %reason, attempts, "fails; trying again before it counts");
         }
         Step::CameBack => {
             let lasted = before.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
             let lasted = crate::model::human(lasted.unwrap_or_default());
-            tracing::info!(%target, lasted, "open again");
+            tracing::info!(probed = %target, lasted, "open again");
         }
         Step::FailsAgain | Step::Same | Step::Unclear => {}
     }

@@ -17,7 +17,7 @@ mod saved;
 pub use flap::Flaps;
 pub use hold::{Hold, Standing};
 pub use news::{News, Newsworthy};
-pub use saved::{Saved, Told};
+pub use saved::{Saved, Told, told};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

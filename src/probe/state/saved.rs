@@ -74,6 +74,21 @@ pub struct Saved {
     pub certificates: BTreeMap<u16, Told>,
 }
 
+/// How many of what was told of these states, as they are stored: `hosts_down`, `ports_down`, `ports_flapping`,
+/// `certificates` (that end soon). One that cannot be read is not counted.
+pub fn told<'a>(states: impl IntoIterator<Item = &'a str>) -> BTreeMap<&'static str, u64> {
+    let mut told = BTreeMap::from([("hosts_down", 0), ("ports_down", 0), ("ports_flapping", 0), ("certificates", 0)]);
+    let mut count = |what, n: usize| *told.entry(what).or_default() += n as u64;
+    for saved in states.into_iter().filter_map(|state| serde_json::from_str::<Saved>(state).ok()) {
+        let flapping = saved.ports.values().filter(|told| told.flaps()).count();
+        count("hosts_down", usize::from(saved.host.is_some()));
+        count("ports_down", saved.ports.len() - flapping);
+        count("ports_flapping", flapping);
+        count("certificates", saved.certificates.len());
+    }
+    told
+}
+
 impl Saved {
     /// Was nothing told?
     pub fn is_empty(&self) -> bool {

@@ -155,7 +155,9 @@ impl Desk for Sqlite {
             "UPDATE notification SET state = 'expired', carrier = NULL, ended = $2, reason = $3 WHERE id = $1; ",
             mirror!("d.id = $1")
         );
-        self.written(self.act(id, &FROM, sql, "ended", reason, now).await)
+        self.written(self.act(id, &FROM, sql, "ended", reason, now).await)?;
+        self.meter.ended(NotificationState::Expired, 1);
+        Ok(())
     }
 
     async fn quarantine(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<QuarantineView>, StoreError> {

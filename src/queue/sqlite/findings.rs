@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::conn::{Columns, Doing};
 use super::{Sqlite, d2};
+use crate::metrics::Step;
 use crate::model::{Planner, Source};
 use crate::queue::{Express, Findings, Found, FoundReport, StoreError};
 
@@ -26,6 +27,6 @@ impl Findings for Sqlite {
         express: &dyn Express,
         now: Timestamp,
     ) -> Result<FoundReport, StoreError> {
-        self.written(d2::found::commit(self, source, found, planner, express, now).await)
+        self.step(Step::D2, d2::found::commit(self, source, found, planner, express, now)).await
     }
 }

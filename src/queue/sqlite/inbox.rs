@@ -6,6 +6,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::conn::{Columns, Doing, broken, json};
 use super::{Sqlite, d2, retire, rows};
+use crate::metrics::Step;
 use crate::model::{Cursor, MailboxName, MessageId, NewMessage, Planner};
 use crate::queue::{
     D2Message, D2Report, Express, Handed, Inbox, Room, StoreError, StoreFault, StoredMessage, Uncleared,
@@ -29,7 +30,7 @@ impl Inbox for Sqlite {
         batch: Vec<NewMessage>,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError> {
-        self.written(self.d1(mailbox, &batch, false, now).await)
+        self.fetched(mailbox, &batch, false, now).await
     }
 
     async fn d1_keep(
@@ -38,11 +39,13 @@ impl Inbox for Sqlite {
         batch: Vec<NewMessage>,
         now: Timestamp,
     ) -> Result<Vec<MessageId>, StoreError> {
-        self.written(self.d1(mailbox, &batch, true, now).await)
+        self.fetched(mailbox, &batch, true, now).await
     }
 
     async fn d1_handed(&self, batch: &[Handed], now: Timestamp) -> Result<Vec<Vec<MessageId>>, StoreError> {
-        self.written(self.handed(batch, now).await)
+        let ids = self.step(Step::D1, self.handed(batch, now)).await?;
+        batch.iter().flat_map(|mail| &mail.mailboxes).for_each(|mailbox| self.meter.stored(mailbox.as_str(), 1));
+        Ok(ids)
     }
 
     async fn uncleared(&self, mailbox: &MailboxName) -> Result<Vec<Uncleared>, StoreError> {
@@ -110,7 +113,7 @@ impl Inbox for Sqlite {
         express: &dyn Express,
         now: Timestamp,
     ) -> Result<D2Report, StoreError> {
-        self.written(d2::message::commit(self, batch, planner, express, now).await)
+        self.step(Step::D2, d2::message::commit(self, batch, planner, express, now)).await
     }
 
     async fn room(&self) -> Result<Room, StoreError> {
@@ -120,6 +123,20 @@ impl Inbox for Sqlite {
             fault: StoreFault::Broken,
         })?;
         Ok(Room { free: stat.f_bavail.saturating_mul(stat.f_frsize) })
+    }
+}
+
+impl Sqlite {
+    async fn fetched(
+        &self,
+        mailbox: &MailboxName,
+        batch: &[NewMessage],
+        cleared: bool,
+        now: Timestamp,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let ids = self.step(Step::D1, self.d1(mailbox, batch, cleared, now)).await?;
+        self.meter.stored(mailbox.as_str(), ids.len());
+        Ok(ids)
     }
 }
 

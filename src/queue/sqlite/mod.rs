@@ -9,6 +9,7 @@
 //! * A notification that a digest carries (`carrier`) is queued with it and follows its way; it is never due by itself,
 //!   counts as told, and is not superseded.
 
+mod backlog;
 mod clock;
 mod conn;
 mod d1;
@@ -40,6 +41,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
@@ -47,6 +49,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::conn::{Lease, broken};
 use super::files::{Lock, lock, prepare_directory};
 use super::{Settings, StoreError, StoreFault};
+use crate::metrics::{Step, StoreMeter};
 
 /// The store. Dropped or closed, it gives its lock back.
 pub struct Sqlite {
@@ -64,6 +67,7 @@ pub struct Sqlite {
     broken: AtomicBool,
     /// How many of each topic the notice that is being written speaks of: what is noted meanwhile stays for the next.
     offered: std::sync::Mutex<HashMap<String, u64>>,
+    meter: Arc<StoreMeter>,
     // Last: given back after the connections are closed.
     _lock: Lock,
 }
@@ -94,6 +98,7 @@ impl Sqlite {
             purger: Mutex::default(),
             broken: AtomicBool::new(false),
             offered: std::sync::Mutex::default(),
+            meter: Arc::default(),
             _lock: lock,
         }))
     }
@@ -101,6 +106,11 @@ impl Sqlite {
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Counts what is committed.
+    pub fn meter(&self) -> Arc<StoreMeter> {
+        Arc::clone(&self.meter)
     }
 
     /// Closes the connections, so that the log is folded into the file. Calls that come later open them again.
@@ -159,6 +169,14 @@ impl Sqlite {
             None => open::connect(options).await?,
         };
         Ok(Lease::new(slot, conn))
+    }
+
+    /// A commit that is counted, and timed from the wish to the end.
+    async fn step<T>(&self, step: Step, commit: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let done = self.written(commit.await)?;
+        self.meter.committed(step, begun.elapsed());
+        Ok(done)
     }
 
     /// Remembers that a write left open what is on disk.

@@ -8,7 +8,10 @@ use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns, notification_columns};
 use super::storm::{self, gives_way};
 use super::{Sqlite, clock, digest, doubt, ends, notices, removed, steps, watch};
-use crate::model::{AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, Recipient, StanzaId};
+use crate::metrics::Step;
+use crate::model::{
+    AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, NotificationState, Recipient, StanzaId,
+};
 use crate::queue::{
     AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError,
     Unwritten, Wait, Waited, Watch, WatchEnd,
@@ -152,7 +155,7 @@ impl Outbox for Sqlite {
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<Vec<NotificationId>, StoreError> {
-        self.written(steps::d3_intend(self, ids, epoch, now).await)
+        self.step(Step::D3, steps::d3_intend(self, ids, epoch, now)).await
     }
 
     async fn wait(&self, ids: &[NotificationId], wait: &Wait) -> Result<(), StoreError> {
@@ -188,11 +191,11 @@ impl Outbox for Sqlite {
     }
 
     async fn d4_accepted(&self, stanzas: &[StanzaId], now: Timestamp) -> Result<(), StoreError> {
-        self.written(steps::d4_accepted(self, stanzas, now).await)
+        self.step(Step::D4, steps::d4_accepted(self, stanzas, now)).await
     }
 
     async fn d5_delivered(&self, receipts: &[Receipt], now: Timestamp) -> Result<Vec<Receipt>, StoreError> {
-        self.written(steps::d5_delivered(self, receipts, now).await)
+        self.step(Step::D5, steps::d5_delivered(self, receipts, now)).await
     }
 
     async fn by_stanza(&self, stanza: &StanzaId) -> Result<Option<Outgoing>, StoreError> {
@@ -215,7 +218,9 @@ impl Outbox for Sqlite {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.written(steps::retry(self, stanza, not_before, reason, now).await)
+        self.written(steps::retry(self, stanza, not_before, reason, now).await)?;
+        self.meter.refused();
+        Ok(())
     }
 
     async fn doubt(
@@ -229,7 +234,9 @@ impl Outbox for Sqlite {
     }
 
     async fn dead(&self, stanza: &StanzaId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.written(steps::dead(self, stanza, reason, now).await)
+        self.written(steps::dead(self, stanza, reason, now).await)?;
+        self.meter.ended(NotificationState::Dead, 1);
+        Ok(())
     }
 
     async fn hold(
@@ -243,7 +250,9 @@ impl Outbox for Sqlite {
     }
 
     async fn skip(&self, ids: &[NotificationId], reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.written(ends::skip(self, ids, reason, now).await)
+        self.written(ends::skip(self, ids, reason, now).await)?;
+        self.meter.ended(NotificationState::Expired, ids.len() as u64);
+        Ok(())
     }
 
     async fn held(&self, recipient: &BareJid) -> Result<Vec<Held>, StoreError> {
@@ -290,11 +299,15 @@ impl Outbox for Sqlite {
     }
 
     async fn expire(&self, now: Timestamp) -> Result<Vec<Ended>, StoreError> {
-        self.written(ends::expire(self, now).await)
+        let ended = self.written(ends::expire(self, now).await)?;
+        self.meter.ended(NotificationState::Expired, ended.len() as u64);
+        Ok(ended)
     }
 
     async fn end_removed(&self, known: &[Recipient], now: Timestamp) -> Result<Vec<Removed>, StoreError> {
-        self.written(removed::end(self, known, now).await)
+        let removed = self.written(removed::end(self, known, now).await)?;
+        self.meter.ended(NotificationState::Expired, removed.iter().map(|of| of.ended).sum());
+        Ok(removed)
     }
 
     async fn clock_jumped(&self, by: SignedDuration) -> Result<(), StoreError> {

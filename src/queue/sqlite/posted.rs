@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::conn::{Columns, Doing, us};
 use super::{Sqlite, d2};
+use crate::metrics::Step;
 use crate::model::{Planner, TokenName};
 use crate::queue::{Express, Holding, Post, PostedReport, Posts, StoreError};
 
@@ -19,7 +20,7 @@ impl Posts for Sqlite {
         express: &dyn Express,
         now: Timestamp,
     ) -> Result<PostedReport, StoreError> {
-        self.written(d2::posted::commit(self, posts, planner, express, now).await)
+        self.step(Step::D2, d2::posted::commit(self, posts, planner, express, now)).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<(Vec<Post>, Option<Timestamp>), StoreError> {

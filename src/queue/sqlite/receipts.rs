@@ -15,7 +15,8 @@ use sqlx::sqlite::SqliteRow;
 use super::Sqlite;
 use super::conn::{Columns, Doing, json, us};
 use super::rows;
-use crate::model::{BareJid, Epoch, NotificationId, StanzaId};
+use crate::metrics::Step;
+use crate::model::{BareJid, Epoch, NotificationId, NotificationState, StanzaId};
 use crate::queue::{Awaited, Missed, Outgoing, Receipts, StoreError};
 
 /// Most that one commit looks at: sends wait for it. What is left over is looked at with the next.
@@ -42,11 +43,15 @@ impl Receipts for Sqlite {
     }
 
     async fn unconfirm(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.written(unconfirm(self, before, now).await)
+        let ended = self.written(unconfirm(self, before, now).await)?;
+        self.meter.ended(NotificationState::Unconfirmed, ended);
+        Ok(ended)
     }
 
     async fn miss(&self, before: Timestamp, patience: SignedDuration, now: Timestamp) -> Result<Missed, StoreError> {
-        self.written(miss(self, before, patience, now).await)
+        let missed = self.written(miss(self, before, patience, now).await)?;
+        self.meter.ended(NotificationState::Unconfirmed, missed.unconfirmed);
+        Ok(missed)
     }
 
     async fn recipients_unanswered(&self, before: Timestamp) -> Result<Vec<BareJid>, StoreError> {
@@ -77,7 +82,9 @@ impl Receipts for Sqlite {
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<Vec<NotificationId>, StoreError> {
-        self.written(d3_resend(self, ids, epoch, now).await)
+        let taken = self.step(Step::D3, d3_resend(self, ids, epoch, now)).await?;
+        self.meter.intended(taken.len(), taken.len());
+        Ok(taken)
     }
 
     async fn not_resent(&self, stanzas: &[StanzaId]) -> Result<(), StoreError> {
@@ -185,13 +192,15 @@ async fn unanswered(
         };
         list.push(NotificationId(row.int("id")?));
     }
+    let mut ended = 0;
     for (ids, reason) in [(over, OVER), (client, NO_CLIENT), (no_use, NO_USE)] {
-        end(conn, &ids, reason, now).await?;
+        ended += end(conn, &ids, reason, now).await?;
     }
     let found =
         sqlx::query(sql::BY_NUMBER).bind(json(&due)?).fetch_all(&mut *conn).await.doing("reading notifications")?;
     let mut due = rows::outgoing(conn, &found).await?;
     lease.commit().await?;
+    store.meter.ended(NotificationState::Unconfirmed, ended);
     // The first copy may have arrived.
     due.iter_mut().for_each(|out| out.in_doubt = true);
     Ok(due)
@@ -206,8 +215,10 @@ async fn never_again(store: &Sqlite, recipient: &BareJid, reason: &str, now: Tim
         .fetch_all(&mut lease.conn)
         .await
         .doing("looking what is to be sent again")?;
-    end(&mut lease.conn, &rows::notification_ids(&found)?, reason, now).await?;
-    lease.commit().await
+    let ended = end(&mut lease.conn, &rows::notification_ids(&found)?, reason, now).await?;
+    lease.commit().await?;
+    store.meter.ended(NotificationState::Unconfirmed, ended);
+    Ok(())
 }
 
 async fn d3_resend(

@@ -1,14 +1,17 @@
 //! The steps of a notification that was sent: D3, D4, D5, and the ways back.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
 use super::conn::{Columns, Doing, json, us};
 use super::storm::{gives_way, leave_out};
 use super::timeline::event;
+use crate::metrics::Way;
 use crate::model::{Epoch, NotificationId, StanzaId};
 use crate::queue::{Receipt, StoreError, Unwritten};
 
@@ -27,6 +30,23 @@ macro_rules! mirror {
     };
 }
 pub(super) use mirror;
+
+/// What [`age`] asks of a notification that was written.
+macro_rules! age_columns {
+    () => {
+        "kind = 'alert' AS of_alert, attempts = 1 AND first_intent = created AS express, coalesce((SELECT m.stored \
+         FROM alert a JOIN message m ON m.id = a.message WHERE a.id = notification.alert), created) AS begun"
+    };
+}
+
+/// How an alert's notification came to be sent, and how long it took from its mail being stored.
+fn age(row: &SqliteRow, now: Timestamp) -> Result<Option<(Way, Duration)>, StoreError> {
+    if !row.flag("of_alert")? {
+        return Ok(None);
+    }
+    let way = if row.flag("express")? { Way::Express } else { Way::Queued };
+    Ok(Some((way, Duration::try_from(now.duration_since(row.time("begun")?)).unwrap_or_default())))
+}
 
 pub(super) async fn next_epoch(store: &Sqlite) -> Result<Epoch, StoreError> {
     let mut lease = store.writer().await?;
@@ -82,7 +102,7 @@ pub(super) async fn d3_intend(
              AND (f.state = 'queued' OR f.state = 'held' OR f.in_doubt = 1) AND ",
         gives_way!("f"),
         ") WHERE id IN (SELECT value FROM json_each($1)) AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1) \
-           RETURNING id; \
+           RETURNING id, attempts > 1 AS again; \
          INSERT INTO intent (at, notification) SELECT $3, id FROM notification \
            WHERE id IN (SELECT value FROM json_each($1)) AND state = 'sending' AND epoch = $2 AND in_doubt = 0 \
            ON CONFLICT DO NOTHING; ",
@@ -100,6 +120,8 @@ pub(super) async fn d3_intend(
     fail::fail_point!("after_d3");
     lease.keep();
     let taken: HashSet<i64> = found.iter().map(|row| row.int("id")).collect::<Result<_, _>>()?;
+    let again: Vec<bool> = found.iter().map(|row| row.flag("again")).collect::<Result<_, _>>()?;
+    store.meter.intended(again.len(), again.into_iter().filter(|again| *again).count());
     Ok(ids.iter().copied().filter(|id| taken.contains(&id.0)).collect())
 }
 
@@ -109,20 +131,25 @@ pub(super) async fn d4_accepted(store: &Sqlite, stanzas: &[StanzaId], now: Times
     }
     let mut lease = store.writer().await?;
     fail::fail_point!("before_d4");
-    sqlx::query(concat!(
+    let found = sqlx::query(concat!(
         "BEGIN IMMEDIATE; \
          UPDATE notification SET state = 'accepted', accepted = $2, in_doubt = 0, not_before = NULL, reason = '' \
-           WHERE stanza_id IN (SELECT value FROM json_each($1)) AND +state = 'sending'; ",
+           WHERE stanza_id IN (SELECT value FROM json_each($1)) AND +state = 'sending' RETURNING ",
+        age_columns!(),
+        "; ",
         mirror!("d.state = 'accepted' AND d.stanza_id IN (SELECT value FROM json_each($1))"),
         "; COMMIT"
     ))
     .bind(json(stanzas)?)
     .bind(us(now))
-    .execute(&mut lease.conn)
+    .fetch_all(&mut lease.conn)
     .await
     .doing("writing acceptance (D4)")?;
     fail::fail_point!("after_d4");
     lease.keep();
+    for row in &found {
+        store.meter.accepted(age(row, now)?);
+    }
     Ok(())
 }
 
@@ -144,7 +171,9 @@ pub(super) async fn d5_delivered(
            carrier = NULL, reason = '' FROM json_each($1) r \
            WHERE notification.stanza_id = (r.value ->> 0) AND notification.jid = (r.value ->> 1) \
            AND (+notification.state IN ('sending', 'accepted', 'unconfirmed') \
-             OR (+notification.state = 'queued' AND notification.attempts > 0)); ",
+             OR (+notification.state = 'queued' AND notification.attempts > 0)) RETURNING NULL AS place, ",
+        age_columns!(),
+        "; ",
         mirror!("d.state = 'delivered' AND d.stanza_id IN (SELECT value ->> 0 FROM json_each($1))"),
         "; INSERT INTO sends_receipts (jid) SELECT n.jid FROM json_each($1) r JOIN notification n \
              ON n.stanza_id = (r.value ->> 0) AND n.jid = (r.value ->> 1) WHERE true ON CONFLICT DO NOTHING; \
@@ -159,7 +188,14 @@ pub(super) async fn d5_delivered(
     .doing("writing receipts (D5)")?;
     fail::fail_point!("after_d5");
     lease.keep();
-    let strange: HashSet<i64> = found.iter().map(|row| row.int("place")).collect::<Result<_, _>>()?;
+    let mut strange = HashSet::new();
+    for row in &found {
+        match row.maybe_int("place")? {
+            Some(place) => drop(strange.insert(place)),
+            None => store.meter.delivered(age(row, now)?),
+        }
+    }
+    store.meter.ignored(strange.len());
     Ok((0i64..).zip(receipts).filter(|(place, _)| strange.contains(place)).map(|(_, r)| r.clone()).collect())
 }
 

@@ -113,6 +113,7 @@ impl Process {
             stored: stored.clone(),
             poke: poke.clone(),
             wall,
+            beat: Arc::default(),
         };
         let disk = runtime.block_on(watch_disk(gate.clone(), Arc::default(), CancellationToken::new())).unwrap().0;
         let shared = Arc::new(Shared { queue: gate.clone(), turn: Semaphore::new(1), stored });
@@ -128,6 +129,8 @@ impl Process {
             poke: poke.clone(),
             farewell: CancellationToken::new(),
             wall,
+            seen: Arc::default(),
+            beat: Arc::default(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(watcher.run(CancellationToken::new(), CancellationToken::new()));

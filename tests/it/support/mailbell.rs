@@ -44,6 +44,13 @@ impl Mailbell {
         mailbell
     }
 
+    /// Not started yet; each of its processes is run by this command.
+    pub fn under(prefix: &[&str], config: &str) -> Self {
+        let mut mailbell = Self::new(config);
+        mailbell.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
+        mailbell
+    }
+
     /// Another config, from the next start or reload on.
     pub fn configure(&self, config: &str) {
         use std::os::unix::fs::PermissionsExt;

@@ -20,6 +20,7 @@ pub mod postfix;
 pub mod prosody;
 pub mod proxy;
 pub mod room;
+pub mod scrape;
 pub mod script;
 pub mod splitter;
 pub mod store;

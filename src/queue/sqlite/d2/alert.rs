@@ -130,6 +130,7 @@ pub(super) fn settle(
     outcome.alerts.push(Became {
         id: *id,
         ident: alert.id.clone(),
+        severity: alert.severity,
         state: plan.state,
         duplicate_of,
         reason: plan.reason.clone(),

@@ -37,8 +37,8 @@ pub(in crate::queue::sqlite) async fn commit(
     }
     let done = telling.get(next).map_or(found.len(), |left| left.place);
     keep(&mut lease.conn, found.get(..done).unwrap_or(found)).await?;
-    let Told { born, queued, unsubscribed, notes, .. } = told;
-    super::end(lease, work, &notes).await?;
+    super::end(lease, work, &told, &store.meter).await?;
+    let Told { born, queued, unsubscribed, .. } = told;
     Ok(FoundReport { done, born, queued, unsubscribed })
 }
 

@@ -42,8 +42,13 @@ pub(in crate::queue::sqlite) async fn commit(
             }
         }
     }
-    let Turn { ends, told: Told { born, queued, unsubscribed, notes, .. }, .. } = turn;
-    super::end(lease, work, &notes).await?;
+    let Turn { stored, ends, told, .. } = turn;
+    super::end(lease, work, &told, &store.meter).await?;
+    let new = |id: &MessageId| stored.get(id).filter(|s| s.state == MessageState::Ready);
+    for (mail, state) in ends.iter().filter_map(|(id, state)| Some((new(id)?, *state))) {
+        store.meter.mail(&mail.mailbox, state);
+    }
+    let Told { born, queued, unsubscribed, .. } = told;
     Ok(D2Report { born, queued, messages: ends, unsubscribed })
 }
 
@@ -139,7 +144,7 @@ async fn whole(
     };
     let state = if done.is_ok() && !alerts.is_empty() { MessageState::Parsed } else { MessageState::Quarantined };
     if done.is_err() {
-        tracing::error!(message = %message.id, reason = %reasons.concat().escape_debug(), "message quarantined");
+        tracing::error!(mail = %message.id, reason = %reasons.concat().escape_debug(), "message quarantined");
         work.undo(conn, mark).await?;
         outcome = Outcome::default();
     }

@@ -18,7 +18,8 @@ use sqlx::SqliteConnection;
 
 use super::conn::{Columns, Doing, Lease, broken, code, failed};
 use super::notices;
-use crate::model::{Alert, AlertId, AlertState, Planner, Scope, Source};
+use crate::metrics::StoreMeter;
+use crate::model::{Alert, AlertId, AlertState, Planner, Scope, Severity, Source};
 use crate::queue::{D2Message, Express, Outgoing, Place, StoreError, Verdict};
 
 /// So many notifications are enough for one D2: other commits wait meanwhile, and with them what is to be sent.
@@ -172,6 +173,7 @@ enum Written {
 struct Became {
     id: AlertId,
     ident: String,
+    severity: Severity,
     state: AlertState,
     duplicate_of: Option<AlertId>,
     reason: String,
@@ -255,13 +257,9 @@ impl Told {
     }
 }
 
-/// Ends the transaction, with what is noted for the operators.
-async fn end(
-    mut lease: Lease<'_>,
-    mut work: Work<'_>,
-    notes: &BTreeMap<String, (u64, String)>,
-) -> Result<(), StoreError> {
-    for (topic, (n, text)) in notes {
+/// Ends the transaction, with what is noted for the operators; then it is counted.
+async fn end(mut lease: Lease<'_>, mut work: Work<'_>, told: &Told, meter: &StoreMeter) -> Result<(), StoreError> {
+    for (topic, (n, text)) in &told.notes {
         notices::count(&mut lease.conn, topic, text, *n).await?;
     }
     fail::fail_point!("inside_d2");
@@ -273,6 +271,8 @@ async fn end(
     fail::fail_point!("after_d2");
     // They belong to what was born now.
     work.reserved.places.clear();
+    told.alerts.iter().for_each(|became| meter.alert(became.severity, became.state));
+    meter.made(usize::try_from(work.notification - work.first).unwrap_or(0), told.born.len());
     Ok(())
 }
 

@@ -35,8 +35,8 @@ pub(in crate::queue::sqlite) async fn commit(
     if posts.iter().any(|post| post.once.is_some()) {
         forget(&mut lease.conn, now).await?;
     }
-    let Told { born, unsubscribed, notes, .. } = told;
-    super::end(lease, work, &notes).await?;
+    super::end(lease, work, &told, &store.meter).await?;
+    let Told { born, unsubscribed, .. } = told;
     Ok(PostedReport { done, born, unsubscribed })
 }
 
@@ -75,7 +75,7 @@ async fn one(
 }
 
 fn shown(ended: &Became) -> Posted {
-    let Became { id, ident, state, duplicate_of, reason } = ended;
+    let Became { id, ident, severity: _, state, duplicate_of, reason } = ended;
     Posted {
         alert: id.to_string(),
         id: ident.clone(),

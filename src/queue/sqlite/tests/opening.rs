@@ -135,6 +135,7 @@ async fn no_look_walks_the_whole_table() {
     let planned = super::super::outbox::PLANNED
         .into_iter()
         .chain(super::super::storm::PLANNED)
+        .chain(super::super::backlog::PLANNED)
         .chain([super::super::doubt::DOUBTS]);
     for sql in planned.chain(removed) {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
