@@ -31,7 +31,6 @@ mod config;
 mod config_import;
 mod config_schema;
 mod config_schema_agrees;
-mod crash;
 mod deploy;
 mod faults;
 mod flow;
