@@ -10,29 +10,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use crate::config::Config;
-use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, Problem, Ready, Settings};
+use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::model::Alert;
 use crate::net;
 use crate::parse::{self, How, Limits, Outcome, Plain};
-use crate::queue::sqlite::Sqlite;
-use crate::queue::{Done, Post, StoreError, Tokens};
+use crate::queue::{Done, Post, StoreError};
 
 /// What a reload replaces.
 pub struct Replace {
     pub settings: watch::Sender<Arc<Settings>>,
     pub tls: watch::Sender<Option<Arc<ServerConfig>>>,
-}
-
-/// The store as a part that may be unable to work.
-struct Stored(Arc<Sqlite>);
-
-#[async_trait]
-impl Ready for Stored {
-    async fn reasons(&self) -> Vec<String> {
-        self.0.tokens().await.err().map(|err| err.to_string()).into_iter().collect()
-    }
 }
 
 /// The way of alerts into the queue.
@@ -77,11 +67,11 @@ impl Dispatch for Entrance {
 }
 
 /// Binds it, where the config says so.
-pub async fn build(
+pub fn build(
     config: &Config,
     auth: Arc<Auth>,
     dispatch: Arc<dyn Dispatch>,
-    store: Arc<Sqlite>,
+    metrics: Arc<Metrics>,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace), Exit> {
     let tls = tls(&config.http).map_err(Exit::Config)?;
@@ -95,8 +85,7 @@ pub async fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let ready = Arc::new([Arc::new(Stored(store)) as Arc<dyn Ready>]);
-    let door = Door { settings: current, auth, dispatch, ready, ending };
+    let door = Door { settings: current, auth, dispatch, metrics, ending };
     Ok((Some(Parts { listener, door, tls: inside }), replace))
 }
 

@@ -1,46 +1,29 @@
-//! Is it alive, and can it do its work?
+//! Is it alive, can it do its work, and what does it do: the same answers as on the control socket, see
+//! [`metrics::web`](crate::metrics::web).
 
-use async_trait::async_trait;
-use axum::Json;
-use axum::extract::State;
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use std::sync::Arc;
 
-use super::Door;
+use axum::http::Method;
+use axum::{Extension, Json};
+
+use super::auth::Caller;
 use super::table::{Access, Endpoint, on};
+use crate::metrics::{Metrics, Overview, web};
 use crate::model::Right;
 
-/// A part of the service that may be unable to do its work.
-#[async_trait]
-pub trait Ready: Send + Sync {
-    /// Why it cannot, one line each; empty: it can.
-    async fn reasons(&self) -> Vec<String>;
-}
-
 pub(super) fn endpoints() -> Vec<Endpoint> {
+    const READ: Access = Access::Scope(Right::Read);
     vec![
-        on(Method::GET, "/healthz", Access::Open, alive),
-        on(Method::GET, "/readyz", Access::Local(Right::Read), ready),
+        on(Method::GET, "/healthz", Access::Open, web::healthz),
+        on(Method::GET, "/readyz", Access::Local(Right::Read), web::readyz),
+        on(Method::GET, "/metrics", READ, web::metrics),
+        on(Method::GET, "/api/v1/status", READ, status),
     ]
 }
 
-async fn alive() -> &'static str {
-    "ok\n"
-}
-
-#[derive(Serialize)]
-struct Readiness {
-    ready: bool,
-    reasons: Vec<String>,
-}
-
-/// 200, or 503 with the reasons.
-async fn ready(State(door): State<Door>) -> Response {
-    let mut reasons = Vec::new();
-    for part in door.ready.iter() {
-        reasons.extend(part.reasons().await);
-    }
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready: reasons.is_empty(), reasons })).into_response()
+/// The newest alert is told to those only who see every group.
+async fn status(metrics: Extension<Arc<Metrics>>, Extension(caller): Extension<Caller>) -> Json<Overview> {
+    let Json(mut overview) = web::status(metrics).await;
+    overview.last_alert = overview.last_alert.filter(|_| caller.groups.is_empty());
+    Json(overview)
 }

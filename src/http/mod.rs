@@ -20,7 +20,6 @@ mod table;
 
 pub use auth::{Auth, Caller, Session, new_token, sha256};
 pub use dispatch::Dispatch;
-pub use health::Ready;
 pub use listener::{Listener, Parts, serve};
 pub use settings::{Settings, TlsFiles};
 pub use table::{Access, Endpoint, endpoints};
@@ -29,11 +28,13 @@ pub use crate::control::Problem;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
 
 /// Bytes of request bodies that are held at a time, in KiB.
 const BODIES: usize = 64 << 10;
@@ -47,8 +48,8 @@ pub struct Door {
     pub auth: Arc<Auth>,
     /// Takes alerts.
     pub dispatch: Arc<dyn Dispatch>,
-    /// Asked by `/readyz`.
-    pub ready: Arc<[Arc<dyn Ready>]>,
+    /// How the service is.
+    pub metrics: Arc<Metrics>,
     /// The service ends: what would go on for long ends as well.
     pub ending: CancellationToken,
 }
@@ -66,6 +67,7 @@ pub fn router(door: Door) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; see the header Allow")
         })
+        .layer(Extension(door.metrics.clone()))
         .layer(from_fn_with_state(door.clone(), frame::pass))
         .layer(from_fn(frame::dress))
         .with_state(door)

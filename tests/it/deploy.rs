@@ -14,6 +14,7 @@ use crate::support::lab::{Lab, OPERATORS, critical};
 use crate::support::lmtp::Session;
 use crate::support::mailbell::Mailbell;
 use crate::support::outcome::all_in_state;
+use crate::support::web::Web;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -104,7 +105,7 @@ async fn the_unit_allows_all_that_the_service_does() {
     let alice = lab.online("alice").await;
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("calls");
-    let (port, open) = (free_port(), free_port());
+    let (port, http, open) = (free_port(), free_port(), free_port());
     let _listener = probe_serve::listen(open);
     let config = lab.base()
         + &lab.imap("inbox", "")
@@ -112,6 +113,7 @@ async fn the_unit_allows_all_that_the_service_does() {
         + "[[lmtp]]\nlisten = \"unix:lmtp.sock\"\nmode = \"0666\"\n"
         + &lmtp_door::mailbox("direct", "")
         + &probe_serve::fast(&[open, free_port()], "")
+        + &format!("[http]\nlisten = \"127.0.0.1:{http}\"\n")
         + &lab.everybody("ops")
         + OPERATORS;
     let mut mailbell = Mailbell::under(&["strace", "-f", "-qq", "-o", trace.to_str().unwrap()], &config);
@@ -120,6 +122,7 @@ async fn the_unit_allows_all_that_the_service_does() {
     alice.gets("Fetched").await;
     Session::connect(port).unwrap().hand_in(&[&lmtp_door::address("direct")], &critical("b", "Handed in")).unwrap();
     alice.gets("Handed in").await;
+    assert_eq!(Web::new(http).ask("GET", "/healthz", &[], "").await.body, "ok\n");
     alice.gets("is down: refused").await;
     all_in_state(&mailbell, "Handed in", 1, "delivered").await;
     // The process itself, not who traces it: the lock names it.

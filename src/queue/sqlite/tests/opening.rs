@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::bed::*;
-use crate::model::Cursor;
+use crate::model::{Cursor, Right, TokenRecord};
 use crate::queue::sqlite::{Sqlite, open};
 use crate::queue::*;
 use sqlx::Connection;
@@ -59,19 +59,33 @@ async fn a_newer_schema_is_refused_and_nothing_touched() {
 
 #[tokio::test]
 async fn a_store_of_an_older_schema_is_brought_up_to_date() {
+    for schema in [1, 3] {
+        brought_up_to_date(schema).await;
+    }
+}
+
+/// From what was written with that schema.
+async fn brought_up_to_date(schema: usize) {
     let dir = tempfile::TempDir::new().unwrap();
     let path = settings(&dir).path;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut conn = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql(include_str!("../../migrations/0001_first.sql")).execute(&mut conn).await.unwrap();
-    sqlx::raw_sql(
+    for script in [
+        include_str!("../../migrations/0001_first.sql"),
+        include_str!("../../migrations/0002_purge.sql"),
+        include_str!("../../migrations/0003_probe.sql"),
+    ]
+    .into_iter()
+    .take(schema)
+    {
+        sqlx::raw_sql(script).execute(&mut conn).await.unwrap();
+    }
+    let seen = format!(
         "INSERT INTO message (mailbox, uidvalidity, uid, size, raw_sha256, stored, cleared) \
            VALUES ('ops', 1, 7, 3, x'00', 0, 1); \
-         PRAGMA application_id = 1835165036; PRAGMA user_version = 1",
-    )
-    .execute(&mut conn)
-    .await
-    .unwrap();
+         PRAGMA application_id = 1835165036; PRAGMA user_version = {schema}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(seen)).execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
     let store = Sqlite::open(&settings(&dir)).await.unwrap();
     let uids = [7, 8].map(|uid| Cursor::Imap { uidvalidity: 1, uid });
@@ -79,6 +93,20 @@ async fn a_store_of_an_older_schema_is_brought_up_to_date() {
     store.retire_absent(&mailbox(), Some(1), &[]).await.unwrap();
     assert_eq!(store.unknown(&mailbox(), &uids).await.unwrap(), uids);
     assert_eq!(store.probe_states().await.unwrap(), []);
+    // What came with receipts and with the HTTP API.
+    assert_eq!(store.recipients_unanswered(at(0)).await.unwrap(), []);
+    let token = TokenRecord {
+        name: "grafana".parse().unwrap(),
+        sha256: "00".into(),
+        scopes: vec![Right::Dispatch].into(),
+        groups: Vec::new(),
+        created: at(0),
+        expires: None,
+        last_used: None,
+    };
+    store.add_token(&token).await.unwrap();
+    assert_eq!(store.tokens().await.unwrap(), [token]);
+    assert_eq!(store.overdue(at(0), 1).await.unwrap(), (Vec::new(), None));
 }
 
 #[tokio::test]
