@@ -193,6 +193,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("the folder that is watched", "two values are compared"),
     ("is less often than poll", "two values are compared"),
     ("is shorter than raw_for", "two values are compared"),
+    ("is shorter than receipt_timeout", "two values are compared"),
     ("would send the password in the clear", "an address is judged"),
     ("too often for", "an address is judged"),
     ("own network alone", "an address is judged"),
