@@ -109,7 +109,7 @@ async fn row22_pc_and_dead_phone(kind: Kind) {
     oracle.over();
     let verdict = oracle.verdict(&mailbell, &lab, &[&pc]).await;
     oracle.all_told(&verdict, 1);
-    assert_eq!(verdict.states().get("delivered"), Some(&5), "{verdict:#?}");
+    all_in_state(&mailbell, "Oracle ", 5, "delivered").await;
 }
 
 async fn row24_no_receipts(kind: Kind) {
