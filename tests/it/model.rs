@@ -6,11 +6,13 @@
 //! the whole story. A crash drops the process with all that is in its memory; it comes between any two steps, or before or after any
 //! commit within one. See `tests/README.md` for a long run.
 
+mod archive;
 mod chat;
 mod end;
 mod eye;
 mod gate;
 mod gateway;
+mod holds;
 mod laws;
 mod mails;
 mod play;

@@ -75,7 +75,10 @@ impl Play {
         for alert in &alerts {
             let of: Vec<&Seen> = now.values().filter(|n| n.alert == Some(alert.id)).collect();
             match conditions.entry(alert.condition).or_default().take(alert) {
-                Is::Page => self.check_page(alert, &of, &now, world),
+                Is::Page => {
+                    self.check_page(alert, &of, &now, world);
+                    check_fallback(alert, &of, &alerts);
+                }
                 Is::End(pages) => self.check_final(alert, &of, &pages, &alerts, &now),
                 Is::Record => assert!(of.is_empty(), "nobody should be told: {alert:?} {of:?}"),
             }
@@ -214,6 +217,14 @@ impl Play {
             assert!(saw || lost, "told, and never seen: {n:?} of {of:?}");
         }
     }
+}
+
+/// Where nobody of its group could even be tried before their holds ended, the fallback was asked; unless it was over by then.
+fn check_fallback(alert: &SeenAlert, of: &[&Seen], alerts: &[SeenAlert]) {
+    let over = |a: &SeenAlert| a.condition == alert.condition && a.id > alert.id && a.status == "resolved";
+    let fallback = alert.sender == SENDERS[0] && alert.severity == "critical" && !alerts.iter().any(over);
+    let tried = of.iter().any(|n| n.state != Expired || n.attempts > 0);
+    assert!(!fallback || tried || of.iter().any(|n| n.jid == jid("eve")), "nobody was tried: {alert:?} {of:?}");
 }
 
 /// The server refused it, or a digest that carried it, whether it still does or not.

@@ -1,6 +1,6 @@
 //! The mails, and what is to come of them by the rules that the gateway has here.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mailbell::model::{Severity, Status};
 
 /// The first is told to `ops`, the second to `lab`; of the third is told nobody, and the fourth no route knows.
@@ -56,4 +56,15 @@ pub fn audience(sender: &str) -> &'static [&'static str] {
         Some(1) => &["bob", "cat"],
         _ => &[],
     }
+}
+
+/// How long somebody's notification is held, from its commit. Without a sender it is a notice to the operators.
+pub fn hold_for(jid: &str, sender: Option<&str>, severity: &str) -> SignedDuration {
+    let by_their_policy = sender == Some(SENDERS[0]) && !jid.starts_with("eve@");
+    SignedDuration::from_hours(match (sender, severity) {
+        (None, _) => 96,
+        (_, "critical") if by_their_policy => 2,
+        _ if by_their_policy => 1,
+        _ => 8,
+    })
 }
