@@ -24,7 +24,6 @@ pub struct Seen {
     pub attempts: usize,
     /// It was sent again for want of a receipt, which it still waits for.
     pub second: bool,
-    pub severity: String,
 }
 
 /// An alert.
@@ -69,7 +68,7 @@ impl Eye {
 
     pub fn notifications(&mut self) -> BTreeMap<i64, Seen> {
         let sql = "SELECT id, kind, alert, condition, jid, state, in_doubt, carrier, stanza_id, reason, attempts, \
-                   resent IS NOT NULL AND awaited IS NOT NULL, severity \
+                   resent IS NOT NULL AND awaited IS NOT NULL \
                    FROM notification ORDER BY id";
         let one = |row: &SqliteRow| Seen {
             id: row.get(0),
@@ -84,7 +83,6 @@ impl Eye {
             reason: row.get(9),
             attempts: usize::try_from(row.get::<i64, _>(10)).unwrap(),
             second: row.get(11),
-            severity: row.get(12),
         };
         self.rows(sql).iter().map(one).map(|seen| (seen.id, seen)).collect()
     }

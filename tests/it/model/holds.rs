@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use mailbell::model::NotificationState::{Expired, Held};
 
-use super::eye::Seen;
+use super::eye::{Seen, SeenAlert};
 use super::mails::hold_for;
 use super::play::Play;
 
@@ -37,21 +37,21 @@ impl Holds {
 
 impl Play {
     pub fn check_holds(&mut self, now: &BTreeMap<i64, Seen>) {
-        let senders: BTreeMap<i64, String> = self.eye.alerts().into_iter().map(|a| (a.id, a.sender)).collect();
+        let alerts: BTreeMap<i64, SeenAlert> = self.eye.alerts().into_iter().map(|alert| (alert.id, alert)).collect();
         let (truth, holds) = (self.truth, &mut self.book.holds);
         for n in now.values() {
             let born = *holds.born.entry(n.id).or_insert(truth);
-            let sender = n.alert.map(|alert| senders[&alert].as_str());
-            let ends = born + hold_for(&n.jid, sender, &n.severity);
+            let (least, most) = hold_for(&n.jid, n.alert.map(|alert| &alerts[&alert]));
+            let (least, most) = (born + least, born + most);
             if n.state == Expired && n.reason.starts_with("the hold ended") {
-                assert!(truth + holds.jumps >= ends, "its hold was to last until {ends}, and it is {truth}: {n:?}");
+                assert!(truth + holds.jumps >= least, "its hold was to last until {least}, and it is {truth}: {n:?}");
             }
-            if n.state != Held || truth < ends + holds.jumps {
+            if n.state != Held || truth < most + holds.jumps {
                 holds.over.remove(&n.id);
                 continue;
             }
             let since = *holds.over.entry(n.id).or_insert(truth);
-            assert!(truth < since + GRACE, "held since {born}, which was over at {ends}, and it is {truth}: {n:?}");
+            assert!(truth < since + GRACE, "held since {born}, which was over at {most}, and it is {truth}: {n:?}");
         }
     }
 }

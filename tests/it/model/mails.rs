@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use mailbell::model::{Severity, Status};
 
+use super::eye::SeenAlert;
+
 /// The first is told to `ops`, the second to `lab`; of the third is told nobody, and the fourth no route knows.
 pub const SENDERS: [&str; 4] = ["ups@ops.test", "rack@lab.test", "cron@quiet.test", "who@else.test"];
 
@@ -58,13 +60,16 @@ pub fn audience(sender: &str) -> &'static [&'static str] {
     }
 }
 
-/// How long somebody's notification is held, from its commit. Without a sender it is a notice to the operators.
-pub fn hold_for(jid: &str, sender: Option<&str>, severity: &str) -> SignedDuration {
-    let by_their_policy = sender == Some(SENDERS[0]) && !jid.starts_with("eve@");
-    SignedDuration::from_hours(match (sender, severity) {
-        (None, _) => 96,
-        (_, "critical") if by_their_policy => 2,
-        _ if by_their_policy => 1,
-        _ => 8,
-    })
+/// How long somebody's notification is held, from its commit: at least, and at most. Without an alert it is a notice to the
+/// operators. The end of a condition is held as what it ends, and that may have been another severity.
+pub fn hold_for(jid: &str, alert: Option<&SeenAlert>) -> (SignedDuration, SignedDuration) {
+    let by_their_policy = alert.is_some_and(|alert| alert.sender == SENDERS[0]) && !jid.starts_with("eve@");
+    let (least, most) = match alert {
+        None => (96, 96),
+        Some(alert) if by_their_policy && alert.status == "resolved" => (1, 2),
+        Some(alert) if by_their_policy && alert.severity == "critical" => (2, 2),
+        Some(_) if by_their_policy => (1, 1),
+        Some(_) => (8, 8),
+    };
+    (SignedDuration::from_hours(least), SignedDuration::from_hours(most))
 }
