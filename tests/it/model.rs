@@ -55,7 +55,7 @@ impl StateMachineTest for Delivery {
     }
 
     fn teardown(mut play: Play, world: World) {
-        play.heal();
+        play.heal(world.silent);
         play.check_end(&world);
         let add = |to: &AtomicUsize, n: usize| to.fetch_add(n, Ordering::Relaxed) + n;
         let steps = add(&STEPS_DONE, play.book.step);

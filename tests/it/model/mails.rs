@@ -31,6 +31,11 @@ impl Mail {
         format!("<m{n}.{report}>")
     }
 
+    /// Which mail it was in.
+    pub fn number(name: &str) -> usize {
+        name.trim_start_matches("<m").split('.').next().unwrap().parse().unwrap()
+    }
+
     pub fn raw(&self, at: Timestamp) -> Vec<u8> {
         let alerts: String = self.reports.iter().enumerate().map(|(nth, report)| self.alert(nth, report)).collect();
         let end = if self.junk { "" } else { "</alerts>" };

@@ -85,6 +85,8 @@ pub struct World {
     pub capped: bool,
     /// Whose clients send receipts.
     pub receipts: Vec<&'static str>,
+    /// At the end they send none for a long time.
+    pub silent: bool,
     /// The chat server's archive of what it took.
     pub archive: Archive,
     pub mails: Vec<Mail>,
@@ -111,10 +113,11 @@ impl ReferenceStateMachine for Reference {
     fn init_state() -> BoxedStrategy<World> {
         let receipts = prop_oneof![Just(vec![]), Just(vec!["ann"]), Just(vec!["ann", "bob", "cat", "eve"])];
         let archive = prop_oneof![Just(Archive::None), Just(Archive::Prompt), Just(Archive::Slow)];
-        (prop::bool::weighted(0.3), receipts, archive)
-            .prop_map(|(capped, receipts, archive)| World {
+        (prop::bool::weighted(0.3), receipts, any::<bool>(), archive)
+            .prop_map(|(capped, receipts, silent, archive)| World {
                 capped,
                 receipts,
+                silent,
                 archive,
                 mails: Vec::new(),
                 open: BTreeMap::new(),
