@@ -152,7 +152,7 @@ async fn a_second_kill_during_the_search_changes_nothing(kind: Kind) {
     proxy.heal();
     mailbell.start();
     mailbell.logged("are in doubt", 1).await;
-    // The pause before the first question is long.
+    // The pause before the search is long.
     mailbell.kill();
     assert_eq!(searched(&mailbell, ""), 0, "{}", mailbell.log());
     mailbell.start();
