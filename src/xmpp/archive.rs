@@ -1,7 +1,7 @@
 //! Our server's archive of what we sent (XEP-0313): which of the letters in doubt are in it? Pure: time is an argument.
 //!
-//! Steps: a pause; does the server keep an archive of our account, and is it switched on; then for each recipient the messages
-//! with them, the newest first, page by page (XEP-0059), until all that is sought was found or the time of the first intent is
+//! Steps: does the server keep an archive of our account, and is it switched on: where not, nobody waits any longer; a pause; then for
+//! each recipient the messages with them, the newest first, page by page (XEP-0059), until all that is sought was found or the time of the first intent is
 //! passed. There is no search by id. All of it is bounded: time, pages, questions on their way, and what is kept of an answer.
 //!
 //! Only our own server is believed, only where it answers a question that is open, and only messages that it says are from our
@@ -36,9 +36,9 @@ const FORM: &str = "jabber:x:data";
 const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 const ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
-/// After the session's begin nothing is asked for so long.
+/// After the session's begin nothing is searched for so long.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Longest wait for all answers together.
+/// Longest wait for the answers about the archive, and then for all of its own.
 const LIMIT: Duration = Duration::from_secs(10);
 /// The server's clock may be so far behind ours.
 const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
@@ -61,8 +61,10 @@ pub struct Archive {
 struct LookUp {
     epoch: Epoch,
     stage: Stage,
-    /// The end of the pause, then of all patience.
+    /// When it begins; the end of the pause; the end of patience.
     until: Instant,
+    /// The end of the pause.
+    pause: Instant,
     /// Not asked about yet.
     people: VecDeque<Person>,
     /// Being asked about, by the id of the question and its answers.
@@ -73,11 +75,12 @@ struct LookUp {
 
 #[derive(Debug)]
 enum Stage {
-    Pause,
+    Begin,
     /// Does it keep an archive? The question's id.
     Feature(String),
     /// Is it on?
     Preferences(String),
+    Pause,
     Pages,
 }
 
@@ -110,8 +113,9 @@ impl Archive {
         }
         self.look_up = Some(LookUp {
             epoch,
-            stage: Stage::Pause,
-            until: now + PAUSE,
+            stage: Stage::Begin,
+            until: now,
+            pause: now + PAUSE,
             people: people.into_values().collect(),
             asked: HashMap::new(),
             found: Vec::new(),
@@ -129,13 +133,18 @@ impl Archive {
         self.look_up.as_ref().map(|look_up| look_up.until)
     }
 
-    /// Time passed: the pause is over, or the patience.
+    /// Time passed: it begins, or the pause is over, or the patience.
     pub fn tick(&mut self, now: Instant) -> Todo {
         let Some(look_up) = self.look_up.as_mut().filter(|look_up| now >= look_up.until) else {
             return Todo::default();
         };
         match look_up.stage {
             Stage::Pause => {
+                look_up.until = now + LIMIT;
+                look_up.stage = Stage::Pages;
+                self.ask_more()
+            }
+            Stage::Begin => {
                 look_up.until = now + LIMIT;
                 let id = fresh("archive");
                 // Without an addressee our account is meant (RFC 6120 §8.1.1.1).
@@ -202,9 +211,10 @@ impl Archive {
                 .end(Some("the archive of our account is switched off (XEP-0313: default is never)".to_owned()));
         }
         if let Some(look_up) = &mut self.look_up {
-            look_up.stage = Stage::Pages;
+            look_up.stage = Stage::Pause;
+            look_up.until = look_up.pause;
         }
-        self.ask_more()
+        Todo::default()
     }
 
     /// The end of a page.

@@ -29,14 +29,9 @@ fn archiving(kind: Kind) -> Lab {
     Lab::with(&["alice"], &["inbox"], Options { archive: true, ..Options::on(kind) })
 }
 
-/// The lab's config with the chat server behind a proxy.
-fn through(proxy: &Proxy, lab: &Lab) -> String {
-    lab.config().replace(&format!(":{}\"", lab.chat.c2s), &format!(":{}\"", proxy.port))
-}
-
 /// The gateway with presence known: what is critical goes out at once.
 async fn warm(proxy: &Proxy, lab: &Lab, alice: &Client) -> Mailbell {
-    let mailbell = Mailbell::run(&through(proxy, lab));
+    let mailbell = Mailbell::run(&lab.through(proxy));
     lab.mail(&critical("w", "Warm-up"));
     alice.gets("Warm-up").await;
     all_in_state(&mailbell, "Warm-up", 1, SENT).await;
@@ -152,7 +147,7 @@ async fn a_second_kill_during_the_search_changes_nothing(kind: Kind) {
     proxy.heal();
     mailbell.start();
     mailbell.logged("are in doubt", 1).await;
-    // The pause before the first question is long.
+    // The pause before the search is long.
     mailbell.kill();
     assert_eq!(searched(&mailbell, ""), 0, "{}", mailbell.log());
     mailbell.start();
@@ -349,7 +344,7 @@ mod at_each_commit {
         let alice = lab.online("alice").await;
         let proxy = Proxy::start(lab.chat.c2s).await;
         proxy.refuse(true);
-        let mut mailbell = Mailbell::new(&through(&proxy, &lab));
+        let mut mailbell = Mailbell::new(&lab.through(&proxy));
         mailbell.env("FAILPOINTS", "after_d3=panic");
         mailbell.start();
         lab.mail(&critical("a", "Never written"));

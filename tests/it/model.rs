@@ -6,11 +6,13 @@
 //! the whole story. A crash drops the process with all that is in its memory; it comes between any two steps, or before or after any
 //! commit within one. See `tests/README.md` for a long run.
 
+mod archive;
 mod chat;
 mod end;
 mod eye;
 mod gate;
 mod gateway;
+mod holds;
 mod laws;
 mod mails;
 mod play;
@@ -53,7 +55,7 @@ impl StateMachineTest for Delivery {
     }
 
     fn teardown(mut play: Play, world: World) {
-        play.heal();
+        play.heal(world.silent);
         play.check_end(&world);
         let add = |to: &AtomicUsize, n: usize| to.fetch_add(n, Ordering::Relaxed) + n;
         let steps = add(&STEPS_DONE, play.book.step);

@@ -7,6 +7,8 @@ use mailbell::dispatch::{Bounce, ErrorType, Event, Full, Letter, Messenger};
 use mailbell::model::{Doubt, Epoch, Show, StanzaId};
 use tokio::sync::mpsc;
 
+use super::archive::{Archive, Lookup};
+
 /// Most letters on the line that are not acknowledged.
 const WINDOW: usize = 6;
 
@@ -47,18 +49,15 @@ struct Line {
 pub struct Chat {
     pub people: BTreeMap<&'static str, Person>,
     pub pace: Pace,
-    /// What it took can be looked up.
-    archive: bool,
-    /// Copies that were looked up and found, and the stanzas of those found since it was asked last.
-    known: BTreeSet<(StanzaId, u32)>,
-    pub found: Vec<StanzaId>,
+    pub archive: Lookup,
     line: Option<Line>,
     events: Option<mpsc::Sender<Event>>,
     life: u64,
     /// What was handed to the line, and what of it the server took, with the text of each copy.
     pub sent: BTreeMap<StanzaId, usize>,
     pub taken: Vec<Letter>,
-    pub acked: BTreeSet<StanzaId>,
+    /// The last copy of each that it acknowledged, or found.
+    pub acked: BTreeMap<StanzaId, u32>,
     /// Receipts that were sent.
     pub receipts: BTreeSet<StanzaId>,
     /// The server told that it could not be delivered.
@@ -72,7 +71,7 @@ pub fn jid(name: &str) -> String {
 }
 
 impl Chat {
-    pub fn new(receipts: &[&str], archive: bool) -> Self {
+    pub fn new(receipts: &[&str], archive: Archive) -> Self {
         let person = |name| Person {
             show: Some(Show::Available),
             granted: true,
@@ -82,15 +81,13 @@ impl Chat {
         Self {
             people: super::PEOPLE.into_iter().map(|name| (name, person(name))).collect(),
             pace: Pace::Acked,
-            archive,
-            known: BTreeSet::new(),
-            found: Vec::new(),
+            archive: Lookup::new(archive),
             line: None,
             events: None,
             life: 0,
             sent: BTreeMap::new(),
             taken: Vec::new(),
-            acked: BTreeSet::new(),
+            acked: BTreeMap::new(),
             receipts: BTreeSet::new(),
             bounced: BTreeMap::new(),
             lost: BTreeSet::new(),
@@ -101,6 +98,7 @@ impl Chat {
     pub fn begin(&mut self) -> (mpsc::Receiver<Event>, u64) {
         let (events, told) = mpsc::channel(10_000);
         (self.events, self.line) = (Some(events), None);
+        self.archive.forget();
         self.life += 1;
         (told, self.life)
     }
@@ -111,7 +109,7 @@ impl Chat {
         self.life += 1;
     }
 
-    fn tell(&self, event: Event) {
+    pub fn tell(&self, event: Event) {
         if let Some(events) = &self.events {
             events.try_send(event).unwrap();
         }
@@ -154,6 +152,7 @@ impl Chat {
         self.tell(Event::Up { resumed: true });
         self.ack(usize::MAX);
         self.tell_of_all();
+        self.answer_late();
         self.flow();
     }
 
@@ -164,6 +163,7 @@ impl Chat {
             self.ack(usize::MAX);
         }
         let Some(line) = self.line.take() else { return };
+        self.archive.forget();
         self.tell(Event::Lost { stanzas: line.letters.iter().map(|(letter, _)| letter.stanza_id.clone()).collect() });
     }
 
@@ -187,28 +187,18 @@ impl Chat {
     pub fn ack(&mut self, n: usize) {
         let Some(line) = &mut self.line else { return };
         let taken = line.letters.iter().take_while(|(_, taken)| *taken).count().min(n);
-        let stanzas: Vec<StanzaId> = line.letters.drain(..taken).map(|(letter, _)| letter.stanza_id).collect();
-        if !stanzas.is_empty() {
-            self.acked.extend(stanzas.iter().cloned());
+        let copies: Vec<_> = line.letters.drain(..taken).map(|(letter, _)| (letter.stanza_id, letter.copy)).collect();
+        if !copies.is_empty() {
+            let stanzas = copies.iter().map(|(stanza, _)| stanza.clone()).collect();
+            copies.into_iter().for_each(|(stanza, copy)| self.has(stanza, copy));
             self.tell(Event::Accepted { stanzas });
         }
     }
 
-    fn look_up(&mut self, epoch: Epoch, doubts: &[Doubt]) {
-        let there = |doubt: &&Doubt| {
-            self.archive && self.taken.iter().any(|l| l.stanza_id == doubt.stanza_id && l.copy >= doubt.copy)
-        };
-        let found: Vec<(StanzaId, u32)> =
-            doubts.iter().filter(there).map(|doubt| (doubt.stanza_id.clone(), doubt.copy)).collect();
-        for (stanza, copy) in &found {
-            self.acked.insert(stanza.clone());
-            if self.known.insert((stanza.clone(), *copy)) {
-                self.found.push(stanza.clone());
-            }
-        }
-        let found = found.into_iter().map(|(stanza, _)| stanza).collect();
-        let trouble = (!self.archive).then(|| "there is no archive".to_owned());
-        self.tell(Event::LookedUp { epoch, found, trouble });
+    /// It told that it has this copy.
+    pub fn has(&mut self, stanza: StanzaId, copy: u32) {
+        let known = self.acked.entry(stanza).or_default();
+        *known = copy.max(*known);
     }
 
     pub fn flow(&mut self) {
@@ -304,7 +294,8 @@ impl Chat {
 
     /// The server could not deliver what it kept. `late`: another client of who saw it has died by now.
     pub fn bounce(&mut self, nth: u8, late: bool, kind: ErrorType, condition: &str) -> Option<StanzaId> {
-        let refused = |letter: &&Letter| self.kept(&letter.stanza_id) != late && self.acked.contains(&letter.stanza_id);
+        let refused =
+            |letter: &&Letter| self.kept(&letter.stanza_id) != late && self.acked.contains_key(&letter.stanza_id);
         let all: Vec<Letter> = self.taken.iter().filter(refused).cloned().collect();
         let Letter { to, stanza_id, .. } = pick(&all, nth).filter(|_| self.up()).cloned()?;
         for person in self.people.values_mut() {
@@ -372,7 +363,7 @@ impl Messenger for Phone {
     fn look_up(&self, epoch: Epoch, doubts: Vec<Doubt>) {
         let mut chat = self.chat();
         if chat.life == self.life {
-            chat.look_up(epoch, &doubts);
+            chat.look_up(epoch, doubts);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use mailbell::model::NotificationState::{Dead, Expired, Superseded};
 use mailbell::model::Severity;
 
@@ -23,6 +24,8 @@ struct Condition {
     paged: Option<i64>,
     /// Its pages since it opened.
     pages: Vec<i64>,
+    /// When the newest report of it was mailed.
+    mailed: Option<Timestamp>,
 }
 
 /// What an alert is.
@@ -35,14 +38,19 @@ enum Is {
 }
 
 impl Condition {
-    fn take(&mut self, alert: &SeenAlert) -> Is {
+    fn take(&mut self, alert: &SeenAlert, mailed: Timestamp) -> Is {
+        // A mail that was too old when it was found first, and comes once more after newer ones.
+        if self.mailed.is_some_and(|newest| mailed < newest) {
+            return Is::Record;
+        }
+        self.mailed = Some(mailed);
         let severity: Severity = alert.severity.parse().unwrap();
         if alert.status == "resolved" {
-            let was = std::mem::take(self);
+            let was = std::mem::replace(self, Self { mailed: Some(mailed), ..Self::default() });
             return if was.open { Is::End(was.pages) } else { Is::Record };
         }
         if !std::mem::replace(&mut self.open, true) {
-            *self = Self { open: true, ..Self::default() };
+            *self = Self { open: true, mailed: Some(mailed), ..Self::default() };
         }
         let news = match self.paged {
             None => true,
@@ -74,8 +82,15 @@ impl Play {
         let mut conditions: BTreeMap<i64, Condition> = BTreeMap::new();
         for alert in &alerts {
             let of: Vec<&Seen> = now.values().filter(|n| n.alert == Some(alert.id)).collect();
-            match conditions.entry(alert.condition).or_default().take(alert) {
-                Is::Page => self.check_page(alert, &of, &now, world),
+            match conditions
+                .entry(alert.condition)
+                .or_default()
+                .take(alert, self.book.mailed[Mail::number(&alert.title)])
+            {
+                Is::Page => {
+                    self.check_page(alert, &of, &now, world);
+                    check_fallback(alert, &of, &alerts);
+                }
                 Is::End(pages) => self.check_final(alert, &of, &pages, &alerts, &now),
                 Is::Record => assert!(of.is_empty(), "nobody should be told: {alert:?} {of:?}"),
             }
@@ -155,7 +170,9 @@ impl Play {
             let saw = chat.people[name].saw.iter().zip(&self.book.saw[name]);
             let page = |body: &str| titles.iter().any(|title| body.contains(title));
             let before = saw.clone().any(|((_, body), at)| *at < step && page(body));
-            let ended = |n: &Seen| matches!(n.state, Dead | Expired) && n.jid == jid(name);
+            // Or an operator sent anew what was dead when the end came.
+            let dead = |n: &Seen| matches!(n.state, Dead | Expired) || self.book.asked.contains_key(&n.stanza);
+            let ended = |n: &Seen| n.jid == jid(name) && dead(n);
             let visible = now.values().any(|n| n.alert.is_some_and(|a| pages.contains(&a)) && ended(n));
             assert!(told.is_some() || !before || visible, "{name} was told of {titles:?} and hears nothing of {end:?}");
             let intended = |n: &&Seen| {
@@ -214,6 +231,14 @@ impl Play {
             assert!(saw || lost, "told, and never seen: {n:?} of {of:?}");
         }
     }
+}
+
+/// Where nobody of its group could even be tried before their holds ended, the fallback was asked; unless it was over by then.
+fn check_fallback(alert: &SeenAlert, of: &[&Seen], alerts: &[SeenAlert]) {
+    let over = |a: &SeenAlert| a.condition == alert.condition && a.id > alert.id && a.status == "resolved";
+    let fallback = alert.sender == SENDERS[0] && alert.severity == "critical" && !alerts.iter().any(over);
+    let tried = of.iter().any(|n| n.state != Expired || n.attempts > 0);
+    assert!(!fallback || tried || of.iter().any(|n| n.jid == jid("eve")), "nobody was tried: {alert:?} {of:?}");
 }
 
 /// The server refused it, or a digest that carried it, whether it still does or not.

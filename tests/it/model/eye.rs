@@ -22,6 +22,8 @@ pub struct Seen {
     pub stanza: StanzaId,
     pub reason: String,
     pub attempts: usize,
+    /// It was sent again for want of a receipt, which it still waits for.
+    pub second: bool,
 }
 
 /// An alert.
@@ -65,7 +67,8 @@ impl Eye {
     }
 
     pub fn notifications(&mut self) -> BTreeMap<i64, Seen> {
-        let sql = "SELECT id, kind, alert, condition, jid, state, in_doubt, carrier, stanza_id, reason, attempts \
+        let sql = "SELECT id, kind, alert, condition, jid, state, in_doubt, carrier, stanza_id, reason, attempts, \
+                   resent IS NOT NULL AND awaited IS NOT NULL \
                    FROM notification ORDER BY id";
         let one = |row: &SqliteRow| Seen {
             id: row.get(0),
@@ -79,6 +82,7 @@ impl Eye {
             stanza: StanzaId(row.get(8)),
             reason: row.get(9),
             attempts: usize::try_from(row.get::<i64, _>(10)).unwrap(),
+            second: row.get(11),
         };
         self.rows(sql).iter().map(one).map(|seen| (seen.id, seen)).collect()
     }

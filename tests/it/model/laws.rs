@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailbell::model::NotificationState::{self as S, *};
+use mailbell::model::StanzaId;
 
 use super::chat::Chat;
 use super::eye::Seen;
@@ -55,6 +56,7 @@ impl Play {
         for (id, was) in &before {
             let n = now.get(id).unwrap_or_else(|| panic!("it vanished: {was:?}"));
             assert_eq!(was.stanza, n.stanza, "another stanza id");
+            assert!(!n.in_doubt || n.state == Sending, "in doubt, and not on its way: {n:?}");
             assert!(
                 may(was.state, n.state, &commits),
                 "{} became {} by {commits:?}: {n:?}",
@@ -71,11 +73,32 @@ impl Play {
             let open = matches!(n.state, Sending | Accepted | Unconfirmed) && n.carrier.is_none();
             assert!(!open, "refused, and nothing follows: {n:?}");
         }
+        self.note_spent(&before, &now);
         self.check_line(&now);
+        self.check_holds(&now);
         self.check_mailbox();
         let aside = now.values().filter(|n| matches!(n.state, Held | Expired)).map(|n| n.id);
         self.book.set_aside.extend(aside);
         self.book.before = now;
+    }
+
+    /// What is sent anew, other than for want of a receipt, has to be acknowledged anew.
+    fn note_spent(&mut self, before: &BTreeMap<i64, Seen>, now: &BTreeMap<i64, Seen>) {
+        let acked = self.chat().acked.clone();
+        for n in now.values() {
+            let sent_anew = before.get(&n.id).is_some_and(|was| {
+                matches!(was.state, Accepted | Unconfirmed) && n.attempts > was.attempts && !n.second
+            });
+            let by_then = match n.state {
+                Queued if n.attempts > 0 => acked.get(&n.stanza),
+                _ if sent_anew => self.book.acked.get(&n.stanza),
+                _ => None,
+            };
+            if let Some(copy) = by_then {
+                self.book.spent.insert(n.stanza.clone(), *copy);
+            }
+        }
+        self.book.acked = acked;
     }
 
     /// What the store says of the line is so.
@@ -93,7 +116,8 @@ impl Play {
             *copies.entry(&letter.stanza_id).or_default() += 1;
         }
         for (stanza, copies) in copies {
-            let faults = self.book.excuses.get(stanza).copied().unwrap_or_default();
+            let doubtful = self.book.doubtful.get(stanza).map_or(0, BTreeSet::len);
+            let faults = doubtful + self.book.asked.get(stanza).copied().unwrap_or_default();
             let bounced = chat.bounced.get(stanza).copied().unwrap_or_default();
             let n = by_stanza[stanza];
             let resent = self.book.resent.get(&n.id).copied().unwrap_or_default();
@@ -105,9 +129,15 @@ impl Play {
         }
         for n in now.values() {
             let carrier = n.carrier.map(|id| &now[&id].stanza);
-            let holds = |of: &dyn Fn(&mailbell::model::StanzaId) -> bool| of(&n.stanza) || carrier.is_some_and(of);
+            let holds = |of: &dyn Fn(&StanzaId) -> bool| of(&n.stanza) || carrier.is_some_and(of);
             match n.state {
-                Accepted | Unconfirmed => assert!(holds(&|s| chat.acked.contains(s)), "nobody acknowledged it: {n:?}"),
+                Accepted | Unconfirmed => {
+                    let spent = |s: &StanzaId| {
+                        if n.carrier.is_some() { 0 } else { self.book.spent.get(s).copied().unwrap_or(0) }
+                    };
+                    let acked = |s: &StanzaId| chat.acked.get(s).is_some_and(|copy| *copy > spent(s));
+                    assert!(holds(&acked), "nobody acknowledged it, or only what came back: {n:?}");
+                }
                 Delivered => assert!(holds(&|s| chat.receipts.contains(s)), "nobody sent a receipt for it: {n:?}"),
                 _ => {}
             }

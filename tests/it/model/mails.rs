@@ -1,7 +1,9 @@
 //! The mails, and what is to come of them by the rules that the gateway has here.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mailbell::model::{Severity, Status};
+
+use super::eye::SeenAlert;
 
 /// The first is told to `ops`, the second to `lab`; of the third is told nobody, and the fourth no route knows.
 pub const SENDERS: [&str; 4] = ["ups@ops.test", "rack@lab.test", "cron@quiet.test", "who@else.test"];
@@ -27,6 +29,11 @@ impl Mail {
     /// What names one report of it in every text: no name is part of another.
     pub fn name(n: usize, report: usize) -> String {
         format!("<m{n}.{report}>")
+    }
+
+    /// Which mail it was in.
+    pub fn number(name: &str) -> usize {
+        name.trim_start_matches("<m").split('.').next().unwrap().parse().unwrap()
     }
 
     pub fn raw(&self, at: Timestamp) -> Vec<u8> {
@@ -56,4 +63,18 @@ pub fn audience(sender: &str) -> &'static [&'static str] {
         Some(1) => &["bob", "cat"],
         _ => &[],
     }
+}
+
+/// How long somebody's notification is held, from its commit: at least, and at most. Without an alert it is a notice to the
+/// operators. The end of a condition is held as what it ends, and that may have been another severity.
+pub fn hold_for(jid: &str, alert: Option<&SeenAlert>) -> (SignedDuration, SignedDuration) {
+    let by_their_policy = alert.is_some_and(|alert| alert.sender == SENDERS[0]) && !jid.starts_with("eve@");
+    let (least, most) = match alert {
+        None => (96, 96),
+        Some(alert) if by_their_policy && alert.status == "resolved" => (1, 2),
+        Some(alert) if by_their_policy && alert.severity == "critical" => (2, 2),
+        Some(_) if by_their_policy => (1, 1),
+        Some(_) => (8, 8),
+    };
+    (SignedDuration::from_hours(least), SignedDuration::from_hours(most))
 }

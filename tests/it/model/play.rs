@@ -15,8 +15,15 @@ use super::PEOPLE;
 use super::chat::{Chat, Pace, pick};
 use super::eye::{Eye, Seen};
 use super::gateway::{Process, set_wall, wall};
+use super::holds::Holds;
 use super::post::Post;
 use super::steps::{Step, What, World};
+
+/// In seconds: longer than the gateway sleeps without looking, and than it listens before it misses a receipt.
+const AWAKE: u32 = 11;
+
+/// Looks of the healing in which no receipt comes; the last of them is over half an hour after the one before.
+const SILENT: usize = 9;
 
 /// What happened, as far as it explains what may be.
 #[derive(Default)]
@@ -26,8 +33,17 @@ pub struct Book {
     pub crashes: usize,
     /// The notifications after the last step.
     pub before: BTreeMap<i64, Seen>,
-    /// What else could be a copy of a stanza: what was under way when the process or the session ended, and what an operator asked.
-    pub excuses: BTreeMap<StanzaId, usize>,
+    /// Copies after which another may come: under way when the process or the session ended, and not found in the archive since.
+    pub doubtful: BTreeMap<StanzaId, BTreeSet<usize>>,
+    /// How often an operator asked for it.
+    pub asked: BTreeMap<StanzaId, usize>,
+    /// The last copy that was acknowledged before it was to be sent anew: it says nothing of the next.
+    pub spent: BTreeMap<StanzaId, u32>,
+    /// What was acknowledged after the last step.
+    pub acked: BTreeMap<StanzaId, u32>,
+    pub holds: Holds,
+    /// When each mail came first.
+    pub mailed: Vec<Timestamp>,
     /// The step in which an alert was first seen in the store.
     pub alerts: BTreeMap<i64, usize>,
     /// The step in which somebody first saw the text of so many that they saw.
@@ -54,7 +70,7 @@ pub struct Play {
     pub eye: Eye,
     pub book: Book,
     /// The time of everybody else.
-    truth: Timestamp,
+    pub truth: Timestamp,
     raws: Vec<Vec<u8>>,
     _dir: TempDir,
 }
@@ -131,10 +147,10 @@ impl Play {
         let gate = self.process.as_ref().unwrap().gate.clone();
         self.book.commits.extend(gate.commits());
         // The archive has it: that doubt explains no copy any more.
-        let found = std::mem::take(&mut self.chat().found);
-        for stanza in found {
-            if let Some(excuses) = self.book.excuses.get_mut(&stanza) {
-                *excuses = excuses.saturating_sub(1);
+        let found = std::mem::take(&mut self.chat().archive.found);
+        for (stanza, copy) in found {
+            if let Some(doubtful) = self.book.doubtful.get_mut(&stanza) {
+                doubtful.remove(&usize::try_from(copy).unwrap());
             }
         }
         gate.resent().into_iter().for_each(|id| *self.book.resent.entry(id).or_default() += 1);
@@ -144,6 +160,7 @@ impl Play {
         self.book.crashes += 1;
         // Whether it heard of that is not known.
         self.book.refused = None;
+        self.book.holds.excuse();
         self.process().gate.kill();
         self.note_commits();
         let process = self.process.take().unwrap();
@@ -156,8 +173,8 @@ impl Play {
     /// What is `sending` may come once more.
     fn excuse_what_is_under_way(&mut self) {
         for n in self.eye.notifications().values() {
-            if n.state.as_str() == "sending" && !n.in_doubt {
-                *self.book.excuses.entry(n.stanza.clone()).or_default() += 1;
+            if n.state.as_str() == "sending" {
+                self.book.doubtful.entry(n.stanza.clone()).or_default().insert(n.attempts);
             }
         }
     }
@@ -167,6 +184,7 @@ impl Play {
             What::Mail(_) => {
                 let raw = world.mails[self.raws.len()].raw(self.truth);
                 self.raws.push(raw.clone());
+                self.book.mailed.push(self.truth);
                 self.post().arrive(raw, self.truth);
             }
             What::Again(nth) => {
@@ -206,8 +224,19 @@ impl Play {
                 let refused = self.chat().bounce(*nth, *late, *kind, condition);
                 self.book.refused = refused;
             }
-            What::Pass(seconds) => self.pass(*seconds),
-            What::Clock(by) => set_wall(wall() + SignedDuration::from_secs(i64::from(*by))),
+            What::Pass { seconds, awake } => {
+                self.pass(*seconds);
+                if *awake {
+                    self.run();
+                    self.pass(AWAKE);
+                }
+            }
+            What::Answer { cut } => self.chat().answer_lookup(*cut),
+            What::Clock(by) => {
+                let by = SignedDuration::from_secs(i64::from(*by));
+                set_wall(wall() + by);
+                self.book.holds.jumped(by);
+            }
             What::Retry(nth) => self.retry(*nth),
             What::Expire(nth) => self.expire(*nth),
             What::Crash => self.process().gate.kill(),
@@ -215,6 +244,7 @@ impl Play {
     }
 
     fn pass(&mut self, seconds: u32) {
+        self.chat().wait_for_lookup(seconds);
         let span = SignedDuration::from_secs(i64::from(seconds));
         self.truth += span;
         set_wall(wall() + span);
@@ -228,7 +258,7 @@ impl Play {
         if process.run(process.gate.store.retry_now(NotificationId(n.id), wall())).is_ok() {
             process.poke();
             self.book.commits.insert("retry_now");
-            *self.book.excuses.entry(n.stanza.clone()).or_default() += 1;
+            *self.book.asked.entry(n.stanza.clone()).or_default() += 1;
         }
     }
 
@@ -258,14 +288,17 @@ impl Play {
         }
     }
 
-    /// All is well again, and everybody is there, until nothing moves any more.
-    pub fn heal(&mut self) {
+    /// All is well again, and everybody is there, until nothing moves any more. `silent`: their clients send receipts only when
+    /// it should not wait for them any more.
+    pub fn heal(&mut self, silent: bool) {
         self.book.step += 1;
         {
             let mut chat = self.chat();
             chat.pace = Pace::Acked;
+            chat.archive.heal();
             chat.resume();
             chat.connect();
+            chat.answer_lookup(false);
             chat.flow();
             chat.ack(usize::MAX);
             for name in PEOPLE {
@@ -274,11 +307,16 @@ impl Play {
             }
         }
         self.post().fails = false;
-        for seconds in [0, 6, 2, 70, 70, 300, 400, 70, 1000, 2000, 70, 3600, 70, 3600, 70, 15_000, 70, 70] {
+        let all = [0, 6, 2, 70, 70, 300, 400, 70, 1000, 2000, 70, 3600, 70, 3600, 70, 15_000, 70, 70];
+        for (nth, seconds) in all.into_iter().enumerate() {
             self.pass(seconds);
             self.process().look();
             self.run();
-            PEOPLE.iter().for_each(|name| self.chat().receipt(name));
+            self.pass(AWAKE);
+            self.run();
+            if !silent || nth > SILENT {
+                PEOPLE.iter().for_each(|name| self.chat().receipt(name));
+            }
             self.run();
             self.note();
             self.check_step();

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
 use super::PEOPLE;
+use super::archive::Archive;
 use super::chat::Pace;
 use super::gate::Death;
 use super::mails::{Mail, Report, SENDERS};
@@ -61,8 +62,15 @@ pub enum What {
         kind: ErrorType,
         condition: &'static str,
     },
-    /// Time passes, in seconds.
-    Pass(u32),
+    /// So many seconds pass; and `awake`: a few more, in which the gateway runs. Without them it was as if stopped.
+    Pass {
+        seconds: u32,
+        awake: bool,
+    },
+    /// The archive answers; `cut`: only half of it, and then an error.
+    Answer {
+        cut: bool,
+    },
     /// The wall clock is set, by so many seconds.
     Clock(i32),
     Retry(u8),
@@ -77,8 +85,10 @@ pub struct World {
     pub capped: bool,
     /// Whose clients send receipts.
     pub receipts: Vec<&'static str>,
-    /// The chat server archives what it takes.
-    pub archive: bool,
+    /// At the end they send none for a long time.
+    pub silent: bool,
+    /// The chat server's archive of what it took.
+    pub archive: Archive,
     pub mails: Vec<Mail>,
     /// What the senders reported last: is it open?
     pub open: BTreeMap<(usize, u8), bool>,
@@ -102,10 +112,12 @@ impl ReferenceStateMachine for Reference {
 
     fn init_state() -> BoxedStrategy<World> {
         let receipts = prop_oneof![Just(vec![]), Just(vec!["ann"]), Just(vec!["ann", "bob", "cat", "eve"])];
-        (prop::bool::weighted(0.3), receipts, any::<bool>())
-            .prop_map(|(capped, receipts, archive)| World {
+        let archive = prop_oneof![Just(Archive::None), Just(Archive::Prompt), Just(Archive::Slow)];
+        (prop::bool::weighted(0.3), receipts, any::<bool>(), archive)
+            .prop_map(|(capped, receipts, silent, archive)| World {
                 capped,
                 receipts,
+                silent,
                 archive,
                 mails: Vec::new(),
                 open: BTreeMap::new(),
@@ -154,6 +166,7 @@ fn what(world: &World) -> BoxedStrategy<What> {
     let pace = prop_oneof![Just(Pace::Stuck), Just(Pace::Taken), Just(Pace::Acked), Just(Pace::Acked)];
     let passes = prop_oneof![Just(1u32), Just(6), Just(70), Just(400), Just(1900), Just(15_000), Just(60_000)];
     let look = if world.looked { 1 } else { 12 };
+    let slow = world.archive == Archive::Slow && world.line == Line::Up;
     prop_oneof![
         12 => mail(world),
         1 => any::<u8>().prop_map(What::Again),
@@ -175,7 +188,8 @@ fn what(world: &World) -> BoxedStrategy<What> {
         1 => any::<u8>().prop_map(What::Forged),
         here(4, 1) => (any::<u8>(), any::<bool>(), bounced)
             .prop_map(|(nth, late, (kind, condition))| What::Bounce { nth, late, kind, condition }),
-        6 => passes.prop_map(What::Pass),
+        6 => (passes, any::<bool>()).prop_map(|(seconds, awake)| What::Pass { seconds, awake }),
+        if slow { 3 } else { 1 } => any::<bool>().prop_map(|cut| What::Answer { cut }),
         1 => prop_oneof![Just(-3600), Just(3600)].prop_map(What::Clock),
         1 => any::<u8>().prop_map(What::Retry),
         1 => any::<u8>().prop_map(What::Expire),

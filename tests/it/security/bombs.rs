@@ -1,5 +1,7 @@
 //! Mails that are made to cost more than they weigh: each limit by itself, right below it and right above, through the gateway.
 
+use mailbell::model::AlertId;
+
 use crate::support::lab::{Lab, OPERATORS, alert, critical, xml_mail};
 use crate::support::mailbell::Mailbell;
 use crate::support::prosody::Options;
@@ -132,12 +134,13 @@ fn cases() -> Vec<(&'static str, String, End)> {
         ("forwards, as many as allowed", forwarded("Forwards below", 16, 0), Whole),
         ("forwards, one more", forwarded("Forwards above", 17, 0), Refused("nested more than 16 deep")),
         ("forwards of some weight", forwarded("Forwards of weight", 15, 10_000), Whole),
-        ("elements, as deep as allowed", deep_xml("Elements below", 63), Whole),
+        ("elements, as deep as allowed", deep_xml("Elements below", 64), Whole),
         ("elements, one deeper", deep_xml("Elements above", 65), Refused("nested more than 64 deep")),
         ("attributes, as many as allowed", attributes("Attributes below", 64), Whole),
         ("attributes, one more", attributes("Attributes above", 65), Refused("more than 64 attributes")),
         ("text, as long as allowed", text("Text below", 65_536), Whole),
-        ("text, longer", text("Text above", 1_000_000), Whole),
+        ("text, one character longer", text("Text above", 65_537), Whole),
+        ("text, far longer", text("Text far above", 1_000_000), Whole),
         (
             "alerts, more than allowed",
             alerts("Alerts above", 501),
@@ -214,6 +217,11 @@ async fn each_limit_holds_by_itself_memory_is_bounded_and_the_next_mail_goes_on(
         "Text below",
     ] {
         alice.gets(title).await;
+    }
+    for (title, cut) in [("Text below", false), ("Text above", true), ("Text far above", true)] {
+        let shown = mailbell.cli(&["queue", "show", &AlertId(mailbell.alert(title).await.id).to_string()], true);
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert_eq!(shown.contains("<text> was cut at 65536 characters"), cut, "{title}: {shown}");
     }
     assert!(highest - before < 48 * 1024, "{} KiB more than before, for mails of at most 2 MiB", highest - before);
     super::is_a_log(&mailbell.log());

@@ -108,7 +108,6 @@ impl Verdict {
     }
 
     /// How many are in each state.
-    #[allow(dead_code)] // Rows use it.
     pub fn states(&self) -> BTreeMap<&str, usize> {
         let mut states = BTreeMap::new();
         self.fates.iter().for_each(|fate| *states.entry(fate.state.as_str()).or_default() += 1);
@@ -170,7 +169,6 @@ impl Oracle {
     }
 
     /// The store is elsewhere than in mailbell's own directory.
-    #[allow(dead_code)] // Rows about disks use it.
     pub fn store(mut self, path: PathBuf) -> Self {
         self.store = Some(path);
         self

@@ -56,6 +56,9 @@ async fn only_our_own_server_is_believed_and_only_an_answer() {
     forged += &result("", US, "another");
     forged += &result("", "mallory@other.test/x", "{id}");
     assert_eq!(looked_up(archive(&forged, COMPLETE)).await, (vec![], None));
+    // Nor does a forged end keep our server's own answer from being heard.
+    forged += &result("", US, "{id}");
+    assert_eq!(looked_up(archive(&forged, COMPLETE)).await, (vec![StanzaId("S".into())], None));
 }
 
 #[tokio::test]

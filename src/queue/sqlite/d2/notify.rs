@@ -53,8 +53,10 @@ pub(super) async fn settle_earlier(
     if recipients.is_empty() {
         return Ok(());
     }
+    // What the archive is asked about waits for the answer all the same; no reason stands there.
     let done = sqlx::query(
-        "UPDATE notification SET rank = $2, not_before = CASE WHEN attempts > 0 THEN NULL ELSE not_before END \
+        "UPDATE notification SET rank = $2, \
+           not_before = CASE WHEN attempts > 0 AND (in_doubt = 0 OR reason <> '') THEN NULL ELSE not_before END \
            WHERE condition IN (SELECT value FROM json_each($1)) \
            AND (state = 'queued' OR state = 'held' OR in_doubt = 1) AND rank > $2 \
            AND jid IN (SELECT value FROM json_each($3)); \

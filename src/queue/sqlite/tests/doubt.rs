@@ -1,5 +1,7 @@
 //! What is in doubt, and what waits while the archive is asked.
 
+use jiff::SignedDuration;
+
 use super::bed::*;
 use crate::model::*;
 use crate::queue::*;
@@ -55,6 +57,33 @@ async fn what_the_archive_is_asked_about_waits_and_so_does_what_follows_it() {
     assert_eq!(titles(&due), ["b is firing", "c is firing", "a is resolved"]);
     assert_eq!(due.iter().map(|out| out.in_doubt).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(bed.store.by_stanza(&a).await.unwrap().unwrap().notification.state, NotificationState::Accepted);
+}
+
+#[tokio::test]
+async fn neither_worse_news_nor_a_clock_that_jumps_ends_the_wait_for_the_archive() {
+    let bed = Bed::new().await;
+    bed.fired(firing("a", Severity::Minor, 1), &["ann"], 1).await;
+    let sent = intended(&bed, 2).await;
+    in_doubt(&bed, 3).await;
+    bed.store.put_off(&sent, Some(at(60))).await.unwrap();
+    bed.mailed(vec![firing("a", Severity::Critical, 4)], &Rules::to(&["ann"]), &Lane::closed(), 4).await;
+    assert!(bed.due(&["ann"], 5).await.is_empty(), "worse news of it waits, and does not make it due");
+    bed.store.clock_jumped(SignedDuration::from_hours(1)).await.unwrap();
+    assert!(bed.due(&["ann"], 3659).await.is_empty());
+    let due = bed.due(&["ann"], 3660).await;
+    assert_eq!(due.len(), 1);
+    assert!(due[0].in_doubt && due[0].notification.attempts == 1, "the older one goes first: {due:?}");
+}
+
+#[tokio::test]
+async fn worse_news_does_not_wait_for_what_a_room_did_not_reflect() {
+    let bed = Bed::new().await;
+    bed.fired(firing("a", Severity::Minor, 1), &["ann"], 1).await;
+    let sent = intended(&bed, 2).await;
+    bed.store.doubt(&sent[0], at(600), "not reflected", at(3)).await.unwrap();
+    assert!(bed.due(&["ann"], 4).await.is_empty());
+    bed.mailed(vec![firing("a", Severity::Critical, 4)], &Rules::to(&["ann"]), &Lane::closed(), 4).await;
+    assert_eq!(bed.due(&["ann"], 5).await.len(), 1, "it goes at once, and the news after it");
 }
 
 #[tokio::test]
