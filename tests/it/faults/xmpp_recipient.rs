@@ -104,7 +104,8 @@ async fn row22_pc_and_dead_phone(kind: Kind) {
     for number in 1..=3 {
         mailbell.notified(&oracle.title(number), "alice", "delivered").await;
     }
-    let late = async || (mailbell.log().matches("delivered already").count() == 3).then_some(());
+    // Of the first as well where the phone died before it had told the server that it has it.
+    let late = async || (mailbell.log().matches("delivered already").count() >= 3).then_some(());
     wait_for("the late errors", GIVEN_UP, late).await;
     oracle.over();
     let verdict = oracle.verdict(&mailbell, &lab, &[&pc]).await;
