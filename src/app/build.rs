@@ -119,7 +119,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
-    let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
+    let (poster, desk) =
+        Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
     let (http, replace_http) =
         http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), running.doors_token.clone())?;
