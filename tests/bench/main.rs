@@ -11,6 +11,7 @@
 
 mod backlog;
 mod commits;
+mod dispatch;
 mod door;
 mod fanout;
 mod handed;
@@ -87,7 +88,8 @@ async fn measure(scale: &Scale, only: &[String]) -> ExitCode {
 }
 
 /// What can be measured by itself.
-const PARTS: [&str; 10] = ["store", "latency", "noop", "handed", "backlog", "fanout", "held", "past", "login", "probe"];
+const PARTS: [&str; 11] =
+    ["store", "latency", "noop", "handed", "dispatch", "backlog", "fanout", "held", "past", "login", "probe"];
 
 async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
     match part {
@@ -106,6 +108,10 @@ async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
         "handed" => {
             eprintln!("handed: {} single alerts by LMTP", scale.singles);
             handed::measure(lab, scale, table).await;
+        }
+        "dispatch" => {
+            eprintln!("dispatch: {} alerts over HTTP", scale.dispatched);
+            dispatch::measure(lab, scale, table).await;
         }
         "backlog" => {
             eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);

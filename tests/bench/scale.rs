@@ -8,6 +8,8 @@ pub struct Scale {
     pub singles: u32,
     /// Mailboxes that they go to in turn: Dovecot batches its notices per mailbox, so that one alone would take minutes.
     pub mailboxes: usize,
+    /// Alerts handed in over HTTP in batches; a fifth of them one at a time.
+    pub dispatched: u32,
     /// Mails in the mailbox at start.
     pub backlog: u32,
     /// Recipients of the fan-out.
@@ -37,6 +39,7 @@ impl Scale {
         Self {
             singles: 300,
             mailboxes: 6,
+            dispatched: 20_000,
             backlog: 10_000,
             crowd: 100,
             fanned: 200,
@@ -56,6 +59,7 @@ impl Scale {
         Self {
             singles: 36,
             mailboxes: 6,
+            dispatched: 2_000,
             backlog: 2_000,
             crowd: 100,
             fanned: 50,
