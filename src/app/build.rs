@@ -15,6 +15,7 @@ use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
 use super::observer::Observer;
+use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
@@ -121,8 +122,9 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     }
     let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
+    let people = Arc::new(Roll { lane: lane.clone(), rules: rules.clone() });
     let (http, replace_http) =
-        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), running.doors_token.clone())?;
+        http::build(&config, auth.clone(), entrance, people, Arc::clone(&metrics), running.doors_token.clone())?;
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
     metrics.look_with(Arc::new(Observer {
