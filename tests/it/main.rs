@@ -55,6 +55,7 @@ mod mailbox_xoauth2;
 mod metrics;
 mod model;
 mod notices;
+mod openapi;
 mod outage;
 mod presence;
 mod probe_engine;

@@ -8,12 +8,19 @@ use axum::body::Bytes;
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
+use utoipa::openapi::OpenApi;
 
 use super::table::Endpoint;
 use crate::control::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     [session::endpoints(), tokens::endpoints(), people::endpoints()].into_iter().flatten().collect()
+}
+
+/// Its part of the OpenAPI document.
+pub(super) fn written() -> [OpenApi; 3] {
+    use utoipa::OpenApi as _;
+    [session::Written::openapi(), tokens::Written::openapi(), people::Written::openapi()]
 }
 
 /// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.

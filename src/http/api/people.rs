@@ -4,13 +4,14 @@ use axum::extract::{Path, State};
 use axum::http::{Method, Uri};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::query;
 use crate::control::Problem;
 use crate::http::auth::Caller;
 use crate::http::table::{Access, Endpoint, on};
 use crate::http::{Door, Group, Person};
-use crate::model::{GroupAvailability, GroupName, Right, Severity};
+use crate::model::{GroupAvailability, GroupName, RecipientName, Right, Severity};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     const READ: Access = Access::Scope(Right::Read);
@@ -22,27 +23,37 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(recipients, recipient, groups, availability))]
+pub(super) struct Written;
+
 /// Recipients, in the order of the config; the list is never cut.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Recipients {
     items: Vec<Person>,
 }
 
 /// Groups, by name; the list is never cut.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Groups {
     items: Vec<Group>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct OfGroup {
+    /// Only those in this group.
     group: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ForSeverity {
+    /// Of the alert that somebody may have to be told of: `ready` depends on it. Without it: warning.
+    #[param(value_type = Option<Severity>)]
     severity: Option<String>,
 }
 
@@ -55,6 +66,14 @@ impl ForSeverity {
     }
 }
 
+/// Recipients, with the presence of each.
+///
+/// A token of some groups sees the recipients in these.
+#[utoipa::path(get, path = "/api/v1/recipients", tag = "people", params(OfGroup), responses(
+    (status = 200, description = "All of them", body = Recipients),
+    (status = 400, description = "A query parameter is not understood"),
+    (status = 404, description = "There is no such group, or the token does not see it"),
+))]
 async fn recipients(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -67,6 +86,13 @@ async fn recipients(
     Ok(Json(Recipients { items }))
 }
 
+/// One recipient, with their presence.
+#[utoipa::path(get, path = "/api/v1/recipients/{name}", tag = "people",
+    params(("name" = RecipientName, Path, description = "Their name in the config")),
+    responses(
+        (status = 200, description = "The recipient", body = Person),
+        (status = 404, description = "There is no such recipient, or the token sees none of their groups"),
+    ))]
 async fn recipient(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -77,6 +103,13 @@ async fn recipient(
     person.map(Json).ok_or_else(|| Problem::missing("there is no recipient of this name"))
 }
 
+/// Groups, with their members and the availability of each.
+///
+/// A token of some groups sees these.
+#[utoipa::path(get, path = "/api/v1/groups", tag = "people", params(ForSeverity), responses(
+    (status = 200, description = "All of them", body = Groups),
+    (status = 400, description = "A query parameter is not understood"),
+))]
 async fn groups(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -93,6 +126,20 @@ async fn groups(
     Ok(Json(Groups { items: items.collect() }))
 }
 
+/// Can somebody of this group be told now, and how many?
+///
+/// `status` is the best of its members': active, else away, else busy; where nobody is any of these it is unknown if it is unknown
+/// of any member, else offline. Unknown it is without a session with the chat server, until that has told who is there, and of
+/// who has not granted the subscription. `ready` counts who is online with a presence that the group's policy sends to for that
+/// severity. Members are those of nested groups too, each once, and not those of a fallback group. A group without members is
+/// offline.
+#[utoipa::path(get, path = "/api/v1/groups/{group}/availability", tag = "people",
+    params(("group" = GroupName, Path, description = "Its name in the config"), ForSeverity),
+    responses(
+        (status = 200, description = "How the group is", body = GroupAvailability),
+        (status = 400, description = "A query parameter is not understood"),
+        (status = 404, description = "There is no such group, or the token does not see it"),
+    ))]
 async fn availability(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

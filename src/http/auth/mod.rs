@@ -29,6 +29,8 @@ const PREFIX: &str = "mailbell_";
 
 /// Requests without a token in force, from one address.
 const FAILURES: Rate = Rate { burst: 20.0, each_second: 0.5 };
+/// Requests that need no token, from one address.
+const OPEN: Rate = Rate { burst: 60.0, each_second: 10.0 };
 /// Logins that failed, from one address.
 const LOGINS: Rate = Rate { burst: 5.0, each_second: 1.0 / 30.0 };
 
@@ -90,6 +92,7 @@ pub struct Auth {
     sessions: Mutex<Sessions>,
     failures: Mutex<Limits<IpAddr>>,
     logins: Mutex<Limits<IpAddr>>,
+    open: Mutex<Limits<IpAddr>>,
     rates: Mutex<Limits<TokenName>>,
 }
 
@@ -104,6 +107,7 @@ impl Auth {
             sessions: Mutex::default(),
             failures: Mutex::default(),
             logins: Mutex::default(),
+            open: Mutex::default(),
             rates: Mutex::default(),
         })
     }
@@ -171,6 +175,12 @@ impl Auth {
             Ok(()) => problem,
             Err(wait) => closed("too many requests without a valid token from this address", wait),
         }
+    }
+
+    /// One more request of an address for what needs no token.
+    pub(super) fn openly(&self, client: IpAddr) -> Result<(), Problem> {
+        let taken = held(&self.open).take(&network(client), OPEN, Instant::now());
+        taken.map_err(|wait| closed("too many requests from this address", wait))
     }
 
     /// One more request of a token; `rate` a second, and twice as many at once.
