@@ -19,8 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Found, FoundReport, Handed, Held, Intent, NoticeDue,
-    Outgoing, Place, Receipt, Receipts, Removed, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten, Wait,
-    Waited, Watch, WatchEnd, Way,
+    Outgoing, Place, Receipt, Receipts, Removed, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten,
+    Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Doubt, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId,

@@ -1,7 +1,17 @@
 //! The API, one file a resource.
 
+mod alerts;
+mod archive;
+mod asked;
+mod conditions;
+mod mailboxes;
+mod notifications;
+mod quarantine;
+mod resolve;
 mod session;
 mod tokens;
+
+pub use mailboxes::{Asked, ProbeRow, Watched};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,7 +21,17 @@ use super::table::Endpoint;
 use crate::control::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    [session::endpoints(), tokens::endpoints()].into_iter().flatten().collect()
+    let all = [
+        alerts::endpoints(),
+        archive::endpoints(),
+        conditions::endpoints(),
+        mailboxes::endpoints(),
+        notifications::endpoints(),
+        quarantine::endpoints(),
+        session::endpoints(),
+        tokens::endpoints(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.

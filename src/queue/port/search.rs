@@ -59,7 +59,8 @@ impl std::str::FromStr for Mark {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let place = text.rsplit_once('-').and_then(|(at, id)| Some(Self { at: at.parse().ok()?, id: id.parse().ok()? }));
+        let place =
+            text.rsplit_once('-').and_then(|(at, id)| Some(Self { at: at.parse().ok()?, id: id.parse().ok()? }));
         place.ok_or_else(|| "this is no place in a list; take `next` of the page before as it is".to_owned())
     }
 }

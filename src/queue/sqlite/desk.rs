@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Sqlite, story};
 use super::conn::{Columns, Doing, json, refused, us};
 use super::rows::{self, alert_columns};
 use super::steps::mirror;
 use super::timeline::{event, timeline};
+use super::{Sqlite, story};
 use crate::model::{AlertId, MessageId, NotificationId, NotificationState, StanzaId};
 use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, StoreError};
 
@@ -119,7 +119,8 @@ impl Desk for Sqlite {
         let found = sqlx::query(all).bind(id.0).fetch_all(&mut lease.conn).await.doing("reading an alert")?;
         let notifications = found.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
         let timeline = timeline(&mut lease.conn, id, &notifications).await?;
-        let (groups, left_out) = (story::groups(&mut lease.conn, id).await?, story::left_out(&mut lease.conn, id).await?);
+        let (groups, left_out) =
+            (story::groups(&mut lease.conn, id).await?, story::left_out(&mut lease.conn, id).await?);
         let conditions = story::conditions(&mut lease.conn, id).await?;
         lease.keep();
         Ok(Some(MessageView {

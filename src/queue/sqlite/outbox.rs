@@ -10,7 +10,8 @@ use super::storm::{self, gives_way};
 use super::{Sqlite, clock, digest, doubt, ends, notices, removed, steps, watch};
 use crate::metrics::Step;
 use crate::model::{
-    AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, NotificationState, Presence, Recipient, StanzaId,
+    AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, NotificationState, Presence, Recipient,
+    StanzaId,
 };
 use crate::queue::{
     AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError,

@@ -21,10 +21,7 @@ pub(super) async fn groups(conn: &mut SqliteConnection, id: AlertId) -> Result<V
 
 pub(super) async fn left_out(conn: &mut SqliteConnection, id: AlertId) -> Result<Vec<LeftOut>, StoreError> {
     let found = sqlx::query(LEFT_OUT).bind(id.0).fetch_all(conn).await.doing("reading who was left out")?;
-    found
-        .iter()
-        .map(|row| Ok(LeftOut { who: row.text("who")?, at: row.time("at")?, why: row.text("why")? }))
-        .collect()
+    found.iter().map(|row| Ok(LeftOut { who: row.text("who")?, at: row.time("at")?, why: row.text("why")? })).collect()
 }
 
 pub(super) async fn conditions(conn: &mut SqliteConnection, id: AlertId) -> Result<Vec<AboutCondition>, StoreError> {

@@ -102,8 +102,7 @@ const END_OF: &str = concat!(newest_of!(), " LIMIT 1 OFFSET $4 - 1");
 const END_ARCHIVE: &str = concat!(oldest!(), " LIMIT 1 OFFSET $4 - 1");
 
 #[cfg(test)]
-pub(super) const PLANNED: [&str; 8] =
-    [LIST, LIST_ACTIVE, LIST_OF, ARCHIVE, END, END_ACTIVE, END_OF, END_ARCHIVE];
+pub(super) const PLANNED: [&str; 8] = [LIST, LIST_ACTIVE, LIST_OF, ARCHIVE, END, END_ACTIVE, END_OF, END_ARCHIVE];
 
 pub(super) async fn notifications(store: &Sqlite, filter: &SentFilter) -> Result<Page<NotificationView>, StoreError> {
     let active = !filter.states.is_empty() && filter.states.iter().all(|state| !state.ended());
