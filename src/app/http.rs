@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use super::watched::Watches;
 use crate::config::Config;
 use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, People, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::model::Alert;
 use crate::net;
 use crate::parse::{self, How, Limits, Outcome, Plain};
+use crate::queue::sqlite::Sqlite;
 use crate::queue::{Done, Post, StoreError};
 
 /// What a reload replaces.
@@ -66,6 +68,14 @@ impl Dispatch for Entrance {
     }
 }
 
+/// What there is to be asked, and to be done.
+pub struct Views {
+    pub store: Arc<Sqlite>,
+    pub watched: Arc<Watches>,
+    pub poke: Arc<Notify>,
+    pub stored: Arc<Notify>,
+}
+
 /// Binds it, where the config says so.
 pub fn build(
     config: &Config,
@@ -73,6 +83,7 @@ pub fn build(
     dispatch: Arc<dyn Dispatch>,
     people: Arc<dyn People>,
     metrics: Arc<Metrics>,
+    views: Views,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace), Exit> {
     let tls = tls(&config.http).map_err(Exit::Config)?;
@@ -86,7 +97,9 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, dispatch, people, metrics, ending };
+    let Views { store, watched, poke, stored } = views;
+    let (desk, search) = (store.clone(), store);
+    let door = Door { settings: current, auth, dispatch, people, metrics, desk, search, watched, poke, stored, ending };
     Ok((Some(Parts { listener, door, tls: inside }), replace))
 }
 

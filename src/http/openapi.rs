@@ -39,6 +39,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     components(schemas(Problem)),
     tags(
         (name = "alerts", description = "Alerts: handed in, and what became of them"),
+        (name = "notifications", description = "One alert for one recipient each: what waits, and what became of it"),
+        (name = "quarantine", description = "Mails that could not be read"),
         (name = "people", description = "Who is told, and who can be told now"),
         (name = "watch", description = "How the service is"),
         (name = "access", description = "Tokens and sessions"),
@@ -89,7 +91,7 @@ fn operation<'a>(path: &'a mut PathItem, method: &Method) -> Option<&'a mut Oper
 /// What may be answered before the handler is asked, or in its stead: status, name, and when.
 const ANSWERS: [(&str, &str, &str); 10] = [
     ("401", "Unauthorized", "Without a token in force, or the session has ended"),
-    ("403", "Forbidden", "The token's scope does not allow it"),
+    ("403", "Forbidden", "The token's scope or groups do not allow it"),
     ("403", "Forged", "A session without its CSRF token"),
     ("408", "Slow", "The body was not there in time"),
     ("413", "TooLarge", "The body is larger than http.max_body"),
@@ -97,7 +99,7 @@ const ANSWERS: [(&str, &str, &str); 10] = [
     ("429", "TooMany", "Too many requests of this token or address; see the header Retry-After"),
     ("431", "LargeHeader", "The header is too large"),
     ("500", "Fault", "A fault of mailbell, or of its store; its log says more"),
-    ("503", "Busy", "Too many requests are being read; see the header Retry-After"),
+    ("503", "Busy", "Too many requests wait, or the service ends: nothing was done; see the header Retry-After"),
 ];
 
 /// Adds what follows from the table, where the handler's own words do not say it better.

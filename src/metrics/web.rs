@@ -59,7 +59,7 @@ pub async fn healthz(Extension(metrics): Extension<Arc<Metrics>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {}\n", stuck.join(", "))).into_response()
 }
 
-/// What [`readyz`] answers: of the [`Overview`] what decides.
+/// Whether what comes in now would go out now, and what decides it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
     ready: bool,

@@ -69,7 +69,7 @@ impl std::str::FromStr for Right {
     }
 }
 
-/// The rights of a token, at least one; each once, in the order of [`Right::ALL`].
+/// The rights of a token, at least one; each once, the least first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(from = "Vec<Right>")]
 #[schema(as = Scopes)]

@@ -1,12 +1,13 @@
 //! Recipients and groups: who they are, and who of them can be told now.
 
-use axum::extract::{Path, State};
-use axum::http::{Method, Uri};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::Method;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::query;
+use super::asked;
 use crate::control::Problem;
 use crate::http::auth::Caller;
 use crate::http::table::{Access, Endpoint, on};
@@ -77,9 +78,9 @@ impl ForSeverity {
 async fn recipients(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    query: Result<Query<OfGroup>, QueryRejection>,
 ) -> Result<Json<Recipients>, Problem> {
-    let OfGroup { group } = query(&uri)?;
+    let OfGroup { group } = asked::query(query)?;
     let group = group.map(|group| seen_group(&door, &caller, &group)).transpose()?;
     let people = door.people.people().into_iter().filter_map(|person| seen(&caller, person));
     let items = people.filter(|person| group.as_ref().is_none_or(|group| person.groups.contains(group))).collect();
@@ -113,9 +114,9 @@ async fn recipient(
 async fn groups(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    query: Result<Query<ForSeverity>, QueryRejection>,
 ) -> Result<Json<Groups>, Problem> {
-    let severity = query::<ForSeverity>(&uri)?.severity()?;
+    let severity = asked::query(query)?.severity()?;
     let names = door.people.groups().into_iter().filter(|name| caller.sees(name));
     let groups = names.filter_map(|name| door.people.group(&name, severity));
     let items = groups.map(|group| Group {
@@ -144,9 +145,9 @@ async fn availability(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    uri: Uri,
+    query: Result<Query<ForSeverity>, QueryRejection>,
 ) -> Result<Json<GroupAvailability>, Problem> {
-    let severity = query::<ForSeverity>(&uri)?.severity()?;
+    let severity = asked::query(query)?.severity()?;
     let name = seen_group(&door, &caller, &name)?;
     let group = door.people.group(&name, severity);
     group.map(|group| Json(group.availability)).ok_or_else(no_group)

@@ -16,15 +16,13 @@
 //!
 //! An unknown key is an error: it may be a misspelt one that matters.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::unprocessable;
 use crate::control::Problem;
-use crate::model::{Alert, Format, Severity, Status, quote};
+use crate::model::{Alert, Format, Labels, Severity, Status, quote};
 use crate::parse::Limits;
 
 /// Longest id, key, sender, title, label and link, in characters.
@@ -83,7 +81,7 @@ pub(super) struct WrittenAlert {
     /// Who reports it. Without it: the token's name.
     sender: Option<String>,
     /// Each a text or an array of texts.
-    labels: Option<BTreeMap<String, Label>>,
+    labels: Option<Labels>,
     /// Groups that are to be told. Without it: the routes decide.
     groups: Option<Vec<String>>,
     /// Links of http, https or xmpp.
@@ -108,15 +106,6 @@ enum WrittenStatus {
     Update,
     /// It is over.
     Resolved,
-}
-
-/// A label's value, or its values.
-#[expect(dead_code, reason = "never made: it describes what is read")]
-#[derive(ToSchema)]
-#[serde(untagged)]
-enum Label {
-    One(String),
-    Many(Vec<String>),
 }
 
 /// The alerts, and whether they are an array.

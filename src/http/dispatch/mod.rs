@@ -110,7 +110,6 @@ impl From<Posted> for Became {
         (status = 202, description = "They are durable", body = Answer,
             headers(("Idempotency-Replayed" = Option<bool>, description = "`true`: the answer to an earlier request"))),
         (status = 400, description = "The body is no JSON, or the header Idempotency-Key is not understood"),
-        (status = 403, description = "The token's scope or groups do not allow it"),
         (status = 415, description = "The type of the body is not known"),
         (status = 422, description = "An alert is not understood (`field` names the place), or the key was used for another \
             request: nothing was taken"),
@@ -129,7 +128,7 @@ async fn alerts(
         own(&caller, alert);
         to_groups(&caller, alert, |field| at(index, field))?;
     }
-    let post = Post { token: caller.name, groups: caller.groups, alerts, posted: Vec::new(), once };
+    let post = Post { token: caller.name, ends_of: None, groups: caller.groups, alerts, posted: Vec::new(), once };
     let (posted, before) = match door.dispatch.hand_in(post).await? {
         Done::Now(posted) => (posted, false),
         Done::Before(posted) => (posted, true),

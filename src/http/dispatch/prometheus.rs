@@ -98,7 +98,6 @@ pub(super) struct Taken {
     responses(
         (status = 200, description = "They are durable; as Alertmanager answers: with nothing"),
         (status = 400, description = "The body is no such JSON"),
-        (status = 403, description = "The token's scope or groups do not allow it"),
         (status = 415, description = "The body is not said to be JSON"),
         (status = 422, description = "An alert is not understood: nothing was taken"),
         (status = 507, description = "The disk is full: nothing was taken"),
@@ -122,7 +121,11 @@ pub(super) async fn alerts(
         alert.sent = Some(now);
         posted.push(Holding { fingerprint, ends, alert, unless_posted: false });
     }
-    hand_in(&door, Post { token: caller.name, groups: caller.groups, alerts: Vec::new(), posted, once: None }).await?;
+    hand_in(
+        &door,
+        Post { token: caller.name, ends_of: None, groups: caller.groups, alerts: Vec::new(), posted, once: None },
+    )
+    .await?;
     // As Alertmanager answers: with nothing.
     Ok(StatusCode::OK.into_response())
 }
@@ -133,7 +136,6 @@ pub(super) async fn alerts(
     responses(
         (status = 200, description = "They are durable", body = Taken),
         (status = 400, description = "The body is no such JSON"),
-        (status = 403, description = "The token's scope or groups do not allow it"),
         (status = 415, description = "The body is not said to be JSON"),
         (status = 422, description = "An alert or the version is not understood: nothing was taken"),
         (status = 507, description = "The disk is full: nothing was taken"),
@@ -179,7 +181,7 @@ pub(super) async fn webhook(
             "Alertmanager left alerts out of what it sent; set max_alerts: 0 in its webhook_configs");
     }
     let (token, groups) = (caller.name, caller.groups);
-    let done = hand_in(&door, Post { token, groups, alerts, posted: Vec::new(), once: None }).await?;
+    let done = hand_in(&door, Post { token, ends_of: None, groups, alerts, posted: Vec::new(), once: None }).await?;
     Ok(Json(Taken { alerts: done, truncated: message.truncated_alerts }).into_response())
 }
 
