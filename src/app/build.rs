@@ -17,10 +17,11 @@ use super::mailboxes::{Known, Mailboxes, Plan};
 use super::observer::Observer;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
+use super::reporter::Reporter;
 use super::run::Running;
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
-use crate::http::Auth;
+use crate::http::{Auth, Feed};
 use crate::intake::{self, Parser, Poster, Raised, Shared};
 use crate::live::{Live, live};
 use crate::metrics::{self, Metrics};
@@ -43,6 +44,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     running: Running,
     http: Option<crate::http::Parts>,
+    feed: Arc<Feed>,
+    reporter: Reporter,
     auth: Arc<Auth>,
     poster: Poster<Sqlite>,
     doors: Vec<lmtp::Door<Sqlite>>,
@@ -121,8 +124,11 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     }
     let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
-    let (http, replace_http) =
-        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), running.doors_token.clone())?;
+    let ending = running.doors_token.clone();
+    let (http, replace_http, feed) =
+        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), store.clone(), ending)?;
+    let reporter =
+        Reporter { log: store.clone(), lane: lane.clone(), rules: rules.clone(), metrics: Arc::clone(&metrics) };
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
     metrics.look_with(Arc::new(Observer {
@@ -193,6 +199,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         metrics,
         running,
         http,
+        feed,
+        reporter,
         auth,
         poster,
         keeper,
@@ -217,6 +225,8 @@ impl Parts {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.poster.run(cancel.clone()));
+        self.running.intake.spawn(self.feed.run(cancel.clone()));
+        self.running.intake.spawn(self.reporter.run(cancel.clone()));
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(queue::purge(self.store, self.ages, Timestamp::now, cancel.clone()));
         self.running.intake.spawn(self.probe.run(cancel.clone()));

@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use crate::config::Config;
-use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, Problem, Settings};
+use crate::http::{self, Auth, Dispatch, Door, Feed, Listener, Parts, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::model::Alert;
 use crate::net;
 use crate::parse::{self, How, Limits, Outcome, Plain};
-use crate::queue::{Done, Post, StoreError};
+use crate::queue::{Done, Events, Post, StoreError};
 
 /// What a reload replaces.
 pub struct Replace {
@@ -72,12 +72,14 @@ pub fn build(
     auth: Arc<Auth>,
     dispatch: Arc<dyn Dispatch>,
     metrics: Arc<Metrics>,
+    log: Arc<dyn Events>,
     ending: CancellationToken,
-) -> Result<(Option<Parts>, Replace), Exit> {
+) -> Result<(Option<Parts>, Replace, Arc<Feed>), Exit> {
     let tls = tls(&config.http).map_err(Exit::Config)?;
     let ((settings, current), (tls, inside)) = (watch::channel(Arc::new(config.http.clone())), watch::channel(tls));
     let replace = Replace { settings, tls };
-    let Some(address) = config.http.listen else { return Ok((None, replace)) };
+    let feed = Feed::new(log, current.clone());
+    let Some(address) = config.http.listen else { return Ok((None, replace, feed)) };
     let listener = Listener::bind(address).map_err(|err| Exit::Internal(format!("[http]: {err}")))?;
     tracing::info!(listen = %address, tls = config.http.tls.is_some(), "the HTTP API is open to whoever has a token");
     if !auth.has_tokens() {
@@ -85,8 +87,8 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, dispatch, metrics, ending };
-    Ok((Some(Parts { listener, door, tls: inside }), replace))
+    let door = Door { settings: current, auth, dispatch, metrics, feed: Arc::clone(&feed), ending };
+    Ok((Some(Parts { listener, door, tls: inside }), replace, feed))
 }
 
 /// Reads the certificate and its key.

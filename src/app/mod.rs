@@ -13,6 +13,7 @@ mod prepare;
 mod probe;
 pub mod rehearsal;
 mod reload;
+mod reporter;
 mod run;
 mod stop;
 mod systemd;

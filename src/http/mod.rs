@@ -9,6 +9,7 @@
 mod api;
 mod auth;
 mod dispatch;
+mod events;
 mod frame;
 mod guard;
 mod health;
@@ -20,8 +21,9 @@ mod table;
 
 pub use auth::{Auth, Caller, Session, new_token, sha256};
 pub use dispatch::Dispatch;
+pub use events::Feed;
 pub use listener::{Listener, Parts, serve};
-pub use settings::{Settings, TlsFiles};
+pub use settings::{EventSettings, Settings, TlsFiles};
 pub use table::{Access, Endpoint, endpoints};
 
 pub use crate::control::Problem;
@@ -50,6 +52,8 @@ pub struct Door {
     pub dispatch: Arc<dyn Dispatch>,
     /// How the service is.
     pub metrics: Arc<Metrics>,
+    /// What happens, as it happens.
+    pub feed: Arc<Feed>,
     /// The service ends: what would go on for long ends as well.
     pub ending: CancellationToken,
 }

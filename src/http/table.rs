@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{Door, api, dispatch, health};
+use super::{Door, api, dispatch, events, health};
 use crate::model::Right;
 
 /// What it takes to use an endpoint.
@@ -49,7 +49,7 @@ where
 
 /// The table: a resource's lines stand with its handlers.
 pub fn endpoints() -> Vec<Endpoint> {
-    [health::endpoints(), api::endpoints(), dispatch::endpoints()].into_iter().flatten().collect()
+    [health::endpoints(), api::endpoints(), dispatch::endpoints(), events::endpoints()].into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
+mod event;
 pub mod files;
 mod found;
 mod patience;
@@ -23,11 +24,15 @@ pub mod sqlite;
 mod storm;
 mod views;
 
+pub use event::{
+    AlertEvent, ConditionEvent, Event, EventKind, EventPage, Happened, MailboxEvent, MessageEvent, NotificationEvent,
+    PresenceEvent, ProbeEvent, Reach,
+};
 pub use found::{Found, FoundReport};
 pub use patience::patiently;
 pub use port::{
-    Desk, Done, Express, Findings, Holding, Inbox, Old, Once, Outbox, Post, Posted, PostedReport, Posts, Purged, Queue,
-    Retention, Tokens,
+    Desk, Done, Events, Express, Findings, Holding, Inbox, Old, Once, Outbox, Post, Posted, PostedReport, Posts,
+    Purged, Queue, Retention, Tokens,
 };
 pub use purge::{Ages, purge};
 pub use receipts::{Awaited, Missed, Receipts};

@@ -1,8 +1,10 @@
 //! The queue as its users see it, one trait for each of them.
 
+mod events;
 mod posted;
 mod tokens;
 
+pub use events::Events;
 pub use posted::{Done, Holding, Once, Post, Posted, PostedReport, Posts};
 pub use tokens::Tokens;
 

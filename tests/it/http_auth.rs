@@ -31,6 +31,8 @@ async fn every_endpoint_takes_the_tokens_that_it_says_and_no_others() {
     let asked = AtomicU32::new(1);
     for endpoint in endpoints() {
         let (method, path) = (endpoint.method.as_str(), endpoint.path.replace("{name}", "nobody"));
+        // A stream would not end: past the guard it is refused for this.
+        let path = if path == "/api/v1/events" { path + "?type=none" } else { path };
         assert!(!path.contains('{'), "give {path} a value in this test");
         let about = format!("{method} {path}");
         let ask = async |token: Option<&str>| {

@@ -39,6 +39,7 @@ mod hostile;
 mod http_auth;
 mod http_dispatch;
 mod http_door;
+mod http_events;
 mod http_watch;
 mod intake_flow;
 mod intake_trouble;
