@@ -16,7 +16,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 use super::table::{Access, Endpoint, endpoints as table, on};
-use super::{api, dispatch, legacy};
+use super::{api, dispatch, events, legacy};
 use crate::control::Problem;
 use crate::metrics::web;
 use crate::model::Right;
@@ -41,6 +41,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         (name = "alerts", description = "Alerts: handed in, and what became of them"),
         (name = "notifications", description = "One alert for one recipient each: what waits, and what became of it"),
         (name = "quarantine", description = "Mails that could not be read"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "people", description = "Who is told, and who can be told now"),
         (name = "watch", description = "How the service is"),
         (name = "access", description = "Tokens and sessions"),
@@ -60,7 +61,8 @@ async fn document() -> impl IntoResponse {
 
 /// The whole document.
 pub fn openapi() -> OpenApi {
-    let parts = [dispatch::Written::openapi(), legacy::Written::openapi(), web::Written::openapi()];
+    let parts =
+        [dispatch::Written::openapi(), events::Written::openapi(), legacy::Written::openapi(), web::Written::openapi()];
     let mut document = Written::openapi();
     parts.into_iter().chain(api::written()).for_each(|part| document.merge(part));
     let components = document.components.get_or_insert_with(Components::default);

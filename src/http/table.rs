@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{Door, api, dispatch, health, legacy, openapi};
+use super::{Door, api, dispatch, events, health, legacy, openapi};
 use crate::model::Right;
 
 /// What it takes to use an endpoint.
@@ -51,8 +51,14 @@ where
 
 /// The table: a resource's lines stand with its handlers.
 pub fn endpoints() -> Vec<Endpoint> {
-    let parts =
-        [health::endpoints(), api::endpoints(), dispatch::endpoints(), legacy::endpoints(), openapi::endpoints()];
+    let parts = [
+        health::endpoints(),
+        api::endpoints(),
+        dispatch::endpoints(),
+        events::endpoints(),
+        legacy::endpoints(),
+        openapi::endpoints(),
+    ];
     parts.into_iter().flatten().collect()
 }
 

@@ -30,6 +30,12 @@ pub struct Scale {
     pub rounds: usize,
     /// Targets, to see how the cost grows.
     pub targets: &'static [usize],
+    /// Alerts over HTTP in batches; a fifth of it singly.
+    pub posted: usize,
+    /// Who listen to events.
+    pub listeners: usize,
+    /// Alerts that they are told of.
+    pub told: usize,
 }
 
 impl Scale {
@@ -48,6 +54,9 @@ impl Scale {
             logins: 20,
             rounds: 9,
             targets: &[100, 1_000, 10_000],
+            posted: 20_000,
+            listeners: 1_000,
+            told: 300,
         }
     }
 
@@ -67,6 +76,9 @@ impl Scale {
             logins: 3,
             rounds: 1,
             targets: &[100, 1_000],
+            posted: 2_000,
+            listeners: 1_000,
+            told: 30,
         }
     }
 }
