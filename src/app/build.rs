@@ -15,12 +15,15 @@ use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
 use super::observer::Observer;
+use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
+use super::reporter::Reporter;
 use super::run::Running;
+use super::watched::{Looks, Watches};
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
-use crate::http::Auth;
+use crate::http::{Auth, Feed};
 use crate::intake::{self, Parser, Poster, Raised, Shared};
 use crate::live::{Live, live};
 use crate::metrics::{self, Metrics};
@@ -43,6 +46,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     running: Running,
     http: Option<crate::http::Parts>,
+    feed: Arc<Feed>,
+    reporter: Reporter,
     auth: Arc<Auth>,
     poster: Poster<Sqlite>,
     doors: Vec<lmtp::Door<Sqlite>>,
@@ -122,10 +127,23 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (poster, desk) =
         Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
-    let (http, replace_http) =
-        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), running.doors_token.clone())?;
+    let reporter =
+        Reporter { log: store.clone(), lane: lane.clone(), rules: rules.clone(), metrics: Arc::clone(&metrics) };
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
+    let handed: Vec<String> = config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect();
+    let looks = Arc::new(Looks::default());
+    let watched =
+        Watches { store: store.clone(), looks: looks.clone(), probed: probed.subscribe(), handed: handed.clone() };
+    let views = http::Views {
+        store: store.clone(),
+        people: Arc::new(Roll { lane: lane.clone(), rules: rules.clone() }),
+        watched: Arc::new(watched),
+        poke: poke.clone(),
+        stored: stored.clone(),
+    };
+    let ending = running.doors_token.clone();
+    let (http, replace_http, feed) = http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, ending)?;
     metrics.look_with(Arc::new(Observer {
         store: store.clone(),
         disk: disk.clone(),
@@ -134,7 +152,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         rules: rules.clone(),
         messenger: messenger.clone(),
         probed: probed.subscribe(),
-        handed: config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect(),
+        handed,
     }));
     let own = config.doors.iter().filter_map(|door| match door.listen {
         lmtp::Listen::Tcp(address) => Some(address.port()),
@@ -177,7 +195,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         xmpp: session,
         filter,
         http: replace_http,
-        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics)),
+        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics), looks),
         gone: BTreeMap::new(),
         reserve,
         probed,
@@ -194,6 +212,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         metrics,
         running,
         http,
+        feed,
+        reporter,
         auth,
         poster,
         keeper,
@@ -218,6 +238,8 @@ impl Parts {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.poster.run(cancel.clone()));
+        self.running.intake.spawn(self.feed.run(cancel.clone()));
+        self.running.intake.spawn(self.reporter.run(cancel.clone()));
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(queue::purge(self.store, self.ages, Timestamp::now, cancel.clone()));
         self.running.intake.spawn(self.probe.run(cancel.clone()));

@@ -9,13 +9,16 @@ mod http;
 mod keeper;
 mod mailboxes;
 mod observer;
+mod people;
 mod prepare;
 mod probe;
 pub mod rehearsal;
 mod reload;
+mod reporter;
 mod run;
 mod stop;
 mod systemd;
+mod watched;
 
 pub use desk::{desk, tokens};
 pub use exit::Exit;

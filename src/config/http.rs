@@ -7,7 +7,7 @@ use super::item::Item;
 use super::reader::Section;
 use super::report::quote;
 use super::schema::{Law, Want, What};
-use crate::http::{Settings, TlsFiles};
+use crate::http::{EventSettings, Settings, TlsFiles};
 use crate::net;
 
 pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
@@ -15,19 +15,38 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
     let behind_proxy = section.value("behind_proxy").and_then(|item| item.yes());
     let protected = tls.as_ref().is_none_or(Option::is_some) || behind_proxy != Some(false);
     let listen = section.value("listen").and_then(|item| listen(&item, protected));
+    let legacy_open = section.value("legacy_open").and_then(|item| item.yes());
     let max_body = section.value("max_body").and_then(|item| item.size(16 << 10..=16 << 20));
     let rate = section.value("rate").and_then(|item| item.number(0..=1_000_000));
     let max_connections = section.value("max_connections").and_then(|item| item.number(1..=100_000));
     let timeout =
         section.value("timeout").and_then(|item| item.span(Duration::from_millis(100)..=Duration::from_secs(600)));
+    let events = events(section);
     Some(Settings {
         listen: listen?,
         tls: tls?,
         behind_proxy: behind_proxy?,
+        legacy_open: legacy_open?,
         max_body: usize::try_from(max_body?).ok()?,
         rate: u32::try_from(rate?).ok()?,
         max_connections: max_connections?,
         timeout: timeout?,
+        events: events?,
+    })
+}
+
+fn events(section: &Section<'_, '_>) -> Option<EventSettings> {
+    let kept = section.value("events_kept").and_then(|item| item.number(100..=1_000_000));
+    let subscribers = section.value("events_subscribers").and_then(|item| item.number(0..=100_000));
+    let keep_alive = section
+        .value("events_keep_alive")
+        .and_then(|item| item.span(Duration::from_millis(100)..=Duration::from_secs(600)));
+    let body = section.value("events_body").and_then(|item| item.size(0..=16 << 10));
+    Some(EventSettings {
+        kept: u64::try_from(kept?).ok()?,
+        subscribers: subscribers?,
+        keep_alive: keep_alive?,
+        body: usize::try_from(body?).ok()?,
     })
 }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::auth::{Caller, Session};
+use super::auth::{Caller, Pass, Session};
 use super::frame::Client;
 use super::table::Access;
 use super::{Door, Settings};
@@ -71,7 +71,11 @@ async fn admit<'a>(
     let Some(Client(client)) = request.extensions().get().copied() else {
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the client is not known"));
     };
-    let known = access != Access::Open;
+    if access == Access::Legacy {
+        door.auth.openly(client)?;
+    }
+    let known = !matches!(access, Access::Open | Access::Legacy);
+    let pass = pass_of(request.headers(), settings.is_https());
     let session = match known {
         true => who(door, settings, access, client, request.headers())?,
         false => None,
@@ -98,6 +102,9 @@ async fn admit<'a>(
     request = Request::from_parts(parts, Body::from(body));
     if let Some((caller, of_cookie)) = session {
         request.extensions_mut().insert(caller);
+        if let Some(pass) = pass {
+            request.extensions_mut().insert(pass);
+        }
         if let Some((session, cookie)) = of_cookie {
             request.extensions_mut().insert(session);
             request.extensions_mut().insert(cookie);
@@ -127,6 +134,14 @@ fn who(door: &Door, settings: &Settings, access: Access, client: IpAddr, headers
     }
     let detail = "this needs a token: Authorization: Bearer TOKEN; `mailbell token create` makes one";
     Err(door.auth.failed(client, Problem::new(StatusCode::UNAUTHORIZED, detail)))
+}
+
+/// What [`who`] looks at.
+fn pass_of(headers: &HeaderMap, https: bool) -> Option<Pass> {
+    match headers.get(header::AUTHORIZATION) {
+        Some(header) => header.to_str().ok().and_then(bearer).map(Pass::token),
+        None => cookie(headers, https).map(Pass::session),
+    }
 }
 
 /// RFC 6750 §2.1; the scheme in any case.

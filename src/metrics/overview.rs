@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::page::age;
 use super::{Disk, LastAlert, Looks, Metrics, Sample, Sessions};
@@ -17,7 +18,7 @@ const FAILING: Duration = Duration::from_secs(120);
 const DOWN: Duration = Duration::from_secs(30);
 
 /// How things are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
     /// Would what comes in now go out now?
     pub ready: bool,
@@ -52,7 +53,8 @@ pub struct Overview {
 }
 
 /// A mailbox.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MailboxHealth)]
 pub struct Mailbox {
     /// Its name.
     pub name: String,
@@ -67,7 +69,8 @@ pub struct Mailbox {
 }
 
 /// The XMPP session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = XmppSession)]
 pub struct Session {
     /// `up`, `starting` (never up yet), `down`, or `refused`.
     pub state: String,
@@ -84,7 +87,7 @@ pub struct Session {
 }
 
 /// Notifications in one state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Queued {
     /// How many.
     pub count: u64,
@@ -173,7 +176,7 @@ fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect()
 }
 
-fn mailbox(name: String, looks: &Looks) -> Mailbox {
+pub(super) fn mailbox(name: String, looks: &Looks) -> Mailbox {
     let (state, ready) = match (&looks.failing, looks.good) {
         (Some(failing), good) => ("failing", good.is_some() && !failing.lasting && failing.since.elapsed() < FAILING),
         (None, Some(_)) => ("ok", true),

@@ -32,6 +32,10 @@ pub struct Scale {
     pub rounds: usize,
     /// Targets, to see how the cost grows.
     pub targets: &'static [usize],
+    /// Who listen to events.
+    pub listeners: usize,
+    /// Alerts that they are told of.
+    pub told: usize,
 }
 
 impl Scale {
@@ -51,6 +55,8 @@ impl Scale {
             logins: 20,
             rounds: 9,
             targets: &[100, 1_000, 10_000],
+            listeners: 1_000,
+            told: 300,
         }
     }
 
@@ -71,6 +77,8 @@ impl Scale {
             logins: 3,
             rounds: 1,
             targets: &[100, 1_000],
+            listeners: 1_000,
+            told: 30,
         }
     }
 }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use self::book::{Book, Found};
 pub use self::session::Session;
@@ -29,6 +30,8 @@ const PREFIX: &str = "mailbell_";
 
 /// Requests without a token in force, from one address.
 const FAILURES: Rate = Rate { burst: 20.0, each_second: 0.5 };
+/// Requests that need no token, from one address.
+const OPEN: Rate = Rate { burst: 60.0, each_second: 10.0 };
 /// Logins that failed, from one address.
 const LOGINS: Rate = Rate { burst: 5.0, each_second: 1.0 / 30.0 };
 
@@ -90,7 +93,29 @@ pub struct Auth {
     sessions: Mutex<Sessions>,
     failures: Mutex<Limits<IpAddr>>,
     logins: Mutex<Limits<IpAddr>>,
+    open: Mutex<Limits<IpAddr>>,
     rates: Mutex<Limits<TokenName>>,
+    /// A token was revoked, or a session was ended.
+    revoked: watch::Sender<()>,
+}
+
+/// What a request was let in with, for what goes on for long.
+#[derive(Debug, Clone)]
+pub(super) enum Pass {
+    /// SHA-256 of the token.
+    Token(String),
+    /// SHA-256 of the session's cookie.
+    Session(String),
+}
+
+impl Pass {
+    pub(super) fn token(token: &str) -> Self {
+        Self::Token(sha256(token))
+    }
+
+    pub(super) fn session(cookie: &str) -> Self {
+        Self::Session(sha256(cookie))
+    }
 }
 
 impl Auth {
@@ -104,7 +129,9 @@ impl Auth {
             sessions: Mutex::default(),
             failures: Mutex::default(),
             logins: Mutex::default(),
+            open: Mutex::default(),
             rates: Mutex::default(),
+            revoked: watch::Sender::default(),
         })
     }
 
@@ -163,6 +190,21 @@ impl Auth {
     /// Ends the session of this cookie.
     pub fn log_out(&self, cookie: &str) {
         held(&self.sessions).end(&sha256(cookie));
+        self.revoked.send_replace(());
+    }
+
+    /// Is it still good? That is no use of the session.
+    pub(super) fn lasts(&self, pass: &Pass, now: Timestamp) -> bool {
+        let token = match pass {
+            Pass::Token(token) => Some(token.clone()),
+            Pass::Session(cookie) => held(&self.sessions).token(cookie, now),
+        };
+        token.is_some_and(|token| matches!(self.book.find(&token, now), Found::InForce(_)))
+    }
+
+    /// Changes when something that was good may not be any more, but for what expires.
+    pub(super) fn revoked(&self) -> watch::Receiver<()> {
+        self.revoked.subscribe()
     }
 
     /// Counts a request without a token in force; after many of them the answer is to come later.
@@ -171,6 +213,12 @@ impl Auth {
             Ok(()) => problem,
             Err(wait) => closed("too many requests without a valid token from this address", wait),
         }
+    }
+
+    /// One more request of an address for what needs no token.
+    pub(super) fn openly(&self, client: IpAddr) -> Result<(), Problem> {
+        let taken = held(&self.open).take(&network(client), OPEN, Instant::now());
+        taken.map_err(|wait| closed("too many requests from this address", wait))
     }
 
     /// One more request of a token; `rate` a second, and twice as many at once.
@@ -212,7 +260,10 @@ impl Tokens for Auth {
     }
 
     async fn revoke_token(&self, name: &TokenName) -> Result<(), StoreError> {
-        self.book.revoke(name).await?;
+        let revoked = self.book.revoke(name).await;
+        // In force no more, even where the store failed.
+        self.revoked.send_replace(());
+        revoked?;
         tracing::info!(token = %name, "the token is revoked");
         Ok(())
     }
