@@ -13,5 +13,6 @@ mod outbox;
 mod purge;
 mod receipts;
 mod removed;
+mod search;
 mod storm;
 mod together;
