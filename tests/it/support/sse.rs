@@ -98,7 +98,7 @@ impl Listening {
     }
 
     /// All that comes until it ends, by itself or because the other end is gone.
-    pub async fn to_end(&mut self) -> Vec<Told> {
+    pub async fn until_end(&mut self) -> Vec<Told> {
         let mut all = Vec::new();
         while let Some(told) = self.next().await {
             all.push(told);
