@@ -23,11 +23,17 @@ fn operations(document: &Value) -> BTreeMap<(String, String), &Value> {
         .collect()
 }
 
+/// Pages of the console, and what they are made of, are no API.
+fn for_people(path: &str) -> bool {
+    matches!(path, "/" | "/login" | "/logout" | "/console") || path.starts_with("/console/")
+}
+
 #[test]
 fn the_document_has_what_the_router_has_and_nothing_else() {
     let document = value();
     let written: BTreeSet<_> = operations(&document).into_keys().collect();
-    let served: BTreeSet<_> = endpoints().iter().map(|e| (e.method.to_string(), e.path.to_owned())).collect();
+    let api = endpoints().into_iter().filter(|e| !for_people(e.path));
+    let served: BTreeSet<_> = api.map(|e| (e.method.to_string(), e.path.to_owned())).collect();
     let undocumented: Vec<_> = served.difference(&written).collect();
     let unserved: Vec<_> = written.difference(&served).collect();
     assert!(undocumented.is_empty() && unserved.is_empty(), "not written: {undocumented:?}; not served: {unserved:?}");
