@@ -91,6 +91,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
     let door = control::Door {
         desk: store.clone(),
+        archive: store.clone(),
         tokens: auth.clone(),
         reload: Arc::new(orders.clone()),
         poke: poke.clone(),
@@ -182,7 +183,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         seen: Arc::clone(&metrics.session),
         beat: Arc::clone(&metrics.sending),
     };
-    let ages = Ages { raw_for: config.store.raw_for, history_for: config.store.history_for };
+    let queue::Settings { raw_for, history_for, history_max, .. } = config.store;
+    let ages = Ages { raw_for, history_for, history_max };
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
     let keeper = Keeper {
         file,

@@ -56,7 +56,8 @@ impl Served {
         let bound = Socket::bind(&socket).unwrap();
         let stored = Arc::new(Notify::new());
         let (desk, tokens, reload) = (store.clone(), store.clone(), Arc::new(NoReload));
-        let door = control::Door { desk, tokens, reload, poke: poke.clone(), stored };
+        let archive = store.clone();
+        let door = control::Door { desk, archive, tokens, reload, poke: poke.clone(), stored };
         let task = tokio::spawn(control::serve(bound, control::router(door), cancel.clone()));
         let desk = Remote::connect(&socket).await.unwrap().unwrap();
         Self { _dir: dir, store, socket, desk, poke, cancel, task }
