@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use utoipa::OpenApi as _;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::{ArrayItems, Schema};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -67,6 +68,7 @@ pub fn openapi() -> OpenApi {
     parts.into_iter().chain(api::written()).for_each(|part| document.merge(part));
     let components = document.components.get_or_insert_with(Components::default);
     schemes(components);
+    pages(components);
     for (name, description) in ANSWERS.into_iter().map(|(_, name, description)| (name, description)) {
         components.responses.insert(name.to_owned(), RefOr::T(problem(description)));
     }
@@ -153,6 +155,19 @@ fn security(access: Access) -> Vec<SecurityRequirement> {
         Access::Scope(right) => of(&[right]).into(),
         // From this machine nothing.
         Access::Local(right) => [SecurityRequirement::default()].into_iter().chain(of(&[right])).collect(),
+    }
+}
+
+/// A page's rows are written out in it; it is enough to say what they are.
+fn pages(components: &mut Components) {
+    let names: Vec<String> = components.schemas.keys().cloned().collect();
+    for (name, schema) in &mut components.schemas {
+        let row = name.strip_prefix("Page_").filter(|row| names.iter().any(|name| name == row));
+        if let (Some(row), RefOr::T(Schema::Object(page))) = (row, schema)
+            && let Some(RefOr::T(Schema::Array(items))) = page.properties.get_mut("items")
+        {
+            items.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(row))));
+        }
     }
 }
 

@@ -156,7 +156,7 @@ pub struct NotificationEvent {
 pub struct PresenceEvent {
     /// Who.
     pub recipient: RecipientName,
-    /// Where they are now.
+    /// Where they are now: `chat`, `available`, `away`, `xa`, `dnd`, `offline`, `not shared`, `not in the room`, `unknown`.
     pub presence: String,
 }
 

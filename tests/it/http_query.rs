@@ -237,7 +237,7 @@ async fn a_mailbox_is_looked_into_now_and_what_it_quarantined_is_read_again() {
 #[tokio::test]
 async fn what_belongs_to_no_group_is_for_who_sees_all() {
     let port = free_port();
-    let probe = "[[probe.target]]\nhost = \"192.0.2.1\"\nports = [22]\n";
+    let probe = "[[probe.target]]\naddress = \"192.0.2.1:22\"\n";
     let mailbell = Mailbell::run(&(alone(port, "") + probe));
     let web = Web::new(port);
     let (all, ops) = (token(&mailbell, "all", "act", &[]), token(&mailbell, "ops", "act", &["--group", "ops"]));

@@ -138,7 +138,8 @@ async fn found(door: &Door, caller: &Caller, id: NotificationId) -> Result<Notif
 
 /// Send a notification now, whatever the presence says.
 #[utoipa::path(post, path = "/api/v1/notifications/{id}/retry", tag = "notifications",
-    operation_id = "retry_notification", params(("id" = NotificationId, Path, description = "Its number")),
+    operation_id = "retry_notification",
+    params(("id" = NotificationId, Path, description = "Its number")),
     responses(
         (status = 200, description = "It is sent next", body = NotificationView),
         (status = 400, description = "The number is not understood"),
@@ -160,7 +161,8 @@ async fn retry(
 
 /// End a notification: it is not sent any more.
 #[utoipa::path(post, path = "/api/v1/notifications/{id}/expire", tag = "notifications",
-    operation_id = "expire_notification", params(("id" = NotificationId, Path, description = "Its number")),
+    operation_id = "expire_notification",
+    params(("id" = NotificationId, Path, description = "Its number")),
     request_body(content = Option<resolve::Why>, description = "It may be left out"),
     responses(
         (status = 200, description = "It has ended", body = NotificationView),

@@ -79,7 +79,9 @@ async fn kept(door: &Door, caller: &Caller, id: &str) -> Result<(QuarantineView,
 /// One mail that could not be read, and why.
 ///
 /// For tokens of all groups.
-#[utoipa::path(get, path = "/api/v1/quarantine/{id}", tag = "quarantine", operation_id = "show_quarantined", params(("id" = MessageId, Path, description = "Number of the message")),
+#[utoipa::path(get, path = "/api/v1/quarantine/{id}", tag = "quarantine",
+    operation_id = "show_quarantined",
+    params(("id" = MessageId, Path, description = "Number of the message")),
     responses(
         (status = 200, description = "The message", body = QuarantineView),
         (status = 400, description = "The number is not understood"),
@@ -96,7 +98,9 @@ async fn show(
 /// The mail itself, as it came.
 ///
 /// For tokens of all groups.
-#[utoipa::path(get, path = "/api/v1/quarantine/{id}/raw", tag = "quarantine", operation_id = "raw_quarantined", params(("id" = MessageId, Path, description = "Number of the message")),
+#[utoipa::path(get, path = "/api/v1/quarantine/{id}/raw", tag = "quarantine",
+    operation_id = "raw_quarantined",
+    params(("id" = MessageId, Path, description = "Number of the message")),
     responses(
         (status = 200, description = "Its bytes, whatever they are", body = String, content_type = "text/plain"),
         (status = 400, description = "The number is not understood"),
@@ -117,7 +121,9 @@ async fn raw(
 /// Read a mail again, by the config that is in force now.
 ///
 /// For tokens of all groups.
-#[utoipa::path(post, path = "/api/v1/quarantine/{id}/replay", tag = "quarantine", operation_id = "replay_quarantined", params(("id" = MessageId, Path, description = "Number of the message")),
+#[utoipa::path(post, path = "/api/v1/quarantine/{id}/replay", tag = "quarantine",
+    operation_id = "replay_quarantined",
+    params(("id" = MessageId, Path, description = "Number of the message")),
     responses(
         (status = 202, description = "It is read again"),
         (status = 400, description = "The number is not understood"),

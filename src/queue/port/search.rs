@@ -201,7 +201,7 @@ pub struct OpenCondition {
     pub id: i64,
     /// What names it.
     pub key: String,
-    /// The newest report of it counts as sent then: the end is later.
+    /// The newest report of it counts as sent then: the end is not earlier.
     pub last_sent: Timestamp,
     /// The alert that opened it: its end is reported as by the same sender.
     pub opened_by: crate::queue::AlertRecord,
