@@ -121,8 +121,15 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     }
     let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
-    let (http, replace_http) =
-        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), running.doors_token.clone())?;
+    let (http, replace_http) = http::build(
+        &config,
+        auth.clone(),
+        entrance,
+        store.clone(),
+        (poke.clone(), stored.clone()),
+        Arc::clone(&metrics),
+        running.doors_token.clone(),
+    )?;
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
     metrics.look_with(Arc::new(Observer {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::model::Alert;
 use crate::net;
 use crate::parse::{self, How, Limits, Outcome, Plain};
+use crate::queue::sqlite::Sqlite;
 use crate::queue::{Done, Post, StoreError};
 
 /// What a reload replaces.
@@ -71,6 +72,8 @@ pub fn build(
     config: &Config,
     auth: Arc<Auth>,
     dispatch: Arc<dyn Dispatch>,
+    store: Arc<Sqlite>,
+    (poke, stored): (Arc<Notify>, Arc<Notify>),
     metrics: Arc<Metrics>,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace), Exit> {
@@ -85,7 +88,7 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, dispatch, metrics, ending };
+    let door = Door { settings: current, auth, dispatch, desk: store, poke, stored, metrics, ending };
     Ok((Some(Parts { listener, door, tls: inside }), replace))
 }
 

@@ -8,6 +8,7 @@
 
 mod api;
 mod auth;
+mod console;
 mod dispatch;
 mod frame;
 mod guard;
@@ -31,10 +32,11 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::queue::Desk;
 
 /// Bytes of request bodies that are held at a time, in KiB.
 const BODIES: usize = 64 << 10;
@@ -48,6 +50,12 @@ pub struct Door {
     pub auth: Arc<Auth>,
     /// Takes alerts.
     pub dispatch: Arc<dyn Dispatch>,
+    /// The queue, for people.
+    pub desk: Arc<dyn Desk>,
+    /// Notified after whatever dispatch should look at.
+    pub poke: Arc<Notify>,
+    /// Notified where a mail is to be parsed.
+    pub stored: Arc<Notify>,
     /// How the service is.
     pub metrics: Arc<Metrics>,
     /// The service ends: what would go on for long ends as well.
@@ -69,6 +77,7 @@ pub fn router(door: Door) -> Router {
         })
         .layer(Extension(door.metrics.clone()))
         .layer(from_fn_with_state(door.clone(), frame::pass))
+        .layer(from_fn(console::for_people))
         .layer(from_fn(frame::dress))
         .with_state(door)
 }

@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{Door, api, dispatch, health};
+use super::{Door, api, console, dispatch, health};
 use crate::model::Right;
 
 /// What it takes to use an endpoint.
@@ -49,7 +49,7 @@ where
 
 /// The table: a resource's lines stand with its handlers.
 pub fn endpoints() -> Vec<Endpoint> {
-    [health::endpoints(), api::endpoints(), dispatch::endpoints()].into_iter().flatten().collect()
+    [health::endpoints(), api::endpoints(), dispatch::endpoints(), console::endpoints()].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -59,9 +59,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_open_but_health_and_the_login() {
+    fn nothing_is_open_but_health_the_logins_and_what_pages_are_made_of() {
         let open: Vec<_> = endpoints().into_iter().filter(|e| e.access == Access::Open).map(|e| e.path).collect();
-        assert_eq!(open, ["/healthz", "/api/v1/session"]);
+        assert_eq!(open, ["/healthz", "/api/v1/session", "/", "/console/assets/{file}", "/login", "/login"]);
     }
 
     #[test]

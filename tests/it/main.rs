@@ -28,6 +28,7 @@ mod bed_hosts;
 mod commands;
 mod conditions;
 mod config;
+mod console;
 mod config_import;
 mod config_schema;
 mod config_schema_agrees;
