@@ -15,6 +15,7 @@ use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
 use super::observer::Observer;
+use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
@@ -121,12 +122,14 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     }
     let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
+    let people = Arc::new(Roll { lane: lane.clone(), rules: rules.clone() });
+    let store_and_pokes = (store.clone(), poke.clone(), stored.clone());
     let (http, replace_http) = http::build(
         &config,
         auth.clone(),
         entrance,
-        store.clone(),
-        (poke.clone(), stored.clone()),
+        people,
+        store_and_pokes,
         Arc::clone(&metrics),
         running.doors_token.clone(),
     )?;

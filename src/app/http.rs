@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use crate::config::Config;
-use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, Problem, Settings};
+use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, People, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -72,8 +72,8 @@ pub fn build(
     config: &Config,
     auth: Arc<Auth>,
     dispatch: Arc<dyn Dispatch>,
-    store: Arc<Sqlite>,
-    (poke, stored): (Arc<Notify>, Arc<Notify>),
+    people: Arc<dyn People>,
+    (store, poke, stored): (Arc<Sqlite>, Arc<Notify>, Arc<Notify>),
     metrics: Arc<Metrics>,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace), Exit> {
@@ -88,7 +88,7 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, dispatch, desk: store, poke, stored, metrics, ending };
+    let door = Door { settings: current, auth, dispatch, people, desk: store, poke, stored, metrics, ending };
     Ok((Some(Parts { listener, door, tls: inside }), replace))
 }
 

@@ -9,6 +9,7 @@ mod http;
 mod keeper;
 mod mailboxes;
 mod observer;
+mod people;
 mod prepare;
 mod probe;
 pub mod rehearsal;

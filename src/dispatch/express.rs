@@ -51,6 +51,12 @@ impl ExpressLane {
         self.lock().tracker.get(who, mono())
     }
 
+    /// Presence of several at one moment.
+    pub fn presences<'a>(&self, who: impl Iterator<Item = &'a BareJid>) -> Vec<Presence> {
+        let (state, now) = (self.lock(), mono());
+        who.map(|who| state.tracker.get(who, now)).collect()
+    }
+
     /// A session is up under this epoch, or there is none.
     pub fn set_epoch(&self, epoch: Option<Epoch>) {
         self.lock().epoch = epoch;

@@ -16,12 +16,14 @@ mod health;
 mod limits;
 mod listener;
 mod patient;
+mod people;
 mod settings;
 mod table;
 
 pub use auth::{Auth, Caller, Session, new_token, sha256};
 pub use dispatch::Dispatch;
 pub use listener::{Listener, Parts, serve};
+pub use people::{Group, People, Person};
 pub use settings::{Settings, TlsFiles};
 pub use table::{Access, Endpoint, endpoints};
 
@@ -56,6 +58,8 @@ pub struct Door {
     pub poke: Arc<Notify>,
     /// Notified where a mail is to be parsed.
     pub stored: Arc<Notify>,
+    /// Knows who is told, and where they are.
+    pub people: Arc<dyn People>,
     /// How the service is.
     pub metrics: Arc<Metrics>,
     /// The service ends: what would go on for long ends as well.

@@ -38,6 +38,7 @@ mod flow;
 mod fuzz;
 mod hostile;
 mod http_auth;
+mod http_availability;
 mod http_dispatch;
 mod http_door;
 mod http_watch;

@@ -1,17 +1,19 @@
 //! The API, one file a resource.
 
+mod people;
 mod session;
 mod tokens;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::Query;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 
 use super::table::Endpoint;
 use crate::control::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    [session::endpoints(), tokens::endpoints()].into_iter().flatten().collect()
+    [session::endpoints(), tokens::endpoints(), people::endpoints()].into_iter().flatten().collect()
 }
 
 /// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.
@@ -22,4 +24,9 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Re
         return Err(Problem::new(status, "write Content-Type: application/json").of("Content-Type"));
     }
     serde_json::from_slice(body).map_err(|err| Problem::bad(format!("the body: {err}")))
+}
+
+/// The query parameters.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    Query::try_from_uri(uri).map(|Query(query)| query).map_err(|err| Problem::bad(err.body_text()))
 }
