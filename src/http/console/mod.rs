@@ -4,17 +4,22 @@
 //! `live.js` fetches the page again when the event stream says that something happened, and puts its `<main>` in the place of the
 //! old one. Everything from outside is put into a page by askama, which escapes it; a link is one only with a scheme that is known.
 
+mod alert;
 mod assets;
 mod errors;
 mod login;
 mod overview;
+mod people;
+mod probes;
+mod quarantine;
+mod queue;
 mod show;
 
 pub(super) use errors::for_people;
 
 use askama::Template;
-use axum::extract::rejection::FormRejection;
-use axum::extract::{Form, FromRequestParts};
+use axum::extract::rejection::{FormRejection, QueryRejection};
+use axum::extract::{Form, FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -34,7 +39,16 @@ const ACT: Access = Access::Scope(Right::Act);
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let start = on(Method::GET, "/", Access::Open, async || Redirect::to(HOME));
-    let pages = [assets::endpoints(), login::endpoints(), overview::endpoints()];
+    let pages = [
+        assets::endpoints(),
+        login::endpoints(),
+        overview::endpoints(),
+        alert::endpoints(),
+        queue::endpoints(),
+        quarantine::endpoints(),
+        people::endpoints(),
+        probes::endpoints(),
+    ];
     std::iter::once(start).chain(pages.into_iter().flatten()).collect()
 }
 
@@ -81,7 +95,14 @@ impl Frame {
     }
 
     fn nav(&self) -> Vec<Tab> {
-        const TABS: [(&str, &str, bool); 1] = [("Overview", HOME, false)];
+        const TABS: [(&str, &str, bool); 6] = [
+            ("Overview", HOME, false),
+            ("Alerts", "/console/alerts", false),
+            ("Queue", "/console/queue", false),
+            ("Quarantine", "/console/quarantine", true),
+            ("People", "/console/people", false),
+            ("Probes", "/console/probes", true),
+        ];
         let tabs = TABS.into_iter().filter(|(_, _, everything)| self.sees_all || !everything);
         tabs.map(|(name, href, _)| Tab { name, href, here: self.is_at(href) }).collect()
     }
@@ -94,7 +115,12 @@ impl Frame {
 
     /// What an action that led here did.
     fn done(&self) -> Option<&'static str> {
-        const DONE: [(&str, &str); 1] = [("retried", "It is sent now.")];
+        const DONE: [(&str, &str); 4] = [
+            ("retried", "It is sent now, whatever the presence says."),
+            ("expired", "It is ended, and will not be sent."),
+            ("replayed", "The mail is read again, by the rules that are in force now."),
+            ("resolved", "The condition is closed; who was told of it is told that."),
+        ];
         let word = self.query.split('&').find_map(|pair| pair.strip_prefix("done="))?;
         DONE.into_iter().find(|(name, _)| *name == word).map(|(_, text)| text)
     }
@@ -147,6 +173,18 @@ fn page(template: &impl Template) -> Result<Response, Problem> {
         Ok(html) => Ok(Html(html).into_response()),
         Err(err) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be made: {err}"))),
     }
+}
+
+/// A query's fields.
+fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    query.map(|query| query.0).map_err(|err| Problem::bad(err.body_text()))
+}
+
+/// To a page that says what was done: `back` where that is one of the console, else `path`.
+fn done(back: &str, path: &str, word: &str) -> Redirect {
+    let back = if back.starts_with(HOME) { local(back) } else { path };
+    let joint = if back.contains('?') { '&' } else { '?' };
+    Redirect::to(&format!("{back}{joint}done={word}"))
 }
 
 /// A form's fields.

@@ -5,13 +5,12 @@ use axum::extract::State;
 use axum::http::Method;
 use axum::response::Response;
 
-use super::show::{Chip, When, presence, severity, state};
+use super::show::{Chip, When, presence, rough, severity, state};
 use super::{Frame, HOME, READ, page};
 use crate::control::Problem;
 use crate::http::Door;
 use crate::http::table::{Endpoint, on};
 use crate::metrics::{self, Overview};
-use crate::model::Size;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![on(Method::GET, HOME, READ, show)]
@@ -171,29 +170,5 @@ fn queue(frame: &Frame, o: &Overview) -> Vec<Queued> {
 
 fn disk(of: metrics::Disk) -> Disk {
     let chip = if of.free < of.reserve { Chip::new("full", "bad") } else { Chip::new("ok", "good") };
-    let show = |bytes| rough(bytes);
-    Disk { chip, free: show(of.free), store: show(of.store), reserve: show(of.reserve) }
-}
-
-/// A size in its largest unit: `1.4 GiB`.
-fn rough(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    let unit = UNITS.into_iter().find(|(_, each)| bytes >= *each);
-    unit.map_or_else(
-        || Size(bytes).to_string(),
-        |(name, each)| {
-            let tenths = u128::from(bytes) * 10 / u128::from(each);
-            format!("{}.{} {name}", tenths / 10, tenths % 10)
-        },
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_rough() {
-        assert_eq!([rough(1 << 20), rough(1_500 << 20), rough(u64::MAX)], ["1.0 MiB", "1.4 GiB", "16777215.9 TiB"]);
-    }
+    Disk { chip, free: rough(of.free), store: rough(of.store), reserve: rough(of.reserve) }
 }

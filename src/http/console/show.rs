@@ -5,7 +5,7 @@ use std::fmt;
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
-use crate::model::{NotificationState, Severity};
+use crate::model::{NotificationState, Severity, Size};
 
 /// A moment: how long ago, for people; exactly, for whoever points at it and for programs.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +110,25 @@ pub(super) fn presence(word: &str) -> Chip {
     }
 }
 
+/// A size in its largest unit: `1.4 GiB`.
+pub(super) fn rough(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = UNITS.into_iter().find(|(_, each)| bytes >= *each);
+    unit.map_or_else(
+        || Size(bytes).to_string(),
+        |(name, each)| {
+            let tenths = u128::from(bytes) * 10 / u128::from(each);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        },
+    )
+}
+
+/// Is it a link that may be followed? Anything else is shown as text.
+pub(super) fn is_link(text: &str) -> bool {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("http" | "https" | "xmpp"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +144,22 @@ mod tests {
         let when = When { at: "2026-11-22T11:59:18.123Z".parse().unwrap(), now };
         let html = "<time datetime=\"2026-11-22T11:59:18Z\" title=\"2026-11-22 11:59:18 UTC\">41 s ago</time>";
         assert_eq!(when.to_string(), html);
+    }
+
+    #[test]
+    fn sizes_are_rough() {
+        assert_eq!([rough(1 << 20), rough(1_500 << 20), rough(u64::MAX)], ["1.0 MiB", "1.4 GiB", "16777215.9 TiB"]);
+    }
+
+    #[test]
+    fn only_known_schemes_are_links() {
+        for link in ["https://example.test/a?b", "HTTP://x", "xmpp:ann@example.test?message"] {
+            assert!(is_link(link), "{link}");
+        }
+        for text in
+            ["javascript:alert(1)", " javascript:alert(1)", "data:text/html,x", "/console", "https", "java\nscript:x"]
+        {
+            assert!(!is_link(text), "{text}");
+        }
     }
 }

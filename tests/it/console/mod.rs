@@ -1,6 +1,9 @@
 //! The console in a real browser.
 
+mod hostile;
 mod login;
+mod pages;
+mod work;
 
 use crate::support::browser::Browser;
 use crate::support::free_port;

@@ -64,7 +64,14 @@ impl Browser {
         let client = client.unwrap_or_else(|err| panic!("chromedriver: {err}\n{}", server.log()));
         let session = client.session_id().await.unwrap().unwrap();
         let chromium = client.capabilities().and_then(|has| has.get("goog:processID")).unwrap().to_string();
-        Self { client, origin: format!("http://127.0.0.1:{site}"), driver: Web::new(port), session, chromium, _server: server }
+        Self {
+            client,
+            origin: format!("http://127.0.0.1:{site}"),
+            driver: Web::new(port),
+            session,
+            chromium,
+            _server: server,
+        }
     }
 
     /// A command that only chromedriver has.
@@ -151,7 +158,8 @@ impl Browser {
              .find((e) => e.textContent.trim() === {text:?}); if (!e) return false; e.click(); return true",
             within
         );
-        wait_for(&format!("{text} in {within}"), PATIENCE, async || (self.eval(&script).await == true).then_some(())).await;
+        wait_for(&format!("{text} in {within}"), PATIENCE, async || (self.eval(&script).await == true).then_some(()))
+            .await;
     }
 
     /// Logs in at the login page, which has to be open, as a person would.
@@ -187,12 +195,17 @@ impl Browser {
 
     /// Serious and critical violations that axe-core finds in the page.
     pub async fn violations(&self) -> Vec<String> {
-        let axe = std::fs::read_to_string(axe()).unwrap_or_else(|err| panic!("{}: {err}; tests/run gets it", axe().display()));
-        self.client.execute(&format!("if (!window.axe) {{ {axe} ; window.axe = axe; }} return true"), Vec::new()).await.unwrap();
+        let axe = std::fs::read_to_string(axe())
+            .unwrap_or_else(|err| panic!("{}: {err}; tests/run gets it", axe().display()));
+        self.client
+            .execute(&format!("if (!window.axe) {{ {axe} ; window.axe = axe; }} return true"), Vec::new())
+            .await
+            .unwrap();
         let run = "const done = arguments[arguments.length - 1]; \
             window.axe.run(document, { resultTypes: ['violations'] }).then((r) => done(r.violations), (e) => done([{ id: String(e), impact: 'critical', nodes: [] }]))";
         let found = self.client.execute_async(run, Vec::new()).await.unwrap();
-        let grave = found.as_array().unwrap().iter().filter(|v| matches!(v["impact"].as_str(), Some("serious" | "critical")));
+        let grave =
+            found.as_array().unwrap().iter().filter(|v| matches!(v["impact"].as_str(), Some("serious" | "critical")));
         let tell = |v: &Value| {
             let nodes = v["nodes"].as_array().unwrap().iter();
             let nodes: Vec<_> = nodes.map(|n| format!("  {} {}", n["html"], n["failureSummary"])).collect();
@@ -208,7 +221,8 @@ impl Browser {
         let height = self.eval("return document.documentElement.scrollHeight").await.as_u64().unwrap().clamp(300, 6000);
         let width = self.eval("return window.innerWidth").await;
         let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
-        let taken = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "clip": clip })).await;
+        let taken =
+            self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "clip": clip })).await;
         let bytes = base64(taken["data"].as_str().unwrap());
         std::fs::write(PathBuf::from(dir).join(format!("{name}.png")), bytes).unwrap();
     }

@@ -1,0 +1,105 @@
+//! Every page, with something on it: light and dark, on a desk and on a phone, for who sees and who only hears.
+
+use serde_json::json;
+
+use super::{Scene, scene};
+use crate::support::lab::{alert, asks, in_state};
+
+/// Two alerts that are held or sent, one mail in quarantine, and what else there is to see.
+async fn furnished() -> Scene {
+    let scene = scene("[[probe]]\nname = \"web\"\nhosts = [\"127.0.0.1\"]\nports = [1]\n").await;
+    let alice = scene.lab.online("alice").await;
+    let alerts = json!([
+        { "title": "Disk full on db1.example.test", "severity": "critical", "groups": ["ops"], "key": "disk/db1",
+          "text": "/var is 98 % full.\nIt was 91 % an hour ago; at this pace it is full in 40 minutes.",
+          "labels": { "host": "db1.example.test", "site": "Zürich" },
+          "links": ["https://wiki.example.test/disk", "xmpp:dba@rooms.example.test?join"] },
+        { "title": "Backup slow", "severity": "minor", "groups": ["bobs"] },
+        { "title": "UPS on battery", "severity": "major" },
+        { "title": "Fan noisy", "severity": "warning" },
+        { "title": "Night batch started", "severity": "info" },
+    ]);
+    assert_eq!(scene.web.post("/api/v1/alerts", &scene.admin, &alerts).await.status, 202);
+    alice.gets("Disk full").await;
+    scene.lab.mail(&asks("ops", "critical", "Raid degraded"));
+    scene.lab.mail(&alert("severity=\"loud\"", "<title>An unreadable one</title>"));
+    alice.gets("Raid degraded").await;
+    in_state(&scene.mailbell, "held", 1).await;
+    scene.enter(&scene.admin).await;
+    scene.browser.open("/console/quarantine").await;
+    scene.browser.shows("Mail ").await;
+    scene
+}
+
+/// Paths of all pages that somebody who is logged in sees, with a name each.
+async fn paths(scene: &Scene) -> Vec<(&'static str, String)> {
+    let browser = &scene.browser;
+    browser.open("/console/quarantine").await;
+    let mail = browser.find("a[href^='/console/quarantine/']").await.attr("href").await.unwrap().unwrap();
+    let alerts = scene.mailbell.queue(&["--state", "delivered,accepted,held"]);
+    let disk = alerts.iter().find(|one| one["title"].as_str().unwrap().starts_with("Disk full")).unwrap();
+    let disk = disk["alert"].as_str().unwrap().trim_start_matches('#').to_owned();
+    let mut paths = vec![("alert", format!("/console/alerts/{disk}")), ("quarantined", mail)];
+    paths.extend(
+        [
+            ("overview", "/console"),
+            ("queue", "/console/queue"),
+            ("queue-failed", "/console/queue?show=failed"),
+            ("quarantine", "/console/quarantine"),
+            ("people", "/console/people"),
+            ("probes", "/console/probes"),
+            ("error", "/console/alerts/zzzzzz"),
+            ("login", "/login"),
+        ]
+        .map(|(name, path)| (name, path.to_owned())),
+    );
+    paths
+}
+
+#[tokio::test]
+async fn every_page_can_be_read_by_everybody() {
+    let scene = furnished().await;
+    let browser = &scene.browser;
+    let paths = paths(&scene).await;
+    browser.console().await;
+    let mut wrong = Vec::new();
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme).await;
+        for width in [1280, 360] {
+            browser.width(width).await;
+            for (name, path) in &paths {
+                browser.open(path).await;
+                let about = format!("{name}, {scheme}, {width} px");
+                let dark = browser.eval("return matchMedia('(prefers-color-scheme: dark)').matches").await;
+                assert_eq!(dark, scheme == "dark");
+                browser.picture(&format!("{name}-{scheme}-{width}")).await;
+                let (over, what) = browser.overflow().await;
+                if over > 0 {
+                    wrong.push(format!("{about}: {over} px too wide:\n{what}"));
+                }
+                wrong.extend(browser.violations().await.into_iter().map(|found| format!("{about}: {found}")));
+                let said = browser.console().await;
+                // The page of a problem has its status.
+                let said = said.into_iter().filter(|line| *name != "error" || !line.contains("status of 404"));
+                wrong.extend(said.map(|line| format!("{about}: the console says {line}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Colours that are the same in both schemes would be no scheme.
+#[tokio::test]
+async fn dark_is_dark() {
+    let scene = scene("").await;
+    scene.enter(&scene.admin).await;
+    let ground = async |scheme| {
+        scene.browser.scheme(scheme).await;
+        scene.browser.eval("return getComputedStyle(document.body).backgroundColor").await
+    };
+    let light = |colour: &serde_json::Value| {
+        let numbers = colour.as_str().unwrap().trim_start_matches("rgb(").trim_end_matches(')').to_owned();
+        numbers.split(", ").map(|n| n.parse::<u32>().unwrap()).sum::<u32>() > 384
+    };
+    assert!(light(&ground("light").await) && !light(&ground("dark").await));
+}
