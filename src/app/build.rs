@@ -19,6 +19,7 @@ use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::run::Running;
+use super::watched::{Looks, Watches};
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
 use crate::http::Auth;
@@ -120,21 +121,20 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
-    let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
+    let (poster, desk) =
+        Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
     let people = Arc::new(Roll { lane: lane.clone(), rules: rules.clone() });
-    let store_and_pokes = (store.clone(), poke.clone(), stored.clone());
-    let (http, replace_http) = http::build(
-        &config,
-        auth.clone(),
-        entrance,
-        people,
-        store_and_pokes,
-        Arc::clone(&metrics),
-        running.doors_token.clone(),
-    )?;
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
+    let handed: Vec<String> = config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect();
+    let looks = Arc::new(Looks::default());
+    let watched =
+        Watches { store: store.clone(), looks: looks.clone(), probed: probed.subscribe(), handed: handed.clone() };
+    let views =
+        http::Views { store: store.clone(), people, watched: Arc::new(watched), poke: poke.clone(), stored: stored.clone() };
+    let (http, replace_http) =
+        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, running.doors_token.clone())?;
     metrics.look_with(Arc::new(Observer {
         store: store.clone(),
         disk: disk.clone(),
@@ -143,7 +143,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         rules: rules.clone(),
         messenger: messenger.clone(),
         probed: probed.subscribe(),
-        handed: config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect(),
+        handed,
     }));
     let own = config.doors.iter().filter_map(|door| match door.listen {
         lmtp::Listen::Tcp(address) => Some(address.port()),
@@ -186,7 +186,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         xmpp: session,
         filter,
         http: replace_http,
-        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics)),
+        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics), looks),
         gone: BTreeMap::new(),
         reserve,
         probed,

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use super::watched::Watches;
 use crate::config::Config;
 use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, People, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
@@ -67,14 +68,22 @@ impl Dispatch for Entrance {
     }
 }
 
+/// What there is to be asked, and to be done.
+pub struct Views {
+    pub store: Arc<Sqlite>,
+    pub people: Arc<dyn People>,
+    pub watched: Arc<Watches>,
+    pub poke: Arc<Notify>,
+    pub stored: Arc<Notify>,
+}
+
 /// Binds it, where the config says so.
 pub fn build(
     config: &Config,
     auth: Arc<Auth>,
     dispatch: Arc<dyn Dispatch>,
-    people: Arc<dyn People>,
-    (store, poke, stored): (Arc<Sqlite>, Arc<Notify>, Arc<Notify>),
     metrics: Arc<Metrics>,
+    views: Views,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace), Exit> {
     let tls = tls(&config.http).map_err(Exit::Config)?;
@@ -88,7 +97,9 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, dispatch, people, desk: store, poke, stored, metrics, ending };
+    let Views { store, people, watched, poke, stored } = views;
+    let (desk, search) = (store.clone(), store);
+    let door = Door { settings: current, auth, dispatch, people, metrics, desk, search, watched, poke, stored, ending };
     Ok((Some(Parts { listener, door, tls: inside }), replace))
 }
 

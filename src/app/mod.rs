@@ -17,6 +17,7 @@ mod reload;
 mod run;
 mod stop;
 mod systemd;
+mod watched;
 
 pub use desk::{desk, tokens};
 pub use exit::Exit;

@@ -153,6 +153,10 @@ impl Express for ExpressLane {
         }
     }
 
+    fn presence(&self, who: &BareJid) -> Option<Presence> {
+        Some(self.lock().tracker.get(who, mono()))
+    }
+
     fn release(&self, places: &[Place]) {
         let mut state = self.lock();
         state.reserved = state.reserved.saturating_sub(places.len());

@@ -20,6 +20,7 @@ mod people;
 mod settings;
 mod table;
 
+pub use api::{Asked, ProbeRow, Watched};
 pub use auth::{Auth, Caller, Session, new_token, sha256};
 pub use dispatch::Dispatch;
 pub use listener::{Listener, Parts, serve};
@@ -38,7 +39,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::queue::Desk;
+use crate::queue::{Desk, Search};
 
 /// Bytes of request bodies that are held at a time, in KiB.
 const BODIES: usize = 64 << 10;
@@ -52,16 +53,20 @@ pub struct Door {
     pub auth: Arc<Auth>,
     /// Takes alerts.
     pub dispatch: Arc<dyn Dispatch>,
-    /// The queue, for people.
-    pub desk: Arc<dyn Desk>,
-    /// Notified after whatever dispatch should look at.
-    pub poke: Arc<Notify>,
-    /// Notified where a mail is to be parsed.
-    pub stored: Arc<Notify>,
     /// Knows who is told, and where they are.
     pub people: Arc<dyn People>,
     /// How the service is.
     pub metrics: Arc<Metrics>,
+    /// The queue, for people.
+    pub desk: Arc<dyn Desk>,
+    /// What is asked of the store.
+    pub search: Arc<dyn Search>,
+    /// The mailboxes and the probes.
+    pub watched: Arc<dyn Watched>,
+    /// Notified after whatever dispatch should look at.
+    pub poke: Arc<Notify>,
+    /// Notified where a mail is to be parsed.
+    pub stored: Arc<Notify>,
     /// The service ends: what would go on for long ends as well.
     pub ending: CancellationToken,
 }

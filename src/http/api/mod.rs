@@ -1,8 +1,18 @@
 //! The API, one file a resource.
 
+mod alerts;
+mod archive;
+mod asked;
+mod conditions;
+mod mailboxes;
+mod notifications;
 mod people;
+mod quarantine;
+mod resolve;
 mod session;
 mod tokens;
+
+pub use mailboxes::{Asked, ProbeRow, Watched};
 
 use axum::body::Bytes;
 use axum::extract::Query;
@@ -13,7 +23,18 @@ use super::table::Endpoint;
 use crate::control::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    [session::endpoints(), tokens::endpoints(), people::endpoints()].into_iter().flatten().collect()
+    let all = [
+        alerts::endpoints(),
+        archive::endpoints(),
+        conditions::endpoints(),
+        mailboxes::endpoints(),
+        notifications::endpoints(),
+        people::endpoints(),
+        quarantine::endpoints(),
+        session::endpoints(),
+        tokens::endpoints(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.

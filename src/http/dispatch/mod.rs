@@ -91,7 +91,7 @@ async fn alerts(
         own(&caller, alert);
         to_groups(&caller, alert, |field| at(index, field))?;
     }
-    let post = Post { token: caller.name, groups: caller.groups, alerts, posted: Vec::new(), once };
+    let post = Post { token: caller.name, ends_of: None, groups: caller.groups, alerts, posted: Vec::new(), once };
     let (posted, before) = match door.dispatch.hand_in(post).await? {
         Done::Now(posted) => (posted, false),
         Done::Before(posted) => (posted, true),

@@ -89,7 +89,11 @@ pub(super) async fn alerts(
         alert.sent = Some(now);
         posted.push(Holding { fingerprint, ends, alert, unless_posted: false });
     }
-    hand_in(&door, Post { token: caller.name, groups: caller.groups, alerts: Vec::new(), posted, once: None }).await?;
+    hand_in(
+        &door,
+        Post { token: caller.name, ends_of: None, groups: caller.groups, alerts: Vec::new(), posted, once: None },
+    )
+    .await?;
     // As Alertmanager answers: with nothing.
     Ok(StatusCode::OK.into_response())
 }
@@ -136,7 +140,7 @@ pub(super) async fn webhook(
             "Alertmanager left alerts out of what it sent; set max_alerts: 0 in its webhook_configs");
     }
     let (token, groups) = (caller.name, caller.groups);
-    let done = hand_in(&door, Post { token, groups, alerts, posted: Vec::new(), once: None }).await?;
+    let done = hand_in(&door, Post { token, ends_of: None, groups, alerts, posted: Vec::new(), once: None }).await?;
     Ok(Json(json!({ "alerts": done, "truncated": message.truncated_alerts })).into_response())
 }
 

@@ -119,6 +119,8 @@ const ALERTS: Kind = Kind {
     // A condition goes with its last alert, unless it is open.
     delete: "DELETE FROM event WHERE alert IN (SELECT value FROM json_each($1)); \
              DELETE FROM fell_back WHERE alert IN (SELECT value FROM json_each($1)); \
+             DELETE FROM alert_group WHERE alert IN (SELECT value FROM json_each($1)); \
+             DELETE FROM left_out WHERE alert IN (SELECT value FROM json_each($1)); \
              DELETE FROM intent WHERE notification IN \
                (SELECT n.id FROM json_each($1) j JOIN notification n ON n.alert = j.value); \
              DELETE FROM notification WHERE alert IN (SELECT value FROM json_each($1)); \

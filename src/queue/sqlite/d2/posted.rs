@@ -87,7 +87,7 @@ fn shown(ended: &Became) -> Posted {
 
 /// All alerts of a request; each counts as come alone.
 async fn whole(conn: &mut SqliteConnection, work: &mut Work<'_>, post: &Post, told: &mut Told) -> Result<(), Fault> {
-    let source = Source::Api(post.token.clone());
+    let source = post.ends_of.clone().unwrap_or_else(|| Source::Api(post.token.clone()));
     let mut alerts = post.alerts.clone();
     for held in &post.posted {
         alerts.extend(told_of(conn, work.now, post, held).await?);

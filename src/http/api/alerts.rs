@@ -1,0 +1,243 @@
+//! Alerts: which there are, one with its delivery timeline, and an end to it.
+
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Method};
+use axum::{Extension, Json};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::asked::{self, Fields};
+use super::resolve::{self, Resolved};
+use crate::control::Problem;
+use crate::http::Door;
+use crate::http::auth::Caller;
+use crate::http::table::{Access, Endpoint, on};
+use crate::model::{AlertId, AlertState, Format, GroupName, Labels, RecipientName, Right, Severity, Status};
+use crate::queue::{
+    AboutCondition, AlertFilter, AlertRow, Answer, LeftOut, MessageView, NotificationView, Page, TimelineRow,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        on(Method::GET, "/api/v1/alerts", Access::Scope(Right::Read), list),
+        on(Method::GET, "/api/v1/alerts/{id}", Access::Scope(Right::Read), show),
+        on(Method::POST, "/api/v1/alerts/{id}/resolve", Access::Scope(Right::Act), end),
+    ]
+}
+
+/// How alerts are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AlertQuery {
+    /// firing, update, resolved, recorded; several are separated by commas.
+    status: Option<String>,
+    /// At least that bad.
+    severity: Option<String>,
+    /// Only those for this group.
+    group: Option<String>,
+    /// mailbox:NAME, probe, api:TOKEN.
+    source: Option<String>,
+    /// Only those whose title, text, sender, id or key holds this.
+    text: Option<String>,
+    /// Committed not before this.
+    since: Option<String>,
+    /// Committed before this.
+    until: Option<String>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Rows of a page, up to 1000.
+    limit: Option<String>,
+}
+
+async fn list(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<AlertQuery>, QueryRejection>,
+) -> Result<Json<Page<AlertRow>>, Problem> {
+    let AlertQuery { status, severity, group, source, text, since, until, after, limit } = asked::query(query)?;
+    let filter = AlertFilter {
+        common: Fields { group, text, since, until, after, limit }.common(&caller)?,
+        status: asked::words("status", status, of_status)?,
+        severity: severity.map(|text| asked::of("severity", text.parse())).transpose()?,
+        source: source
+            .map(|text| asked::of("source", text.parse::<crate::model::Source>()).map(|_| text))
+            .transpose()?,
+    };
+    let mut page = door.search.alerts(&filter).await?;
+    for row in page.items.iter_mut().filter(|row| !caller.sees_whole(&row.groups)) {
+        // It names the groups.
+        row.reason.clear();
+        caller.only_seen(&mut row.groups);
+    }
+    Ok(Json(page))
+}
+
+fn of_status(word: &str) -> Result<Status, String> {
+    Status::ALL.into_iter().find(|status| status.as_str() == word).ok_or_else(|| {
+        let all: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        format!("`{word}` is no status; allowed: {}", all.join(", "))
+    })
+}
+
+/// One alert, with all that came of it.
+#[derive(Debug, Serialize)]
+pub(super) struct AlertShown {
+    /// Short id, `#1a3f`.
+    id: String,
+    title: String,
+    text: String,
+    status: Status,
+    severity: Severity,
+    /// Who reports it.
+    sender: String,
+    /// The sender's identifier of this report.
+    ident: String,
+    /// What names its condition.
+    key: String,
+    format: Format,
+    /// mailbox:NAME, probe, api:TOKEN.
+    source: String,
+    labels: Labels,
+    links: Vec<String>,
+    /// What was bent to read it.
+    warnings: Vec<String>,
+    sent: Option<Timestamp>,
+    effective: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    received: Timestamp,
+    /// Number of the mail that it came in.
+    message: Option<i64>,
+    state: AlertState,
+    /// Why it is in that state: which routes, which groups.
+    reason: String,
+    /// Of an end: the alert that opened the condition.
+    resolves: Option<String>,
+    groups: Vec<GroupName>,
+    conditions: Vec<AboutCondition>,
+    left_out: Vec<LeftOut>,
+    /// Who got it, or why not.
+    answers: Vec<Answer>,
+    notifications: Vec<NotificationView>,
+    timeline: Vec<TimelineRow>,
+}
+
+impl AlertShown {
+    /// As this caller may see it; with a recipient only what concerns them.
+    fn of(mut view: MessageView, caller: &Caller, recipient: Option<&RecipientName>) -> Self {
+        let whole = caller.sees_whole(&view.groups);
+        let groups = view.groups.clone();
+        view.notifications.retain(|n| caller.sees_notification(n, &groups));
+        let mut answers = match recipient {
+            Some(name) if whole || view.notifications.iter().any(|n| n.recipient == *name) => vec![view.answer(name)],
+            Some(name) => vec![not_seen(caller, name)],
+            None => view.answers(),
+        };
+        if !whole {
+            let seen: Vec<_> = view.notifications.iter().map(|n| n.recipient.clone()).collect();
+            view.left_out.clear();
+            view.timeline.retain(|step| step.recipient.as_ref().is_none_or(|who| seen.contains(who)));
+            // Alone, they tell of groups and people of others.
+            view.timeline.retain(|step| !matches!(step.event.as_str(), "left out" | "fallback" | "forced" | "nobody"));
+            for step in view.timeline.iter_mut().filter(|step| step.event == view.state.as_str()) {
+                step.detail.clear();
+            }
+            for n in &mut view.notifications {
+                caller.only_seen(&mut n.groups);
+            }
+            answers.retain(|answer| recipient.is_some() || seen.iter().any(|who| who.as_str() == answer.recipient));
+            caller.only_seen(&mut view.groups);
+        }
+        if let Some(name) = recipient {
+            view.notifications.retain(|n| n.recipient == *name);
+            view.timeline.retain(|step| step.recipient.as_ref().is_none_or(|who| who == name));
+            view.left_out.retain(|left| left.who == name.as_str() || left.who.starts_with('@'));
+        }
+        let MessageView { alert: record, state, reason, message, groups, left_out, conditions, .. } = view;
+        let alert = record.alert;
+        Self {
+            id: record.id.to_string(),
+            title: alert.title,
+            text: alert.text,
+            status: alert.status,
+            severity: alert.severity,
+            sender: alert.sender,
+            ident: alert.id,
+            key: alert.key.0,
+            format: alert.format,
+            source: record.source,
+            labels: alert.labels,
+            links: alert.links,
+            warnings: alert.warnings,
+            sent: alert.sent,
+            effective: alert.effective,
+            expires: alert.expires,
+            received: record.received,
+            message: message.map(|id| id.0),
+            state,
+            reason: if whole { reason } else { String::new() },
+            resolves: record.resolves.map(|(first, _)| first.to_string()),
+            groups,
+            conditions,
+            left_out,
+            answers,
+            notifications: view.notifications,
+            timeline: view.timeline,
+        }
+    }
+}
+
+fn not_seen(caller: &Caller, name: &RecipientName) -> Answer {
+    let why = format!("token {} sees no notification of {name}; what is for other groups it does not see", caller.name);
+    Answer { recipient: name.to_string(), told: false, state: None, why }
+}
+
+/// Of whom it is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Whom {
+    /// Only what concerns this recipient: why they got it, or why not.
+    recipient: Option<String>,
+}
+
+async fn show(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    query: Result<Query<Whom>, QueryRejection>,
+) -> Result<Json<AlertShown>, Problem> {
+    let Whom { recipient } = asked::query(query)?;
+    let recipient = recipient.map(|name| asked::of("recipient", name.parse::<RecipientName>())).transpose()?;
+    let id = number(&id)?;
+    let view = door.desk.show_alert(id).await?.filter(|view| caller.sees_any(&view.groups));
+    let view = view.ok_or_else(|| missing(id))?;
+    Ok(Json(AlertShown::of(view, &caller, recipient.as_ref())))
+}
+
+/// By short id, with or without the `#`.
+pub(super) fn number(text: &str) -> Result<AlertId, Problem> {
+    asked::of("id", text.parse())
+}
+
+fn missing(id: AlertId) -> Problem {
+    Problem::missing(format!("there is no alert {id}"))
+}
+
+async fn end(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Resolved>, Problem> {
+    let reason = resolve::reason(&headers, &body)?;
+    let id = number(&id)?;
+    let groups = door.search.alert_groups(id).await?.filter(|groups| caller.sees_any(groups));
+    resolve::may(&caller, &groups.ok_or_else(|| missing(id))?)?;
+    let open = door.search.open_of(id).await?;
+    if open.is_empty() {
+        return Err(resolve::conflict(format!("alert {id} is about no condition that is open")));
+    }
+    resolve::resolve(&door, &caller, open, &reason).await.map(Json)
+}
