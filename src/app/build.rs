@@ -18,11 +18,12 @@ use super::observer::Observer;
 use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
+use super::reporter::Reporter;
 use super::run::Running;
 use super::watched::{Looks, Watches};
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
-use crate::http::Auth;
+use crate::http::{Auth, Feed};
 use crate::intake::{self, Parser, Poster, Raised, Shared};
 use crate::live::{Live, live};
 use crate::metrics::{self, Metrics};
@@ -45,6 +46,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     running: Running,
     http: Option<crate::http::Parts>,
+    feed: Arc<Feed>,
+    reporter: Reporter,
     auth: Arc<Auth>,
     poster: Poster<Sqlite>,
     doors: Vec<lmtp::Door<Sqlite>>,
@@ -125,6 +128,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
     let people = Arc::new(Roll { lane: lane.clone(), rules: rules.clone() });
+    let reporter =
+        Reporter { log: store.clone(), lane: lane.clone(), rules: rules.clone(), metrics: Arc::clone(&metrics) };
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
     let handed: Vec<String> = config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect();
@@ -133,7 +138,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         Watches { store: store.clone(), looks: looks.clone(), probed: probed.subscribe(), handed: handed.clone() };
     let views =
         http::Views { store: store.clone(), people, watched: Arc::new(watched), poke: poke.clone(), stored: stored.clone() };
-    let (http, replace_http) =
+    let (http, replace_http, feed) =
         http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, running.doors_token.clone())?;
     metrics.look_with(Arc::new(Observer {
         store: store.clone(),
@@ -203,6 +208,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         metrics,
         running,
         http,
+        feed,
+        reporter,
         auth,
         poster,
         keeper,
@@ -227,6 +234,8 @@ impl Parts {
             self.running.doors.spawn(door.run(self.running.doors_token.clone()));
         }
         self.running.intake.spawn(self.poster.run(cancel.clone()));
+        self.running.intake.spawn(self.feed.run(cancel.clone()));
+        self.running.intake.spawn(self.reporter.run(cancel.clone()));
         self.running.intake.spawn(self.disk_task);
         self.running.intake.spawn(queue::purge(self.store, self.ages, Timestamp::now, cancel.clone()));
         self.running.intake.spawn(self.probe.run(cancel.clone()));

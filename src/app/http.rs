@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use super::watched::Watches;
 use crate::config::Config;
-use crate::http::{self, Auth, Dispatch, Door, Listener, Parts, People, Problem, Settings};
+use crate::http::{self, Auth, Dispatch, Door, Feed, Listener, Parts, People, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -85,11 +85,12 @@ pub fn build(
     metrics: Arc<Metrics>,
     views: Views,
     ending: CancellationToken,
-) -> Result<(Option<Parts>, Replace), Exit> {
+) -> Result<(Option<Parts>, Replace, Arc<Feed>), Exit> {
     let tls = tls(&config.http).map_err(Exit::Config)?;
     let ((settings, current), (tls, inside)) = (watch::channel(Arc::new(config.http.clone())), watch::channel(tls));
     let replace = Replace { settings, tls };
-    let Some(address) = config.http.listen else { return Ok((None, replace)) };
+    let feed = Feed::new(views.store.clone(), current.clone());
+    let Some(address) = config.http.listen else { return Ok((None, replace, feed)) };
     let listener = Listener::bind(address).map_err(|err| Exit::Internal(format!("[http]: {err}")))?;
     tracing::info!(listen = %address, tls = config.http.tls.is_some(), "the HTTP API is open to whoever has a token");
     if !auth.has_tokens() {
@@ -98,9 +99,22 @@ pub fn build(
         );
     }
     let Views { store, people, watched, poke, stored } = views;
-    let (desk, search) = (store.clone(), store);
-    let door = Door { settings: current, auth, dispatch, people, metrics, desk, search, watched, poke, stored, ending };
-    Ok((Some(Parts { listener, door, tls: inside }), replace))
+    let (desk, search, feed_of_door) = (store.clone(), store, Arc::clone(&feed));
+    let door = Door {
+        settings: current,
+        auth,
+        dispatch,
+        people,
+        metrics,
+        desk,
+        search,
+        watched,
+        poke,
+        stored,
+        feed: feed_of_door,
+        ending,
+    };
+    Ok((Some(Parts { listener, door, tls: inside }), replace, feed))
 }
 
 /// Reads the certificate and its key.

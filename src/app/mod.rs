@@ -14,6 +14,7 @@ mod prepare;
 mod probe;
 pub mod rehearsal;
 mod reload;
+mod reporter;
 mod run;
 mod stop;
 mod systemd;

@@ -7,7 +7,7 @@ use super::item::Item;
 use super::reader::Section;
 use super::report::quote;
 use super::schema::{Law, Want, What};
-use crate::http::{Settings, TlsFiles};
+use crate::http::{EventSettings, Settings, TlsFiles};
 use crate::net;
 
 pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
@@ -20,6 +20,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
     let max_connections = section.value("max_connections").and_then(|item| item.number(1..=100_000));
     let timeout =
         section.value("timeout").and_then(|item| item.span(Duration::from_millis(100)..=Duration::from_secs(600)));
+    let events = events(section);
     Some(Settings {
         listen: listen?,
         tls: tls?,
@@ -28,6 +29,22 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
         rate: u32::try_from(rate?).ok()?,
         max_connections: max_connections?,
         timeout: timeout?,
+        events: events?,
+    })
+}
+
+fn events(section: &Section<'_, '_>) -> Option<EventSettings> {
+    let kept = section.value("events_kept").and_then(|item| item.number(100..=1_000_000));
+    let subscribers = section.value("events_subscribers").and_then(|item| item.number(0..=100_000));
+    let keep_alive = section
+        .value("events_keep_alive")
+        .and_then(|item| item.span(Duration::from_millis(100)..=Duration::from_secs(600)));
+    let body = section.value("events_body").and_then(|item| item.size(0..=16 << 10));
+    Some(EventSettings {
+        kept: u64::try_from(kept?).ok()?,
+        subscribers: subscribers?,
+        keep_alive: keep_alive?,
+        body: usize::try_from(body?).ok()?,
     })
 }
 

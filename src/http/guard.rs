@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::auth::{Caller, Session};
+use super::auth::{Caller, Pass, Session};
 use super::frame::Client;
 use super::table::Access;
 use super::{Door, Settings};
@@ -72,6 +72,7 @@ async fn admit<'a>(
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the client is not known"));
     };
     let known = access != Access::Open;
+    let pass = pass_of(request.headers(), settings.is_https());
     let session = match known {
         true => who(door, settings, access, client, request.headers())?,
         false => None,
@@ -98,6 +99,9 @@ async fn admit<'a>(
     request = Request::from_parts(parts, Body::from(body));
     if let Some((caller, of_cookie)) = session {
         request.extensions_mut().insert(caller);
+        if let Some(pass) = pass {
+            request.extensions_mut().insert(pass);
+        }
         if let Some((session, cookie)) = of_cookie {
             request.extensions_mut().insert(session);
             request.extensions_mut().insert(cookie);
@@ -127,6 +131,14 @@ fn who(door: &Door, settings: &Settings, access: Access, client: IpAddr, headers
     }
     let detail = "this needs a token: Authorization: Bearer TOKEN; `mailbell token create` makes one";
     Err(door.auth.failed(client, Problem::new(StatusCode::UNAUTHORIZED, detail)))
+}
+
+/// What [`who`] looks at.
+fn pass_of(headers: &HeaderMap, https: bool) -> Option<Pass> {
+    match headers.get(header::AUTHORIZATION) {
+        Some(header) => header.to_str().ok().and_then(bearer).map(Pass::token),
+        None => cookie(headers, https).map(Pass::session),
+    }
 }
 
 /// RFC 6750 §2.1; the scheme in any case.

@@ -10,6 +10,7 @@ mod api;
 mod auth;
 mod console;
 mod dispatch;
+mod events;
 mod frame;
 mod guard;
 mod health;
@@ -23,9 +24,10 @@ mod table;
 pub use api::{Asked, ProbeRow, Watched};
 pub use auth::{Auth, Caller, Session, new_token, sha256};
 pub use dispatch::Dispatch;
+pub use events::Feed;
 pub use listener::{Listener, Parts, serve};
 pub use people::{Group, People, Person};
-pub use settings::{Settings, TlsFiles};
+pub use settings::{EventSettings, Settings, TlsFiles};
 pub use table::{Access, Endpoint, endpoints};
 
 pub use crate::control::Problem;
@@ -67,6 +69,8 @@ pub struct Door {
     pub poke: Arc<Notify>,
     /// Notified where a mail is to be parsed.
     pub stored: Arc<Notify>,
+    /// What happens, as it happens.
+    pub feed: Arc<Feed>,
     /// The service ends: what would go on for long ends as well.
     pub ending: CancellationToken,
 }

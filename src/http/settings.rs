@@ -21,6 +21,21 @@ pub struct Settings {
     pub max_connections: usize,
     /// Longest wait for a handshake, for a request's header, for its body, and for a client that takes nothing of the answer.
     pub timeout: Duration,
+    /// The event stream.
+    pub events: EventSettings,
+}
+
+/// The event stream, and its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSettings {
+    /// Events that are kept for who comes back.
+    pub kept: u64,
+    /// Listeners at a time.
+    pub subscribers: usize,
+    /// A sign of life after so long without an event.
+    pub keep_alive: Duration,
+    /// So much of the header and of the body of a mail is told, bytes; 0: nothing.
+    pub body: usize,
 }
 
 /// Where the certificate is.

@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{Door, api, console, dispatch, health};
+use super::{Door, api, console, dispatch, events, health};
 use crate::model::Right;
 
 /// What it takes to use an endpoint.
@@ -49,7 +49,8 @@ where
 
 /// The table: a resource's lines stand with its handlers.
 pub fn endpoints() -> Vec<Endpoint> {
-    [health::endpoints(), api::endpoints(), dispatch::endpoints(), console::endpoints()].into_iter().flatten().collect()
+    let all = [health::endpoints(), api::endpoints(), dispatch::endpoints(), events::endpoints(), console::endpoints()];
+    all.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -126,6 +126,11 @@ impl Metrics {
         loops.into_iter().filter(|(_, beat)| beat.silent() > STUCK).map(|(name, _)| name).collect()
     }
 
+    /// Each mailbox that is read, by name.
+    pub fn mailboxes(&self) -> Vec<Mailbox> {
+        self.looks().into_iter().map(|(name, looks)| overview::mailbox(name, &looks)).collect()
+    }
+
     fn looks(&self) -> BTreeMap<String, Looks> {
         lock(&self.mailboxes).iter().map(|(name, state)| (name.clone(), state.get())).collect()
     }

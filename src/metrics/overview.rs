@@ -173,7 +173,7 @@ fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect()
 }
 
-fn mailbox(name: String, looks: &Looks) -> Mailbox {
+pub(super) fn mailbox(name: String, looks: &Looks) -> Mailbox {
     let (state, ready) = match (&looks.failing, looks.good) {
         (Some(failing), good) => ("failing", good.is_some() && !failing.lasting && failing.since.elapsed() < FAILING),
         (None, Some(_)) => ("ok", true),

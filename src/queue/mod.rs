@@ -13,6 +13,7 @@
 //!
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
+mod event;
 mod export;
 pub mod files;
 mod found;
@@ -25,13 +26,17 @@ mod storm;
 mod story;
 mod views;
 
+pub use event::{
+    AlertEvent, ConditionEvent, Event, EventKind, EventPage, Happened, MailboxEvent, MessageEvent, NotificationEvent,
+    PresenceEvent, ProbeEvent, Reach,
+};
 pub use export::{CSV_HEAD, csv_line};
 pub use found::{Found, FoundReport};
 pub use patience::patiently;
 pub use port::{
-    AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Desk, Done, Express, Findings, Holding, Inbox,
-    Mark, Old, Once, OpenCondition, Outbox, Page, Post, Posted, PostedReport, Posts, Purged, Queue, Retention, Search,
-    SentFilter, Tokens,
+    AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Desk, Done, Events, Express, Findings, Holding,
+    Inbox, Mark, Old, Once, OpenCondition, Outbox, Page, Post, Posted, PostedReport, Posts, Purged, Queue, Retention,
+    Search, SentFilter, Tokens,
 };
 pub use purge::{Ages, purge};
 pub use receipts::{Awaited, Missed, Receipts};

@@ -1,11 +1,13 @@
 //! The queue as its users see it, one trait for each of them.
 
 mod desk;
+mod events;
 mod posted;
 mod search;
 mod tokens;
 
 pub use desk::Desk;
+pub use events::Events;
 pub use posted::{Done, Holding, Once, Post, Posted, PostedReport, Posts};
 pub use search::{
     AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Mark, OpenCondition, Page, Search, SentFilter,

@@ -33,6 +33,8 @@ async fn every_endpoint_takes_the_tokens_that_it_says_and_no_others() {
         let values = [("{name}", "nobody"), ("{group}", "ops"), ("{id}", "1"), ("{file}", "style.css")];
         let path = values.iter().fold(endpoint.path.to_owned(), |path, (name, value)| path.replace(name, value));
         let method = endpoint.method.as_str();
+        // A stream would not end: past the guard it is refused for this.
+        let path = if path == "/api/v1/events" { path + "?type=none" } else { path };
         assert!(!path.contains('{'), "give {path} a value in this test");
         let about = format!("{method} {path}");
         let ask = async |token: Option<&str>| {

@@ -41,6 +41,7 @@ mod http_auth;
 mod http_availability;
 mod http_dispatch;
 mod http_door;
+mod http_events;
 mod http_watch;
 mod intake_flow;
 mod intake_trouble;

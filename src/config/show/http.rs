@@ -16,4 +16,8 @@ pub(super) fn write(out: &mut Writer, http: &Settings) {
     out.plain("rate", http.rate);
     out.plain("max_connections", http.max_connections);
     out.span("timeout", http.timeout);
+    out.plain("events_kept", http.events.kept);
+    out.plain("events_subscribers", http.events.subscribers);
+    out.span("events_keep_alive", http.events.keep_alive);
+    out.text("events_body", Size(http.events.body as u64));
 }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use self::book::{Book, Found};
 pub use self::session::Session;
@@ -91,6 +92,27 @@ pub struct Auth {
     failures: Mutex<Limits<IpAddr>>,
     logins: Mutex<Limits<IpAddr>>,
     rates: Mutex<Limits<TokenName>>,
+    /// A token was revoked, or a session was ended.
+    revoked: watch::Sender<()>,
+}
+
+/// What a request was let in with, for what goes on for long.
+#[derive(Debug, Clone)]
+pub(super) enum Pass {
+    /// SHA-256 of the token.
+    Token(String),
+    /// SHA-256 of the session's cookie.
+    Session(String),
+}
+
+impl Pass {
+    pub(super) fn token(token: &str) -> Self {
+        Self::Token(sha256(token))
+    }
+
+    pub(super) fn session(cookie: &str) -> Self {
+        Self::Session(sha256(cookie))
+    }
 }
 
 impl Auth {
@@ -105,6 +127,7 @@ impl Auth {
             failures: Mutex::default(),
             logins: Mutex::default(),
             rates: Mutex::default(),
+            revoked: watch::Sender::default(),
         })
     }
 
@@ -163,6 +186,21 @@ impl Auth {
     /// Ends the session of this cookie.
     pub fn log_out(&self, cookie: &str) {
         held(&self.sessions).end(&sha256(cookie));
+        self.revoked.send_replace(());
+    }
+
+    /// Is it still good? That is no use of the session.
+    pub(super) fn lasts(&self, pass: &Pass, now: Timestamp) -> bool {
+        let token = match pass {
+            Pass::Token(token) => Some(token.clone()),
+            Pass::Session(cookie) => held(&self.sessions).token(cookie, now),
+        };
+        token.is_some_and(|token| matches!(self.book.find(&token, now), Found::InForce(_)))
+    }
+
+    /// Changes when something that was good may not be any more, but for what expires.
+    pub(super) fn revoked(&self) -> watch::Receiver<()> {
+        self.revoked.subscribe()
     }
 
     /// Counts a request without a token in force; after many of them the answer is to come later.
@@ -212,7 +250,10 @@ impl Tokens for Auth {
     }
 
     async fn revoke_token(&self, name: &TokenName) -> Result<(), StoreError> {
-        self.book.revoke(name).await?;
+        let revoked = self.book.revoke(name).await;
+        // In force no more, even where the store failed.
+        self.revoked.send_replace(());
+        revoked?;
         tracing::info!(token = %name, "the token is revoked");
         Ok(())
     }

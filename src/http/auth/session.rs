@@ -57,6 +57,11 @@ impl Sessions {
         Some(session.clone())
     }
 
+    /// The token of a session, which stays as idle as it is.
+    pub(super) fn token(&self, cookie: &str, now: Timestamp) -> Option<String> {
+        self.0.get(cookie).filter(|session| !session.is_over(now)).map(|session| session.token.clone())
+    }
+
     pub(super) fn end(&mut self, cookie: &str) {
         self.0.remove(cookie);
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, Notify};
 
 use crate::queue::{StoreError, StoreFault};
 
@@ -13,17 +13,28 @@ use crate::queue::{StoreError, StoreFault};
 pub(super) struct Lease<'a> {
     slot: MutexGuard<'a, Option<SqliteConnection>>,
     pub(super) conn: SqliteConnection,
+    /// Told when it goes back: something may have been written.
+    written: Option<&'a Notify>,
 }
 
 impl<'a> Lease<'a> {
     pub(super) fn new(slot: MutexGuard<'a, Option<SqliteConnection>>, conn: SqliteConnection) -> Self {
-        Self { slot, conn }
+        Self { slot, conn, written: None }
+    }
+
+    /// Of the connection that writes.
+    pub(super) fn writing(self, written: &'a Notify) -> Self {
+        Self { written: Some(written), ..self }
     }
 
     /// Nothing is open on it: the next one may use it.
     pub(super) fn keep(self) {
-        let Self { mut slot, conn } = self;
+        let Self { mut slot, conn, written } = self;
         *slot = Some(conn);
+        drop(slot);
+        if let Some(written) = written {
+            written.notify_one();
+        }
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {

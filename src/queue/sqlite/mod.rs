@@ -18,6 +18,7 @@ mod desk;
 mod digest;
 mod doubt;
 mod ends;
+mod feed;
 mod findings;
 mod inbox;
 mod notices;
@@ -46,7 +47,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use self::conn::{Lease, broken};
 use super::files::{Lock, lock, prepare_directory};
@@ -64,12 +65,16 @@ pub struct Sqlite {
     reader: Mutex<Option<SqliteConnection>>,
     /// For people, whose questions may take longer.
     desk: Mutex<Option<SqliteConnection>>,
+    /// For the event stream.
+    feed: Mutex<Option<SqliteConnection>>,
     /// For the purge, in the writer's turn.
     purger: Mutex<Option<SqliteConnection>>,
     broken: AtomicBool,
     /// How many of each topic the notice that is being written speaks of: what is noted meanwhile stays for the next.
     offered: std::sync::Mutex<HashMap<String, u64>>,
     meter: Arc<StoreMeter>,
+    /// Notified after each commit.
+    news: Arc<Notify>,
     // Last: given back after the connections are closed.
     _lock: Lock,
 }
@@ -97,10 +102,12 @@ impl Sqlite {
             writer: Mutex::new(Some(conn)),
             reader: Mutex::default(),
             desk: Mutex::default(),
+            feed: Mutex::default(),
             purger: Mutex::default(),
             broken: AtomicBool::new(false),
             offered: std::sync::Mutex::default(),
             meter: Arc::default(),
+            news: Arc::default(),
             _lock: lock,
         }))
     }
@@ -117,7 +124,7 @@ impl Sqlite {
 
     /// Closes the connections, so that the log is folded into the file. Calls that come later open them again.
     pub async fn close(&self) {
-        for slot in [&self.reader, &self.desk, &self.purger, &self.writer] {
+        for slot in [&self.reader, &self.desk, &self.feed, &self.purger, &self.writer] {
             if let Some(conn) = slot.lock().await.take()
                 && let Err(err) = conn.close().await
             {
@@ -133,7 +140,7 @@ impl Sqlite {
             Some(conn) => conn,
             None => open::connect(&self.writing).await?,
         };
-        Ok(Lease::new(slot, conn))
+        Ok(Lease::new(slot, conn).writing(&self.news))
     }
 
     /// The turn to write: nobody else does while it is held.

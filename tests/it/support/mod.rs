@@ -24,6 +24,7 @@ pub mod room;
 pub mod scrape;
 pub mod script;
 pub mod splitter;
+pub mod sse;
 pub mod store;
 pub mod strace;
 pub mod supervisor;

@@ -5,6 +5,7 @@ mod clock;
 mod d2;
 mod doubt;
 mod ends;
+mod feed;
 mod found;
 mod inbox;
 mod model;
