@@ -136,8 +136,13 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let looks = Arc::new(Looks::default());
     let watched =
         Watches { store: store.clone(), looks: looks.clone(), probed: probed.subscribe(), handed: handed.clone() };
-    let views =
-        http::Views { store: store.clone(), people, watched: Arc::new(watched), poke: poke.clone(), stored: stored.clone() };
+    let views = http::Views {
+        store: store.clone(),
+        people,
+        watched: Arc::new(watched),
+        poke: poke.clone(),
+        stored: stored.clone(),
+    };
     let (http, replace_http, feed) =
         http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, running.doors_token.clone())?;
     metrics.look_with(Arc::new(Observer {

@@ -115,10 +115,11 @@ impl Frame {
 
     /// What an action that led here did.
     fn done(&self) -> Option<&'static str> {
-        const DONE: [(&str, &str); 4] = [
+        const DONE: [(&str, &str); 5] = [
             ("retried", "It is sent now, whatever the presence says."),
             ("expired", "It is ended, and will not be sent."),
             ("replayed", "The mail is read again, by the rules that are in force now."),
+            ("polled", "The mailbox is looked into now."),
             ("resolved", "The condition is closed; who was told of it is told that."),
         ];
         let word = self.query.split('&').find_map(|pair| pair.strip_prefix("done="))?;

@@ -1,19 +1,22 @@
 //! Is it working? In one glance.
 
 use askama::Template;
-use axum::extract::State;
-use axum::http::Method;
-use axum::response::Response;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{Redirect, Response};
 
+use super::alert::Row;
 use super::show::{Chip, When, presence, rough, severity, state};
-use super::{Frame, HOME, READ, page};
+use super::{ACT, Frame, HOME, READ, done, page};
 use crate::control::Problem;
-use crate::http::Door;
+use crate::http::api::alerts::{self, AlertQuery};
 use crate::http::table::{Endpoint, on};
+use crate::http::{Asked, Door};
 use crate::metrics::{self, Overview};
+use crate::queue::{Common, ConditionRow};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![on(Method::GET, HOME, READ, show)]
+    vec![on(Method::GET, HOME, READ, show), on(Method::POST, "/console/mailboxes/{name}/poll", ACT, poll)]
 }
 
 /// `overview.html`
@@ -28,7 +31,10 @@ struct Page {
     error_at: Option<When>,
     presence: Vec<Count>,
     queue: Vec<Queued>,
-    last: Option<Last>,
+    open: Vec<Open>,
+    /// There are others.
+    more_open: bool,
+    latest: Vec<Row>,
     told: Vec<Told>,
     fine: Chip,
     disk: Option<Disk>,
@@ -62,13 +68,13 @@ struct Queued {
     oldest: Option<When>,
 }
 
-struct Last {
-    chip: Chip,
-    /// Without its `#`.
-    id: String,
+/// A condition that is open.
+struct Open {
+    severity: Chip,
     title: String,
-    at: When,
-    state: String,
+    /// The alert that opened it, without its `#`.
+    alert: Option<String>,
+    since: Option<When>,
 }
 
 struct Told {
@@ -85,6 +91,12 @@ struct Disk {
 
 async fn show(State(door): State<Door>, frame: Frame) -> Result<Response, Problem> {
     let o = Overview::look(&door.metrics).await;
+    /// Most that are shown of the open conditions, and of the newest alerts.
+    const SOME: usize = 8;
+    let common = Common { seen_by: frame.caller.groups.clone(), limit: SOME, ..Common::default() };
+    let open = door.search.conditions(true, &common).await?;
+    let query = AlertQuery { limit: Some(SOME.to_string()), ..AlertQuery::default() };
+    let latest = alerts::find(&door, &frame.caller, query).await?;
     let attention = if frame.sees_all { attention(&door, &o).await } else { Vec::new() };
     page(&Page {
         attention,
@@ -94,13 +106,9 @@ async fn show(State(door): State<Door>, frame: Frame) -> Result<Response, Proble
         error_at: frame.maybe(o.xmpp.last_error_at),
         presence: o.presence.iter().map(|(word, count)| Count { chip: presence(word), count: *count }).collect(),
         queue: queue(&frame, &o),
-        last: o.last_alert.as_ref().map(|last| Last {
-            chip: severity(&last.severity),
-            id: last.id.trim_start_matches('#').to_owned(),
-            title: last.title.clone(),
-            at: frame.when(last.at),
-            state: last.state.clone(),
-        }),
+        open: open.items.into_iter().map(|one| opened(&frame, one)).collect(),
+        more_open: open.next.is_some(),
+        latest: latest.items.into_iter().map(|one| Row::of(&frame, one)).collect(),
         told: o
             .probe_told
             .iter()
@@ -113,6 +121,28 @@ async fn show(State(door): State<Door>, frame: Frame) -> Result<Response, Proble
         o,
         frame,
     })
+}
+
+fn opened(frame: &Frame, of: ConditionRow) -> Open {
+    Open {
+        severity: severity(of.severity.as_str()),
+        title: of.title,
+        alert: of.opened_by.map(|id| id.trim_start_matches('#').to_owned()),
+        since: frame.maybe(of.opened_at),
+    }
+}
+
+/// Looks into a mailbox at once.
+async fn poll(State(door): State<Door>, frame: Frame, Path(name): Path<String>) -> Result<Redirect, Problem> {
+    frame.everything()?;
+    match door.watched.poll(&name) {
+        Asked::Now => Ok(done("", HOME, "polled")),
+        Asked::Handed => {
+            let detail = "mails are handed in to this mailbox (LMTP): there is nothing to look into";
+            Err(Problem::new(StatusCode::CONFLICT, detail))
+        }
+        Asked::Unknown => Err(Problem::missing("there is no mailbox of this name")),
+    }
 }
 
 /// `certificate_expires` → `certificate expires`.

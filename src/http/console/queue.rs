@@ -12,6 +12,7 @@ use super::show::{Chip, When, severity, state};
 use super::{ACT, Frame, READ, asked, done, filled, page};
 use crate::control::Problem;
 use crate::http::Door;
+use crate::http::api::notifications;
 use crate::http::table::{Endpoint, on};
 use crate::model::{NotificationId, NotificationState};
 use crate::queue::{ListFilter, NotificationView};
@@ -95,7 +96,7 @@ impl Row {
 }
 
 /// May they see a notification for these groups?
-pub(super) fn sees(frame: &Frame, of: &NotificationView) -> bool {
+fn sees(frame: &Frame, of: &NotificationView) -> bool {
     frame.sees_all || of.groups.iter().any(|group| frame.caller.sees(group))
 }
 
@@ -169,8 +170,6 @@ async fn expire(
 
 /// The notification, where they may see it.
 async fn known(door: &Door, frame: &Frame, id: &str) -> Result<NotificationId, Problem> {
-    let missing = || Problem::missing("there is no notification of this number");
-    let id = id.parse().map(NotificationId).map_err(|_| missing())?;
-    let found = door.desk.show(id).await?.filter(|found| sees(frame, found));
-    found.map(|found| found.id).ok_or_else(missing)
+    let id = id.parse().map_err(|_| Problem::missing("there is no notification of this number"))?;
+    Ok(notifications::found(door, &frame.caller, NotificationId(id)).await?.id)
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::scene;
-use crate::support::lab::{alert, in_state};
+use crate::support::lab::alert;
 use crate::support::mailbell::SOON;
 use crate::support::wait_for;
 
@@ -64,7 +64,11 @@ async fn nothing_that_a_sender_writes_is_more_than_text() {
         ));
         scene.lab.mail(&alert(&format!("severity=\"{bad}\""), &format!("<title>{bad}</title>")));
     }
-    in_state(&scene.mailbell, "held", CORPUS.len() * 2).await;
+    wait_for("all alerts", SOON * 3, async || {
+        let found = scene.web.get("/api/v1/alerts?limit=1000", &scene.admin).await.json();
+        (found["items"].as_array().unwrap().len() == CORPUS.len() * 2).then_some(())
+    })
+    .await;
     wait_for("the bad ones in quarantine", SOON * 3, async || {
         let output = scene.mailbell.cli(&["quarantine", "list", "--json"], true);
         (String::from_utf8(output.stdout).unwrap().lines().count() >= CORPUS.len()).then_some(())
@@ -80,17 +84,25 @@ async fn nothing_that_a_sender_writes_is_more_than_text() {
         assert!(found.len() >= CORPUS.len(), "{path}: {found:?}");
         found
     };
-    let mut pages = links("/console/queue", "/console/alerts/").await;
+    let mut pages = links("/console/alerts", "/console/alerts/").await;
     pages.extend(links("/console/quarantine", "/console/quarantine/").await);
-    pages.extend(["/console", "/console/queue", "/console/quarantine"].map(str::to_owned));
+    pages.extend(["/console", "/console/queue", "/console/alerts", "/console/quarantine"].map(str::to_owned));
+    // What a link says comes back in the page.
+    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    pages.extend(CORPUS.map(|bad| format!("/console/alerts?text={}", encoded(bad))));
+    pages.extend(CORPUS.map(|bad| format!("/login?next={}", encoded(bad))));
     browser.console().await;
     let mut seen = String::new();
     for path in &pages {
         browser.open(path).await;
         assert_eq!(browser.eval(HARM).await, json!([true, 0, 1, 1]), "{path}");
+        if let Some(text) = path.strip_prefix("/console/alerts?text=") {
+            let field = browser.eval("return document.querySelector('#text').value").await;
+            assert_eq!(encoded(field.as_str().unwrap()), text);
+        }
         assert_eq!(browser.console().await, [""; 0], "{path}");
         assert_eq!(browser.overflow().await.0, 0, "{path}");
-        seen += &browser.eval("return document.body.textContent").await.as_str().unwrap();
+        seen += browser.eval("return document.body.textContent").await.as_str().unwrap();
     }
     // The text itself is there, in full.
     for bad in CORPUS {

@@ -7,7 +7,7 @@ use crate::support::lab::{alert, asks, in_state};
 
 /// Two alerts that are held or sent, one mail in quarantine, and what else there is to see.
 async fn furnished() -> Scene {
-    let scene = scene("[[probe]]\nname = \"web\"\nhosts = [\"127.0.0.1\"]\nports = [1]\n").await;
+    let scene = scene("[probe]\ninterval = \"1s\"\ntimeout = \"500ms\"\nattempts = 1\nretry_interval = \"200ms\"\ntargets = [\"127.0.0.1:1\"]\n").await;
     let alice = scene.lab.online("alice").await;
     let alerts = json!([
         { "title": "Disk full on db1.example.test", "severity": "critical", "groups": ["ops"], "key": "disk/db1",
@@ -43,6 +43,8 @@ async fn paths(scene: &Scene) -> Vec<(&'static str, String)> {
     paths.extend(
         [
             ("overview", "/console"),
+            ("alerts", "/console/alerts"),
+            ("alerts-none", "/console/alerts?text=nothing+holds+this&severity=major"),
             ("queue", "/console/queue"),
             ("queue-failed", "/console/queue?show=failed"),
             ("quarantine", "/console/quarantine"),

@@ -54,6 +54,42 @@ async fn a_held_one_is_sent_now() {
 }
 
 #[tokio::test]
+async fn a_condition_is_resolved_and_alerts_are_found_by_what_they_say() {
+    let scene = scene("").await;
+    let browser = &scene.browser;
+    let alerts = json!([
+        { "title": "Disk full on db1", "severity": "critical", "key": "disk/db1", "groups": ["bobs"] },
+        { "title": "Fan noisy", "severity": "info", "groups": ["ops"] },
+    ]);
+    assert_eq!(scene.web.post("/api/v1/alerts", &scene.admin, &alerts).await.status, 202);
+    scene.enter(&scene.admin).await;
+    browser.open("/console/alerts").await;
+    browser.shows("Fan noisy").await;
+    browser.find("#severity option[value=major]").await.click().await.unwrap();
+    browser.press(".filter", "Search").await;
+    wait_for("the search", SOON, async || browser.at().await.contains("severity=major").then_some(())).await;
+    browser.shows("Disk full on db1").await;
+    assert!(!browser.text().await.contains("Fan noisy"));
+    browser.open("/console/alerts?text=nothing+holds+this").await;
+    browser.shows("No alert fits.").await;
+    browser.open("/console").await;
+    browser.press("[aria-labelledby=open]", "Disk full on db1").await;
+    browser.shows("Who was told").await;
+    browser.shows("routed").await;
+    browser.find("#reason").await.send_keys("the disk was changed").await.unwrap();
+    browser.press("main", "Resolve").await;
+    browser.shows("The condition is closed").await;
+    browser.open("/console").await;
+    browser.shows("Fan noisy").await;
+    let open = "return document.querySelector('[aria-labelledby=open]').innerText";
+    assert!(!browser.eval(open).await.as_str().unwrap().contains("Disk full"));
+    browser.open("/console/alerts?status=resolved").await;
+    browser.press("main", "Disk full on db1").await;
+    browser.shows("Resolved by admin: the disk was changed").await;
+    assert_eq!(browser.console().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_mail_in_quarantine_is_read_again() {
     let scene = scene("").await;
     let browser = &scene.browser;
