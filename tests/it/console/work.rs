@@ -144,7 +144,7 @@ async fn who_may_only_read_has_no_buttons_and_who_sees_one_group_sees_no_other()
     let of_all = of_all.iter().find(|one| one["title"] == "Of all" && one["recipient"] == "alice").unwrap();
     let alert = of_all["alert"].as_str().unwrap().trim_start_matches('#');
     browser.open(&format!("/console/alerts/{alert}")).await;
-    browser.shows("there is no alert of this id").await;
+    browser.shows("there is no alert #").await;
     browser.open("/console/people").await;
     browser.shows("bob@example.test").await;
     assert!(!browser.text().await.contains("alice"), "{}", browser.text().await);

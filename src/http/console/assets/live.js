@@ -4,7 +4,8 @@
 (() => {
   const LEAST = 1000; // ms between two fetches
   const IDLE = 20000; // without an event: times on the page grow old
-  const KINDS = ["alert", "notification", "condition", "message", "presence", "mailbox", "probe"];
+  const KINDS = ["alert", "notification", "condition", "message", "presence", "mailbox", "probe", "reset"];
+  const here = location.href;
   const status = document.getElementById("live");
   let stream = null;
   let last = Date.now();
@@ -52,9 +53,7 @@
     busy = true;
     last = Date.now();
     try {
-      const url = new URL(location.href);
-      url.searchParams.delete("done");
-      const answer = await fetch(url, { headers: { Accept: "text/html" }, cache: "no-store" });
+      const answer = await fetch(here, { headers: { Accept: "text/html" }, cache: "no-store" });
       if (answer.redirected && new URL(answer.url).pathname === "/login") {
         location.assign(answer.url);
         return;
@@ -66,6 +65,8 @@
       if (!occupied(main)) replace(main, fresh, page.title);
       if (stream && stream.readyState === EventSource.OPEN) say("Live", "on");
       else say("Updated now and then", "slow");
+      // One that was refused is not opened again by itself.
+      if (stream && stream.readyState === EventSource.CLOSED) { stream = null; listen(); }
     } catch (error) {
       say("Connection lost: this page is old", "off");
     } finally {
@@ -77,13 +78,13 @@
 
   function replace(main, fresh, title) {
     const find = place(document.activeElement, main);
-    const open = Array.from(main.querySelectorAll("details[open][id]"), (d) => d.id);
+    const scrolled = Array.from(main.querySelectorAll("[id]"), (e) => [e.id, e.scrollTop]).filter(([, top]) => top > 0);
     const node = document.importNode(fresh, true);
-    for (const id of open) {
-      const details = node.querySelector("#" + CSS.escape(id));
-      if (details) details.open = true;
-    }
     main.replaceWith(node);
+    for (const [id, top] of scrolled) {
+      const same = document.getElementById(id);
+      if (same) same.scrollTop = top;
+    }
     const focus = find && find(node);
     if (focus) focus.focus({ preventScroll: true });
     if (document.title !== title) document.title = title;
@@ -92,7 +93,8 @@
   function listen() {
     if (stream || document.hidden || !window.EventSource) return;
     stream = new EventSource("/api/v1/events");
-    stream.onopen = () => say("Live", "on");
+    // What happened between the making of the page and now.
+    stream.onopen = () => { say("Live", "on"); later(0); };
     stream.onerror = () => { if (stream && stream.readyState !== EventSource.OPEN) later(0); };
     for (const kind of KINDS) stream.addEventListener(kind, () => later(0));
   }
@@ -108,6 +110,12 @@
     later(0);
   }
 
+  // What was done is said once, not again to who loads the page anew.
+  const clean = new URL(here);
+  if (clean.searchParams.has("done")) {
+    clean.searchParams.delete("done");
+    history.replaceState(null, "", clean);
+  }
   document.addEventListener("visibilitychange", look);
   window.addEventListener("pagehide", () => { if (stream) stream.close(); stream = null; });
   window.addEventListener("pageshow", (event) => { if (event.persisted) look(); });
