@@ -170,8 +170,8 @@ struct Step {
 
 fn status(status: Status) -> Chip {
     match status {
-        Status::Firing => Chip::new("firing", "warn"),
-        Status::Update => Chip::new("update", "info"),
+        Status::Firing => Chip::new("firing", "calm"),
+        Status::Update => Chip::new("update", "calm"),
         Status::Resolved => Chip::new("resolved", "good"),
         Status::Recorded => Chip::new("recorded", "calm"),
     }

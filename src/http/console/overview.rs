@@ -32,8 +32,8 @@ struct Page {
     presence: Vec<Count>,
     queue: Vec<Queued>,
     open: Vec<Open>,
-    /// There are others.
-    more_open: bool,
+    /// So many others are.
+    more_open: usize,
     latest: Vec<Row>,
     told: Vec<Told>,
     fine: Chip,
@@ -93,8 +93,12 @@ async fn show(State(door): State<Door>, frame: Frame) -> Result<Response, Proble
     let o = Overview::look(&door.metrics).await;
     /// Most that are shown of the open conditions, and of the newest alerts.
     const SOME: usize = 8;
-    let common = Common { seen_by: frame.caller.groups.clone(), limit: SOME, ..Common::default() };
-    let open = door.search.conditions(true, &common).await?;
+    /// Conditions that are looked at for the worst.
+    const LOOKED_AT: usize = 500;
+    let common = Common { seen_by: frame.caller.groups.clone(), limit: LOOKED_AT, ..Common::default() };
+    let mut open = door.search.conditions(true, &common).await?.items;
+    // The worst first; of these the newest.
+    open.sort_by_key(|one| one.severity.rank());
     let query = AlertQuery { limit: Some(SOME.to_string()), ..AlertQuery::default() };
     let latest = alerts::find(&door, &frame.caller, query).await?;
     let attention = if frame.sees_all { attention(&door, &o).await } else { Vec::new() };
@@ -106,8 +110,8 @@ async fn show(State(door): State<Door>, frame: Frame) -> Result<Response, Proble
         error_at: frame.maybe(o.xmpp.last_error_at),
         presence: o.presence.iter().map(|(word, count)| Count { chip: presence(word), count: *count }).collect(),
         queue: queue(&frame, &o),
-        open: open.items.into_iter().map(|one| opened(&frame, one)).collect(),
-        more_open: open.next.is_some(),
+        more_open: open.len().saturating_sub(SOME),
+        open: open.into_iter().take(SOME).map(|one| opened(&frame, one)).collect(),
         latest: latest.items.into_iter().map(|one| Row::of(&frame, one)).collect(),
         told: o
             .probe_told
@@ -158,15 +162,15 @@ async fn attention(door: &Door, o: &Overview) -> Vec<Look> {
     if kept > 0 {
         let many = if kept == MANY { "or more " } else { "" };
         let text = format!("{kept} {many}{} in quarantine", if kept == 1 { "mail" } else { "mails" });
-        looks.push(Look { text, href: "/console/quarantine", more: "no alert could be read from them".into() });
+        looks.push(Look { text, href: "/console/quarantine", more: "an alert could not be read".into() });
     }
     if let Some(held) = o.queue.get("held").filter(|held| held.count > 0) {
-        let text = format!("{} held", held.count);
+        let text = format!("{} {} held", held.count, if held.count == 1 { "message" } else { "messages" });
         looks.push(Look { text, href: "/console/queue", more: "until somebody is online".into() });
     }
     let down: u64 = o.probe_told.values().sum();
     if down > 0 {
-        let text = format!("{down} outages or warnings of probes");
+        let text = format!("{down} {} of probes", if down == 1 { "outage or warning" } else { "outages or warnings" });
         looks.push(Look { text, href: "/console/probes", more: String::new() });
     }
     looks

@@ -5,7 +5,7 @@ use std::fmt;
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
-use crate::model::{NotificationState, Severity, Size};
+use crate::model::{NotificationState, Severity};
 
 /// A moment: how long ago, for people; exactly, for whoever points at it and for programs.
 #[derive(Debug, Clone, Copy)]
@@ -19,15 +19,39 @@ impl When {
     pub fn exact(&self) -> String {
         self.at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
     }
+
+    /// Without `ago` or `in`.
+    pub fn lasting(&self) -> Lasting {
+        Lasting(*self)
+    }
 }
 
 /// Nothing but digits and words of ours.
 impl HtmlSafe for When {}
 
+/// How long since then, or until then: `8 s`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lasting(When);
+
+/// Nothing but digits and words of ours.
+impl HtmlSafe for Lasting {}
+
+impl fmt::Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let When { at, now } = self.0;
+        let lasts = span(now.duration_since(at).as_secs().unsigned_abs());
+        write!(f, "<time datetime=\"{}\" title=\"{}\">{lasts}</time>", machine(at), self.0.exact())
+    }
+}
+
+fn machine(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let machine = self.at.strftime("%Y-%m-%dT%H:%M:%SZ");
-        write!(f, "<time datetime=\"{machine}\" title=\"{}\">{}</time>", self.exact(), ago(self.at, self.now))
+        let said = ago(self.at, self.now);
+        write!(f, "<time datetime=\"{}\" title=\"{}\">{said}</time>", machine(self.at), self.exact())
     }
 }
 
@@ -115,7 +139,7 @@ pub(super) fn rough(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let unit = UNITS.into_iter().find(|(_, each)| bytes >= *each);
     unit.map_or_else(
-        || Size(bytes).to_string(),
+        || format!("{bytes} B"),
         |(name, each)| {
             let tenths = u128::from(bytes) * 10 / u128::from(each);
             format!("{}.{} {name}", tenths / 10, tenths % 10)
@@ -144,10 +168,12 @@ mod tests {
         let when = When { at: "2026-11-22T11:59:18.123Z".parse().unwrap(), now };
         let html = "<time datetime=\"2026-11-22T11:59:18Z\" title=\"2026-11-22 11:59:18 UTC\">41 s ago</time>";
         assert_eq!(when.to_string(), html);
+        assert_eq!(when.lasting().to_string(), html.replace("41 s ago", "41 s"));
     }
 
     #[test]
     fn sizes_are_rough() {
+        assert_eq!(rough(606), "606 B");
         assert_eq!([rough(1 << 20), rough(1_500 << 20), rough(u64::MAX)], ["1.0 MiB", "1.4 GiB", "16777215.9 TiB"]);
     }
 
