@@ -91,6 +91,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
     let door = control::Door {
         desk: store.clone(),
+        archive: store.clone(),
         tokens: auth.clone(),
         reload: Arc::new(orders.clone()),
         poke: poke.clone(),
@@ -127,7 +128,6 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (poster, desk) =
         Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
-    let people = Arc::new(Roll { lane: lane.clone(), rules: rules.clone() });
     let reporter =
         Reporter { log: store.clone(), lane: lane.clone(), rules: rules.clone(), metrics: Arc::clone(&metrics) };
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
@@ -138,13 +138,13 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         Watches { store: store.clone(), looks: looks.clone(), probed: probed.subscribe(), handed: handed.clone() };
     let views = http::Views {
         store: store.clone(),
-        people,
+        people: Arc::new(Roll { lane: lane.clone(), rules: rules.clone() }),
         watched: Arc::new(watched),
         poke: poke.clone(),
         stored: stored.clone(),
     };
-    let (http, replace_http, feed) =
-        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, running.doors_token.clone())?;
+    let ending = running.doors_token.clone();
+    let (http, replace_http, feed) = http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, ending)?;
     metrics.look_with(Arc::new(Observer {
         store: store.clone(),
         disk: disk.clone(),
@@ -183,7 +183,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         seen: Arc::clone(&metrics.session),
         beat: Arc::clone(&metrics.sending),
     };
-    let ages = Ages { raw_for: config.store.raw_for, history_for: config.store.history_for };
+    let queue::Settings { raw_for, history_for, history_max, .. } = config.store;
+    let ages = Ages { raw_for, history_for, history_max };
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
     let keeper = Keeper {
         file,

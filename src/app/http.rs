@@ -9,9 +9,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use super::people::Roll;
 use super::watched::Watches;
 use crate::config::Config;
-use crate::http::{self, Auth, Dispatch, Door, Feed, Listener, Parts, People, Problem, Settings};
+use crate::http::{self, Auth, Dispatch, Door, Feed, Listener, Parts, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -71,7 +72,7 @@ impl Dispatch for Entrance {
 /// What there is to be asked, and to be done.
 pub struct Views {
     pub store: Arc<Sqlite>,
-    pub people: Arc<dyn People>,
+    pub people: Arc<Roll>,
     pub watched: Arc<Watches>,
     pub poke: Arc<Notify>,
     pub stored: Arc<Notify>,
@@ -99,7 +100,7 @@ pub fn build(
         );
     }
     let Views { store, people, watched, poke, stored } = views;
-    let (desk, search, feed_of_door) = (store.clone(), store, Arc::clone(&feed));
+    let (desk, search) = (store.clone(), store);
     let door = Door {
         settings: current,
         auth,
@@ -111,7 +112,7 @@ pub fn build(
         watched,
         poke,
         stored,
-        feed: feed_of_door,
+        feed: Arc::clone(&feed),
         ending,
     };
     Ok((Some(Parts { listener, door, tls: inside }), replace, feed))

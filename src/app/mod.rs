@@ -20,7 +20,7 @@ mod stop;
 mod systemd;
 mod watched;
 
-pub use desk::{desk, tokens};
+pub use desk::{archive, desk, tokens};
 pub use exit::Exit;
 
 use std::path::PathBuf;

@@ -1,6 +1,9 @@
 //! Recipients and groups of the config in force, with their presence.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::dispatch::{self, ExpressLane};
 use crate::http::{Group, People, Person};
@@ -19,7 +22,8 @@ impl People for Roll {
         let rules = self.rules.get();
         let recipients = rules.router.recipients();
         let presences = self.lane.presences(recipients.iter().map(|recipient| &recipient.jid));
-        let person = |(recipient, presence): (&Recipient, _)| Person {
+        let now = Timestamp::now();
+        let person = |(recipient, (presence, lasts)): (&Recipient, (Presence, Option<Duration>))| Person {
             name: recipient.name.clone(),
             jid: recipient.jid.clone(),
             groups: rules.router.groups_of(&recipient.name).into_iter().cloned().collect(),
@@ -29,6 +33,7 @@ impl People for Roll {
                 Presence::Online(show) if !recipient.room => Some(show.as_str().to_owned()),
                 _ => None,
             },
+            since: lasts.and_then(|lasts| now.checked_sub(SignedDuration::try_from(lasts).ok()?).ok()),
             granted: match presence {
                 Presence::Online(_) | Presence::Offline if !recipient.room => Some(true),
                 Presence::NotShared => Some(false),
@@ -46,6 +51,7 @@ impl People for Roll {
         let rules = self.rules.get();
         let group = rules.router.group(name, severity)?;
         let presences = self.lane.presences(group.members.iter().map(|recipient| &recipient.jid));
+        let presences: Vec<Presence> = presences.into_iter().map(|(presence, _)| presence).collect();
         Some(Group {
             name: name.clone(),
             availability: presence::group::availability(&group.delivery, &presences),

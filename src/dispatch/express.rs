@@ -51,10 +51,11 @@ impl ExpressLane {
         self.lock().tracker.get(who, mono())
     }
 
-    /// Presence of several at one moment.
-    pub fn presences<'a>(&self, who: impl Iterator<Item = &'a BareJid>) -> Vec<Presence> {
+    /// Presence of several at one moment, and for how long each has been so, where that is known.
+    pub fn presences<'a>(&self, who: impl Iterator<Item = &'a BareJid>) -> Vec<(Presence, Option<Duration>)> {
         let (state, now) = (self.lock(), mono());
-        who.map(|who| state.tracker.get(who, now)).collect()
+        let lasts = |who| Some(now.saturating_duration_since(state.tracker.since(who, now)?));
+        who.map(|who| (state.tracker.get(who, now), lasts(who))).collect()
     }
 
     /// A session is up under this epoch, or there is none.

@@ -14,8 +14,10 @@ mod events;
 mod frame;
 mod guard;
 mod health;
+mod legacy;
 mod limits;
 mod listener;
+mod openapi;
 mod patient;
 mod people;
 mod settings;
@@ -26,6 +28,7 @@ pub use auth::{Auth, Caller, Session, new_token, sha256};
 pub use dispatch::Dispatch;
 pub use events::Feed;
 pub use listener::{Listener, Parts, serve};
+pub use openapi::openapi;
 pub use people::{Group, People, Person};
 pub use settings::{EventSettings, Settings, TlsFiles};
 pub use table::{Access, Endpoint, endpoints};
@@ -75,6 +78,11 @@ pub struct Door {
     pub ending: CancellationToken,
 }
 
+/// No path of the table.
+fn nothing() -> Problem {
+    Problem::missing("there is nothing at this path")
+}
+
 /// Everything that the table lists.
 pub fn router(door: Door) -> Router {
     let bodies = Arc::new(Semaphore::new(BODIES));
@@ -84,7 +92,7 @@ pub fn router(door: Door) -> Router {
         router = router.route(endpoint.path, endpoint.handler.route_layer(from_fn_with_state(guard, guard::pass)));
     }
     router
-        .fallback(async || Problem::missing("there is nothing at this path"))
+        .fallback(async || nothing())
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; see the header Allow")
         })

@@ -1,11 +1,12 @@
 //! Can somebody be spoken to? The words that the API and old pages use for it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Presence, Show};
 
 /// Presence in five words. Ordered: of the members of a group the greatest is the group's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
     /// Not there, and that is known.
@@ -56,7 +57,7 @@ impl From<Presence> for Availability {
 }
 
 /// How a group is, by the presence of its members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GroupAvailability {
     /// The best of its members': active before away before busy; where nobody is any of these, unknown if it is unknown of any of
     /// them, else offline. A group without members is offline.

@@ -63,6 +63,8 @@ pub struct Settings {
     pub raw_for: Duration,
     /// Everything that is over is purged after this.
     pub history_for: Duration,
+    /// No more alerts than this are kept; 0: any number.
+    pub history_max: u64,
     /// Below this many free bytes polling stops.
     pub reserve: u64,
 }

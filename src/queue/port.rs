@@ -382,6 +382,9 @@ pub trait Retention: Send + Sync {
     /// commit.
     async fn purge(&self, what: Old, before: Timestamp, after: i64, limit: usize) -> Result<Purged, StoreError>;
 
+    /// When the oldest of so many newest alerts was committed; `None`: there are no more than these.
+    async fn oldest_of_newest(&self, count: u64) -> Result<Option<Timestamp>, StoreError>;
+
     /// When a mail was stored last.
     async fn newest(&self) -> Result<Option<Timestamp>, StoreError>;
 }

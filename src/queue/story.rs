@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AlertRecord, NotificationView};
 use crate::model::{AlertState, GroupName, MessageId, NotificationState, RecipientName, Status};
 
 /// One step of an alert's or a notification's way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TimelineStep)]
 pub struct TimelineRow {
     /// When.
     pub at: Timestamp,
@@ -21,7 +23,7 @@ pub struct TimelineRow {
 }
 
 /// Somebody whom the alert would have come to, but for this.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeftOut {
     /// A recipient, or a whole group as `@NAME`.
     pub who: String,
@@ -32,7 +34,7 @@ pub struct LeftOut {
 }
 
 /// A condition that an alert is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AboutCondition {
     /// Its number.
     pub id: i64,
@@ -69,7 +71,8 @@ pub struct MessageView {
 }
 
 /// Did the recipient get the alert, and why or why not?
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = WhyOrWhyNot)]
 pub struct Answer {
     /// Of whom.
     pub recipient: String,

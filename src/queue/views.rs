@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{
     Alert, AlertId, BareJid, Cursor, Delivery, FallbackWhen, GroupName, MailDigest, MailboxName, MessageId,
@@ -299,7 +300,8 @@ pub struct ListFilter {
 }
 
 /// A notification as people are shown it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Notification)]
 pub struct NotificationView {
     /// Its number.
     pub id: NotificationId,
@@ -348,7 +350,8 @@ pub struct NotificationView {
 }
 
 /// A quarantined message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = QuarantinedMessage)]
 pub struct QuarantineView {
     /// Its number.
     pub id: MessageId,

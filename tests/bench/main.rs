@@ -11,8 +11,10 @@
 
 mod backlog;
 mod commits;
+mod dispatch;
 mod door;
 mod fanout;
+mod feed;
 mod handed;
 mod held;
 mod imap;
@@ -30,6 +32,7 @@ mod scale;
 mod support;
 mod table;
 mod tap;
+mod web;
 mod xmpp;
 
 use std::process::ExitCode;
@@ -87,7 +90,8 @@ async fn measure(scale: &Scale, only: &[String]) -> ExitCode {
 }
 
 /// What can be measured by itself.
-const PARTS: [&str; 10] = ["store", "latency", "noop", "handed", "backlog", "fanout", "held", "past", "login", "probe"];
+const PARTS: [&str; 12] =
+    ["store", "latency", "noop", "handed", "dispatch", "backlog", "fanout", "held", "past", "login", "probe", "feed"];
 
 async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
     match part {
@@ -106,6 +110,10 @@ async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
         "handed" => {
             eprintln!("handed: {} single alerts by LMTP", scale.singles);
             handed::measure(lab, scale, table).await;
+        }
+        "dispatch" => {
+            eprintln!("dispatch: {} alerts over HTTP", scale.dispatched);
+            dispatch::measure(lab, scale, table).await;
         }
         "backlog" => {
             eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
@@ -130,6 +138,10 @@ async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
         "probe" => {
             eprintln!("probe: rounds of port probes, {} times, ours and others'", scale.rounds);
             probe::measure(scale, table).await;
+        }
+        "feed" => {
+            eprintln!("feed: {} who listen to events", scale.listeners);
+            feed::measure(scale, table).await;
         }
         other => unreachable!("{other} is no part"),
     }

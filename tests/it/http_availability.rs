@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
@@ -9,7 +10,7 @@ use crate::support::free_port;
 use crate::support::lab::{Lab, OPERATORS, group};
 use crate::support::mailbell::{Mailbell, SOON};
 use crate::support::wait_for;
-use crate::support::web::{Answer, Web, token};
+use crate::support::web::{Answer, Web, alone, token};
 
 /// Everybody is `ops`; `more` are further keys of `[http]`.
 fn config(lab: &Lab, port: u16, more: &str) -> String {
@@ -99,8 +100,13 @@ async fn a_group_is_as_the_best_of_its_members() {
     let critical = api.get("/api/v1/groups/ops/availability?severity=critical").await.json();
     assert_eq!(critical, json!({ "status": "active", "ready": 4, "members": 6 }), "who is busy is told of these");
     // A group's fallback is no part of it.
+    let (before, never) = (Timestamp::now(), api.get("/api/v1/recipients/otto").await.json());
     anna.unavailable().await;
     api.is("front", "offline", 0, 1).await;
+    let left = api.get("/api/v1/recipients/anna").await.json();
+    let since: Timestamp = left["since"].as_str().unwrap().parse().unwrap();
+    assert!((before..=Timestamp::now()).contains(&since), "{left}");
+    assert_eq!((&never["presence"], &never["since"]), (&json!("offline"), &Value::Null), "he never told");
     api.is("ops", "away", 2, 6).await;
     away.set_presence(None, -1).await;
     api.is("leaning", "away", 1, 2).await;
@@ -181,4 +187,92 @@ async fn people_and_groups_are_told_to_whom_they_are_for() {
         (outer.get("/api/v1/groups/ops/availability").await, outer.get("/api/v1/groups/oops/availability").await);
     assert_eq!((other.problem(404), other.body), (none.problem(404), none.body));
     assert_eq!(outer.get("/api/v1/groups/outer/availability").await.json()["ready"], 2);
+}
+
+/// As an old page asks: without a token.
+async fn page(web: &Web, query: &str) -> Answer {
+    web.ask("GET", &format!("/webclient?{query}"), &[("origin", "https://intranet.example.test")], "").await
+}
+
+#[tokio::test]
+async fn old_pages_get_a_word_or_a_number_where_that_is_allowed() {
+    let mut lab = Lab::new(&["anna", "away", "xaver", "dora", "otto"]);
+    let _people = people(&lab).await;
+    let port = free_port();
+    let mailbell = Mailbell::run(&config(&lab, port, "legacy_open = true\n"));
+    let api = Asked { web: Web::new(port), token: token(&mailbell, "reader", "read", &[]) };
+    api.is("gone", "offline", 0, 1).await;
+    api.is("ops", "active", 3, 6).await;
+    for (group, status, ready) in [
+        ("ops", "STATUS_ACTIVE", "3"),
+        ("leaning", "STATUS_AWAY", "2"),
+        ("quiet", "STATUS_DND", "0"),
+        ("always", "STATUS_DND", "1"),
+        ("gone", "na", "0"),
+        ("blind", "na", "0"),
+        ("nobody", "na", "0"),
+        ("oops", "na", "0"),
+        ("%C3%A9%20%00", "na", "0"),
+        ("", "na", "0"),
+    ] {
+        for (name, wanted) in [("getSTStatus", status), ("getQueueExpertsReady", ready)] {
+            let answer = page(&api.web, &format!("{name}={group}&_=1700000000")).await;
+            assert_eq!((answer.status, answer.body.as_str()), (200, wanted), "{name} of {group}: {answer:?}");
+            assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+            assert_eq!(answer.header("access-control-allow-origin"), "*");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert_eq!(answer.header("set-cookie"), "");
+        }
+    }
+    for query in ["", "getSTStatus=ops&getQueueExpertsReady=ops", "getststatus=ops"] {
+        let said = page(&api.web, query).await.problem(400);
+        assert_eq!(said, "write ?getSTStatus=GROUP or ?getQueueExpertsReady=GROUP");
+    }
+    api.web.ask("POST", "/webclient", &[], "").await.problem(405);
+    // Nothing else is open, and no other page of the web may read it.
+    let foreign = api.web.ask("GET", "/api/v1/groups", &[("origin", "https://intranet.example.test")], "").await;
+    foreign.problem(401);
+    assert_eq!(foreign.header("access-control-allow-origin"), "");
+    lab.chat.kill();
+    api.is("ops", "unknown", 0, 6).await;
+    assert_eq!(page(&api.web, "getSTStatus=ops").await.body, "na");
+    assert_eq!(page(&api.web, "getQueueExpertsReady=ops").await.body, "0");
+}
+
+#[tokio::test]
+async fn old_pages_are_slowed_by_address_and_find_nothing_where_they_are_not_wanted() {
+    let port = free_port();
+    let mailbell = Mailbell::run(&alone(port, "behind_proxy = true\nlegacy_open = true\n"));
+    let web = Web::new(port);
+    let from =
+        async |address: &str| web.ask("GET", "/webclient?getSTStatus=ops", &[("x-forwarded-for", address)], "").await;
+    assert_eq!(from("192.0.2.1").await.body, "na");
+    // More than flows in while they are sent, however slowly that is.
+    let slowed = wait_for("the address to be slowed", SOON * 3, async || {
+        let all = futures::future::join_all((0..100).map(|_| from("192.0.2.1"))).await;
+        all.into_iter().find(|answer| answer.status != 200)
+    })
+    .await;
+    let said = slowed.problem(429);
+    assert_eq!(said, format!("too many requests from this address; try again in {} s", slowed.header("retry-after")));
+    assert_eq!(from("192.0.2.2").await.status, 200, "another address is answered");
+    let reader = token(&mailbell, "reader", "read", &[]);
+    let bearer = format!("Bearer {reader}");
+    let known = [("x-forwarded-for", "192.0.2.1"), ("authorization", bearer.as_str())];
+    assert_eq!(web.ask("GET", "/api/v1/groups", &known, "").await.status, 200, "who has a token is not slowed by it");
+
+    // A reload closes it: as if it had never been there, whatever the method.
+    mailbell.reload(&alone(port, "behind_proxy = true\n"));
+    for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+        let ask = async |path: &str| {
+            let mut answer = web.ask(method, path, &[("x-forwarded-for", "192.0.2.3")], "").await;
+            answer.headers.remove("date");
+            // What it would take if it were there; it is no secret that it could be.
+            answer.headers.remove("allow");
+            (answer.status, answer.headers, answer.body)
+        };
+        let gone = ask("/webclient?getSTStatus=ops").await;
+        assert_eq!(gone, ask("/nothing?getSTStatus=ops").await, "{method}");
+        assert_eq!(gone.0, 404);
+    }
 }

@@ -62,7 +62,7 @@ impl Alone {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_is_told_as_it_happens_and_in_order() {
     let lab = Lab::new(&["alice", "bob"]);
     let alice = lab.online("alice").await;

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method};
 use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::asked::{self, Fields};
 use super::resolve::{self, Resolved};
@@ -27,9 +28,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(list, show, end))]
+pub(super) struct Written;
+
 /// How alerts are asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(in crate::http) struct AlertQuery {
     /// firing, update, resolved, recorded; several are separated by commas.
     pub(in crate::http) status: Option<String>,
@@ -51,6 +58,13 @@ pub(in crate::http) struct AlertQuery {
     pub(in crate::http) limit: Option<String>,
 }
 
+/// Alerts, newest first.
+///
+/// A token of some groups sees those that are for one of these.
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", operation_id = "list_alerts", params(AlertQuery), responses(
+    (status = 200, description = "A page of them", body = Page<AlertRow>),
+    (status = 400, description = "A query parameter is not understood"),
+))]
 async fn list(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -87,13 +101,18 @@ fn of_status(word: &str) -> Result<Status, String> {
 }
 
 /// One alert, with all that came of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Alert)]
 pub(in crate::http) struct AlertShown {
     /// Short id, `#1a3f`.
     pub(in crate::http) id: String,
+    /// One line.
     pub(in crate::http) title: String,
+    /// More of it.
     pub(in crate::http) text: String,
+    /// What it says about its condition.
     pub(in crate::http) status: Status,
+    /// How bad.
     pub(in crate::http) severity: Severity,
     /// Who reports it.
     pub(in crate::http) sender: String,
@@ -101,30 +120,43 @@ pub(in crate::http) struct AlertShown {
     pub(in crate::http) ident: String,
     /// What names its condition.
     pub(in crate::http) key: String,
+    /// How it was written.
     pub(in crate::http) format: Format,
     /// mailbox:NAME, probe, api:TOKEN.
     pub(in crate::http) source: String,
+    /// Labels.
     pub(in crate::http) labels: Labels,
+    /// Where more is to be found.
     pub(in crate::http) links: Vec<String>,
     /// What was bent to read it.
     pub(in crate::http) warnings: Vec<String>,
+    /// When it was sent, as it says.
     pub(in crate::http) sent: Option<Timestamp>,
+    /// When it begins to hold.
     pub(in crate::http) effective: Option<Timestamp>,
+    /// When it holds no longer.
     pub(in crate::http) expires: Option<Timestamp>,
+    /// When its mail was received; without a mail, when it was raised.
     pub(in crate::http) received: Timestamp,
     /// Number of the mail that it came in.
     pub(in crate::http) message: Option<i64>,
+    /// What came of it.
     pub(in crate::http) state: AlertState,
     /// Why it is in that state: which routes, which groups.
     pub(in crate::http) reason: String,
     /// Of an end: the alert that opened the condition.
     pub(in crate::http) resolves: Option<String>,
+    /// The groups that it is for.
     pub(in crate::http) groups: Vec<GroupName>,
+    /// What it is about.
     pub(in crate::http) conditions: Vec<AboutCondition>,
+    /// Whom it would have come to, but for this.
     pub(in crate::http) left_out: Vec<LeftOut>,
     /// Who got it, or why not.
     pub(in crate::http) answers: Vec<Answer>,
+    /// Its notifications.
     pub(in crate::http) notifications: Vec<NotificationView>,
+    /// Its way, step by step.
     pub(in crate::http) timeline: Vec<TimelineRow>,
 }
 
@@ -199,13 +231,22 @@ fn not_seen(caller: &Caller, name: &RecipientName) -> Answer {
 }
 
 /// Of whom it is asked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Whom {
     /// Only what concerns this recipient: why they got it, or why not.
     recipient: Option<String>,
 }
 
+/// One alert with its delivery timeline: why somebody got it, or why not.
+#[utoipa::path(get, path = "/api/v1/alerts/{id}", tag = "alerts", operation_id = "show_alert",
+    params(("id" = String, Path, description = "Its short id, without the `#`", example = "1a3f"), Whom),
+    responses(
+        (status = 200, description = "The alert", body = AlertShown),
+        (status = 400, description = "The id or a query parameter is not understood"),
+        (status = 404, description = "There is no such alert, or the token does not see it"),
+    ))]
 async fn show(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -239,6 +280,20 @@ fn missing(id: AlertId) -> Problem {
     Problem::missing(format!("there is no alert {id}"))
 }
 
+/// Resolve the open conditions that an alert is about.
+///
+/// It is committed as an alert of whoever reported the beginning, and whoever was told of that is told of the end.
+#[utoipa::path(post, path = "/api/v1/alerts/{id}/resolve", tag = "alerts", operation_id = "resolve_alert",
+    params(("id" = String, Path, description = "Its short id, without the `#`", example = "1a3f")),
+    request_body(content = Option<resolve::Why>, description = "It may be left out"),
+    responses(
+        (status = 200, description = "They are closed", body = Resolved),
+        (status = 400, description = "The id or the body is not understood"),
+        (status = 404, description = "There is no such alert, or the token does not see it"),
+        (status = 409, description = "It is about no condition that is open"),
+        (status = 415, description = "There is a body, and it is not said to be JSON"),
+        (status = 507, description = "The disk is full: nothing was done"),
+    ))]
 async fn end(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

@@ -9,6 +9,7 @@ use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::stream;
+use utoipa::OpenApi;
 
 use super::asked;
 use super::notifications::SentQuery;
@@ -23,6 +24,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![on(Method::GET, "/api/v1/archive", Access::Scope(Right::Read), search)]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(search))]
+pub(super) struct Written;
+
 /// Rows that are read at a time for an export.
 const AT_A_TIME: usize = 500;
 
@@ -32,6 +38,19 @@ enum Lines {
     Csv,
 }
 
+/// Everything that was sent, or was to be sent, oldest first.
+///
+/// As JSON a page; as JSON lines or CSV all of it, in which formulas are made harmless. A token of some groups sees what came by way
+/// of one of these.
+#[utoipa::path(get, path = "/api/v1/archive", tag = "notifications", operation_id = "search_archive", params(SentQuery),
+    responses(
+        (status = 200, description = "A page, or an export", content(
+            (Page<ArchiveRow> = "application/json"),
+            (String = "application/jsonl"),
+            (String = "text/csv"),
+        ), headers(("Content-Disposition" = Option<String>, description = "Of an export: the name of a file"))),
+        (status = 400, description = "A query parameter is not understood"),
+    ))]
 async fn search(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

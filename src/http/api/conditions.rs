@@ -6,6 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method};
 use axum::{Extension, Json};
 use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi};
 
 use super::asked::{self, Fields};
 use super::resolve::{self, Resolved};
@@ -23,9 +24,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(list, end))]
+pub(super) struct Written;
+
 /// How conditions are asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ConditionQuery {
     /// `true` (only those that are open) or `false` (all; as by default).
     open: Option<bool>,
@@ -43,6 +50,14 @@ pub(super) struct ConditionQuery {
     limit: Option<String>,
 }
 
+/// Conditions, newest first.
+///
+/// A token of some groups sees those that are for one of these.
+#[utoipa::path(get, path = "/api/v1/conditions", tag = "alerts", operation_id = "list_conditions", params(ConditionQuery),
+    responses(
+        (status = 200, description = "A page of them", body = Page<ConditionRow>),
+        (status = 400, description = "A query parameter is not understood"),
+    ))]
 async fn list(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -55,6 +70,18 @@ async fn list(
     Ok(Json(page))
 }
 
+/// Resolve a condition; whoever was told of its beginning is told of the end.
+#[utoipa::path(post, path = "/api/v1/conditions/{id}/resolve", tag = "alerts", operation_id = "resolve_condition",
+    params(("id" = i64, Path, description = "Its number")),
+    request_body(content = Option<resolve::Why>, description = "It may be left out"),
+    responses(
+        (status = 200, description = "It is closed", body = Resolved),
+        (status = 400, description = "The number or the body is not understood"),
+        (status = 404, description = "There is no such condition, or the token does not see it"),
+        (status = 409, description = "It is closed already"),
+        (status = 415, description = "There is a body, and it is not said to be JSON"),
+        (status = 507, description = "The disk is full: nothing was done"),
+    ))]
 async fn end(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

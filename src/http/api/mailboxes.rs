@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode};
 use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 use super::asked;
 use crate::control::Problem;
@@ -13,7 +14,7 @@ use crate::http::Door;
 use crate::http::auth::Caller;
 use crate::http::table::{Access, Endpoint, on};
 use crate::metrics::{Mailbox, Overview};
-use crate::model::{Right, Severity};
+use crate::model::{MailboxName, Right, Severity};
 use crate::queue::{Page, StoreError};
 
 /// The mailboxes and the probes of the running service.
@@ -38,7 +39,8 @@ pub enum Asked {
 }
 
 /// A target that is probed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Probe)]
 pub struct ProbeRow {
     /// The host.
     pub host: String,
@@ -65,7 +67,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// All of them: there are few.
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(list, poll, probes))]
+pub(super) struct Written;
+
+/// Mailboxes, with the last look into each and its error.
+///
+/// For tokens of all groups.
+#[utoipa::path(get, path = "/api/v1/mailboxes", tag = "watch", operation_id = "list_mailboxes", responses(
+    (status = 200, description = "All of them", body = Page<Mailbox>),
+))]
 async fn list(State(door): State<Door>, Extension(caller): Extension<Caller>) -> Result<Json<Page<Mailbox>>, Problem> {
     asked::sees_all(&caller)?;
     let items = Overview::look(&door.metrics).await.mailboxes;
@@ -73,12 +85,22 @@ async fn list(State(door): State<Door>, Extension(caller): Extension<Caller>) ->
 }
 
 /// What a poll came to: it is under way.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Polled {
     /// The mailbox.
     mailbox: String,
 }
 
+/// Look into a mailbox now.
+///
+/// For tokens of all groups.
+#[utoipa::path(post, path = "/api/v1/mailboxes/{name}/poll", tag = "watch", operation_id = "poll_mailbox",
+    params(("name" = MailboxName, Path, description = "Its name in the config")),
+    responses(
+        (status = 202, description = "It is looked into", body = Polled),
+        (status = 404, description = "There is no mailbox of this name"),
+        (status = 409, description = "Mails are handed in to it: there is nothing to look into"),
+    ))]
 async fn poll(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -95,7 +117,12 @@ async fn poll(
     }
 }
 
-/// All of them.
+/// What is probed, and how that goes.
+///
+/// For tokens of all groups.
+#[utoipa::path(get, path = "/api/v1/probes", tag = "watch", operation_id = "list_probes", responses(
+    (status = 200, description = "All targets, by host and port", body = Page<ProbeRow>),
+))]
 async fn probes(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

@@ -15,9 +15,9 @@ mod tokens;
 pub use mailboxes::{Asked, ProbeRow, Watched};
 
 use axum::body::Bytes;
-use axum::extract::Query;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use utoipa::openapi::OpenApi;
 
 use super::table::Endpoint;
 use crate::control::Problem;
@@ -37,6 +37,22 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     all.into_iter().flatten().collect()
 }
 
+/// Its part of the OpenAPI document.
+pub(super) fn written() -> [OpenApi; 9] {
+    use utoipa::OpenApi as _;
+    [
+        alerts::Written::openapi(),
+        archive::Written::openapi(),
+        conditions::Written::openapi(),
+        mailboxes::Written::openapi(),
+        notifications::Written::openapi(),
+        people::Written::openapi(),
+        quarantine::Written::openapi(),
+        session::Written::openapi(),
+        tokens::Written::openapi(),
+    ]
+}
+
 /// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.
 pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -45,9 +61,4 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Re
         return Err(Problem::new(status, "write Content-Type: application/json").of("Content-Type"));
     }
     serde_json::from_slice(body).map_err(|err| Problem::bad(format!("the body: {err}")))
-}
-
-/// The query parameters.
-pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
-    Query::try_from_uri(uri).map(|Query(query)| query).map_err(|err| Problem::bad(err.body_text()))
 }

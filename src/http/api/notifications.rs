@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method};
 use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi};
 
 use super::asked::{self, Fields};
 use super::{alerts, resolve};
@@ -28,9 +29,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(list, show, retry, expire))]
+pub(super) struct Written;
+
 /// How notifications are asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SentQuery {
     /// queued, held, sending, accepted, delivered, acknowledged, unconfirmed, expired, superseded, dead; several are separated by commas.
     pub state: Option<String>,
@@ -67,6 +74,15 @@ impl SentQuery {
     }
 }
 
+/// Notifications, newest first.
+///
+/// A token of some groups sees those that came by way of one of these.
+#[utoipa::path(get, path = "/api/v1/notifications", tag = "notifications", operation_id = "list_notifications",
+    params(SentQuery),
+    responses(
+        (status = 200, description = "A page of them", body = Page<NotificationView>),
+        (status = 400, description = "A query parameter is not understood"),
+    ))]
 async fn list(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -81,6 +97,14 @@ async fn list(
     Ok(Json(page))
 }
 
+/// One notification.
+#[utoipa::path(get, path = "/api/v1/notifications/{id}", tag = "notifications", operation_id = "show_notification",
+    params(("id" = NotificationId, Path, description = "Its number")),
+    responses(
+        (status = 200, description = "The notification", body = NotificationView),
+        (status = 400, description = "The number is not understood"),
+        (status = 404, description = "There is no such notification, or the token does not see it"),
+    ))]
 async fn show(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -116,6 +140,17 @@ pub(in crate::http) async fn found(
     Ok(n)
 }
 
+/// Send a notification now, whatever the presence says.
+#[utoipa::path(post, path = "/api/v1/notifications/{id}/retry", tag = "notifications",
+    operation_id = "retry_notification",
+    params(("id" = NotificationId, Path, description = "Its number")),
+    responses(
+        (status = 200, description = "It is sent next", body = NotificationView),
+        (status = 400, description = "The number is not understood"),
+        (status = 404, description = "There is no such notification, or the token does not see it"),
+        (status = 409, description = "Its state does not allow it"),
+        (status = 507, description = "The disk is full: nothing was done"),
+    ))]
 async fn retry(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -128,6 +163,19 @@ async fn retry(
     found(&door, &caller, id).await.map(Json)
 }
 
+/// End a notification: it is not sent any more.
+#[utoipa::path(post, path = "/api/v1/notifications/{id}/expire", tag = "notifications",
+    operation_id = "expire_notification",
+    params(("id" = NotificationId, Path, description = "Its number")),
+    request_body(content = Option<resolve::Why>, description = "It may be left out"),
+    responses(
+        (status = 200, description = "It has ended", body = NotificationView),
+        (status = 400, description = "The number or the body is not understood"),
+        (status = 404, description = "There is no such notification, or the token does not see it"),
+        (status = 409, description = "Its state does not allow it"),
+        (status = 415, description = "There is a body, and it is not said to be JSON"),
+        (status = 507, description = "The disk is full: nothing was done"),
+    ))]
 async fn expire(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

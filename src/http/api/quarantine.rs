@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi};
 
 use super::asked;
 use crate::control::Problem;
@@ -25,9 +26,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(list, show, raw, replay))]
+pub(super) struct Written;
+
 /// How the quarantine is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct QuarantineQuery {
     /// `next` of the page before: the number of its last message.
     after: Option<String>,
@@ -35,7 +42,15 @@ pub(super) struct QuarantineQuery {
     limit: Option<String>,
 }
 
-/// Oldest first.
+/// Mails that could not be read, oldest first.
+///
+/// For tokens of all groups.
+#[utoipa::path(get, path = "/api/v1/quarantine", tag = "quarantine", operation_id = "list_quarantine",
+    params(QuarantineQuery),
+    responses(
+        (status = 200, description = "A page of them", body = Page<QuarantineView>),
+        (status = 400, description = "A query parameter is not understood"),
+    ))]
 async fn list(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -61,6 +76,17 @@ async fn kept(door: &Door, caller: &Caller, id: &str) -> Result<(QuarantineView,
     kept.ok_or_else(|| Problem::missing(format!("message {id} is not in quarantine")))
 }
 
+/// One mail that could not be read, and why.
+///
+/// For tokens of all groups.
+#[utoipa::path(get, path = "/api/v1/quarantine/{id}", tag = "quarantine",
+    operation_id = "show_quarantined",
+    params(("id" = MessageId, Path, description = "Number of the message")),
+    responses(
+        (status = 200, description = "The message", body = QuarantineView),
+        (status = 400, description = "The number is not understood"),
+        (status = 404, description = "It is not in quarantine"),
+    ))]
 async fn show(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -69,6 +95,18 @@ async fn show(
     Ok(Json(kept(&door, &caller, &id).await?.0))
 }
 
+/// The mail itself, as it came.
+///
+/// For tokens of all groups.
+#[utoipa::path(get, path = "/api/v1/quarantine/{id}/raw", tag = "quarantine",
+    operation_id = "raw_quarantined",
+    params(("id" = MessageId, Path, description = "Number of the message")),
+    responses(
+        (status = 200, description = "Its bytes, whatever they are", body = String, content_type = "text/plain"),
+        (status = 400, description = "The number is not understood"),
+        (status = 404, description = "It is not in quarantine"),
+        (status = 410, description = "The mail itself was purged"),
+    ))]
 async fn raw(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -80,6 +118,19 @@ async fn raw(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], raw).into_response())
 }
 
+/// Read a mail again, by the config that is in force now.
+///
+/// For tokens of all groups.
+#[utoipa::path(post, path = "/api/v1/quarantine/{id}/replay", tag = "quarantine",
+    operation_id = "replay_quarantined",
+    params(("id" = MessageId, Path, description = "Number of the message")),
+    responses(
+        (status = 202, description = "It is read again"),
+        (status = 400, description = "The number is not understood"),
+        (status = 404, description = "It is not in quarantine"),
+        (status = 409, description = "It cannot be read again"),
+        (status = 507, description = "The disk is full: nothing was done"),
+    ))]
 async fn replay(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

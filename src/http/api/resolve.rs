@@ -3,8 +3,9 @@
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::json;
 use crate::control::Problem;
@@ -17,15 +18,16 @@ use crate::queue::{Done, OpenCondition, Post};
 const LONGEST: usize = 500;
 
 /// The body of what ends something; it may be left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = Reason)]
 pub(super) struct Why {
     /// Why, for those who are told and for the timeline.
     reason: String,
 }
 
 /// What an end came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Resolved {
     /// Numbers of the conditions that are closed now.
     conditions: Vec<i64>,
@@ -109,7 +111,6 @@ fn ends(open: &[OpenCondition], text: &str, now: Timestamp) -> Vec<Alert> {
 /// As the sender of the beginning would report it.
 fn end(condition: &OpenCondition, text: &str, now: Timestamp) -> Alert {
     let opened = &condition.opened_by.alert;
-    let after = condition.last_sent.saturating_add(SignedDuration::from_millis(1)).unwrap_or(now);
     let mut labels = Labels::default();
     // What the gateway itself knows of the first report is not true of this one.
     for (name, values) in opened.labels.iter().filter(|(name, _)| !name.starts_with("mailbell.")) {
@@ -124,7 +125,7 @@ fn end(condition: &OpenCondition, text: &str, now: Timestamp) -> Alert {
         severity: opened.severity,
         title: opened.title.clone(),
         text: text.to_owned(),
-        sent: Some(now.max(after)),
+        sent: Some(now.max(condition.last_sent)),
         labels,
         nature: opened.nature,
         audience: opened.audience.clone(),

@@ -6,12 +6,13 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{AlertId, AlertState, GroupName, Kind, NotificationState, RecipientName, Severity, Status};
 use crate::queue::{NotificationView, StoreError};
 
 /// A page, and how to get the next one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// In order.
     pub items: Vec<T>,
@@ -79,7 +80,7 @@ pub struct AlertFilter {
 }
 
 /// An alert in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlertRow {
     /// Short id, `#1a3f`.
     pub id: String,
@@ -122,7 +123,7 @@ pub struct SentFilter {
 }
 
 /// One message in the archive: what was sent, or was to be sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArchiveRow {
     /// Number of the notification.
     pub id: i64,
@@ -169,7 +170,7 @@ pub struct ArchiveRow {
 }
 
 /// A condition in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConditionRow {
     /// Its number.
     pub id: i64,
@@ -200,7 +201,7 @@ pub struct OpenCondition {
     pub id: i64,
     /// What names it.
     pub key: String,
-    /// The newest report of it counts as sent then: the end is later.
+    /// The newest report of it counts as sent then: the end is not earlier.
     pub last_sent: Timestamp,
     /// The alert that opened it: its end is reported as by the same sender.
     pub opened_by: crate::queue::AlertRecord,

@@ -20,7 +20,7 @@ const MOST: usize = 1000;
 macro_rules! view {
     () => {
         "SELECT n.id, n.kind, n.alert, coalesce(a.title, n.text, '') AS title, n.severity, n.recipient, n.jid, n.state, \
-         n.groups, n.stanza_id, n.attempts, n.created, n.first_intent, n.accepted, n.delivered, n.held_until, \
+         n.groups, n.stanza_id, n.attempts, n.created, n.created AS at, n.first_intent, n.accepted, n.delivered, n.held_until, \
          n.not_before, n.expires, n.reason, n.presence, n.carrier FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE "
     };
 }

@@ -97,6 +97,9 @@ macro_rules! message_done {
     };
 }
 
+/// The oldest of the `$1` newest alerts, and one that is older than that.
+const OLDEST: &str = "SELECT created FROM alert ORDER BY created DESC, id DESC LIMIT 2 OFFSET $1 - 1";
+
 /// How one kind is purged.
 struct Kind {
     what: &'static str,
@@ -177,6 +180,16 @@ impl Retention for Sqlite {
             *self.purger.lock().await = None;
         }
         Ok(Purged { rows, held, next })
+    }
+
+    async fn oldest_of_newest(&self, count: u64) -> Result<Option<Timestamp>, StoreError> {
+        let (count, mut lease) = (i64::try_from(count).unwrap_or(i64::MAX), self.desk().await?);
+        let found = sqlx::query(OLDEST).bind(count).fetch_all(&mut lease.conn).await.doing("counting alerts")?;
+        lease.keep();
+        match found.as_slice() {
+            [oldest, _] => oldest.time("created").map(Some),
+            _ => Ok(None),
+        }
     }
 
     async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -60,6 +60,11 @@ impl Web {
         let mut listening = Listening { headers: head.headers, body, connection, rest, last, comments };
         // It says at once where it begins, or that there is a gap.
         listening.more().await;
+        if !listening.rest.windows(5).any(|five| five == b"data:")
+            && let Some(block) = listening.block()
+        {
+            listening.read(&block);
+        }
         listening
     }
 }
