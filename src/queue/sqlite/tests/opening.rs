@@ -116,6 +116,10 @@ async fn brought_up_to_date(schema: usize) {
     store.add_token(&token).await.unwrap();
     assert_eq!(store.tokens().await.unwrap(), [token]);
     assert_eq!(store.overdue(at(0), 1).await.unwrap(), (Vec::new(), None));
+    // What is new from now on is told.
+    assert_eq!(store.span().await.unwrap(), Reach { oldest: 1, newest: 0 });
+    store.d1_store(&mailbox(), vec![mail(9)], at(0)).await.unwrap();
+    assert_eq!(store.events(0, 9, 0).await.unwrap().events.len(), 1);
 }
 
 #[tokio::test]
