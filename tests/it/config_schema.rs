@@ -245,6 +245,7 @@ const UNSEEN: &[(&str, &str)] = &[
     (" built-in mapping", "what mailbell reads anyway"),
     ("longer than the path of a socket may be", "the directory of the file counts as well"),
     // Quantities: a pattern knows no order. Their descriptions say it, and none may be zero that must not.
+    ("http.events_body: `1MiB` is out of range", "a number with a unit"),
     ("`11m` is out of range", "a quantity with its unit"),
     ("`1h` is out of range", "a quantity with its unit"),
     ("`2h` is out of range", "a quantity with its unit"),

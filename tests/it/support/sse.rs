@@ -98,15 +98,18 @@ impl Listening {
     }
 
     /// All that comes until it ends, by itself or because the other end is gone.
-    pub async fn to_end(&mut self) -> Vec<Told> {
+    pub async fn until_end(&mut self) -> Vec<Told> {
         let mut all = Vec::new();
-        while let Some(told) = self.next().await {
-            all.push(told);
-        }
+        let ended = timeout(SOON * 3, async {
+            while let Some(told) = self.next().await {
+                all.push(told);
+            }
+        });
+        assert!(ended.await.is_ok(), "the stream does not end");
         all
     }
 
-    /// Reads until the other end has said nothing for so long.
+    /// Reads until so many lines said nothing; no event may come.
     pub async fn comments(&mut self, wanted: usize) {
         while self.comments < wanted {
             while let Some(block) = self.block() {

@@ -19,12 +19,7 @@ macro_rules! window {
 const LIST: &str = concat!(
     "WITH w AS MATERIALIZED (",
     window!(),
-    " LIMIT $4 + 0) \
-     SELECT a.id, a.created AS at, a.title, a.status, a.severity, a.source, a.sender, a.state, a.reason, a.received, \
-       (SELECT json_group_array(g.name) FROM alert_group g WHERE g.alert = a.id) AS groups, \
-       EXISTS (SELECT 1 FROM alert_condition ac JOIN condition c ON c.id = ac.condition \
-         WHERE ac.alert = a.id AND c.open = 1) AS open \
-     FROM w CROSS JOIN alert a ON a.id = w.id \
+    " LIMIT $4 + 0), f AS MATERIALIZED (SELECT w.id, w.at FROM w CROSS JOIN alert a ON a.id = w.id \
      WHERE ($5 = '[]' OR a.status IN (SELECT value FROM json_each($5))) \
        AND ($6 = '[]' OR a.severity IN (SELECT value FROM json_each($6))) \
        AND ($7 IS NULL OR a.source = $7) \
@@ -33,7 +28,12 @@ const LIST: &str = concat!(
          AND g.name IN (SELECT value FROM json_each($9)))) \
        AND ($10 IS NULL OR a.title LIKE $10 ESCAPE '\\' OR a.sender LIKE $10 ESCAPE '\\' OR a.ident LIKE $10 ESCAPE '\\' \
          OR (a.body ->> 'key') LIKE $10 ESCAPE '\\' OR (a.body ->> 'text') LIKE $10 ESCAPE '\\') \
-     ORDER BY w.at DESC, w.id DESC LIMIT $11 + 0"
+     ORDER BY w.at DESC, w.id DESC LIMIT $11 + 0) \
+     SELECT a.id, a.created AS at, a.title, a.status, a.severity, a.source, a.sender, a.state, a.reason, a.received, \
+       (SELECT json_group_array(g.name) FROM alert_group g WHERE g.alert = a.id) AS groups, \
+       EXISTS (SELECT 1 FROM alert_condition ac JOIN condition c ON c.id = ac.condition \
+         WHERE ac.alert = a.id AND c.open = 1) AS open \
+     FROM f CROSS JOIN alert a ON a.id = f.id ORDER BY f.at DESC, f.id DESC"
 );
 
 /// The last row of the window, where it is full.
@@ -44,7 +44,8 @@ pub(super) const PLANNED: [&str; 5] = [LIST, END, story::GROUPS, story::LEFT_OUT
 
 pub(super) async fn list(store: &Sqlite, filter: &AlertFilter) -> Result<Page<AlertRow>, StoreError> {
     let AlertFilter { common, status, severity, source } = filter;
-    let (before, window) = (common.before(), common.window());
+    let plain = status.is_empty() && severity.is_none() && source.is_none();
+    let (before, window) = (common.before(), common.window(plain));
     let status: Vec<_> = status.iter().map(|status| status.as_str()).collect();
     let severity = severity.map(|least| Severity::ALL.into_iter().filter(move |severity| *severity >= least));
     let severity: Vec<_> = severity.into_iter().flatten().map(Severity::as_str).collect();

@@ -43,8 +43,13 @@ impl Common {
         i64::try_from(self.rows() + 1).unwrap_or(i64::MAX)
     }
 
-    fn window(&self) -> i64 {
-        if self.text.is_some() { WINDOW_OF_TEXTS } else { WINDOW }
+    /// Rows to look at; `plain`: nothing else is asked, so that each fits.
+    fn window(&self, plain: bool) -> i64 {
+        match (plain && self.group.is_none() && self.seen_by.is_empty(), &self.text) {
+            (_, Some(_)) => WINDOW_OF_TEXTS,
+            (true, None) => self.fetch(),
+            (false, None) => WINDOW,
+        }
     }
 
     /// For LIKE with `\` as its escape.

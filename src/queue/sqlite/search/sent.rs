@@ -64,10 +64,11 @@ macro_rules! list {
         concat!(
             "WITH w AS MATERIALIZED (",
             $window,
-            " LIMIT $4 + 0) ",
-            view!(),
+            " LIMIT $4 + 0), f AS MATERIALIZED (SELECT n.id FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE ",
             fits!(),
-            " ORDER BY +n.created DESC, +n.id DESC LIMIT $11 + 0"
+            " ORDER BY +n.created DESC, +n.id DESC LIMIT $11 + 0) ",
+            view!(),
+            "n.id IN (SELECT f.id FROM f) ORDER BY +n.created DESC, +n.id DESC"
         )
     };
 }
@@ -81,14 +82,15 @@ macro_rules! archive {
         concat!(
             "WITH w AS MATERIALIZED (",
             $window,
-            " LIMIT $4 + 0) \
+            " LIMIT $4 + 0), f AS MATERIALIZED (SELECT n.id FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE ",
+            fits!(),
+            " ORDER BY +n.created, +n.id LIMIT $11 + 0) \
              SELECT n.id, n.created AS at, n.kind, n.alert, coalesce(a.source, '') AS source, coalesce(a.sender, '') AS sender, \
                coalesce(a.status, '') AS status, n.severity, coalesce(a.title, '') AS title, \
                coalesce(a.body ->> 'text', n.text, '') AS text, n.recipient, n.jid, n.groups, n.state, n.reason, n.attempts, \
                n.first_intent, n.accepted, n.delivered, n.ended, n.carrier \
-             FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE ",
-            fits!(),
-            " ORDER BY +n.created, +n.id LIMIT $11 + 0"
+             FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE n.id IN (SELECT f.id FROM f) \
+             ORDER BY +n.created, +n.id"
         )
     };
 }
@@ -135,13 +137,14 @@ async fn ask(
 ) -> Result<(Vec<SqliteRow>, Option<SqliteRow>), StoreError> {
     let SentFilter { common, states, recipient, alert } = filter;
     let states: Vec<_> = states.iter().map(|state: &NotificationState| state.as_str()).collect();
+    let plain = states.is_empty() && recipient.is_none();
     let mut answers = Vec::new();
     for sql in [list, end] {
         let query = sqlx::query(sql)
             .bind(bound)
             .bind(mark.at)
             .bind(mark.id)
-            .bind(common.window())
+            .bind(common.window(plain))
             .bind(json(&states)?)
             .bind(recipient.as_ref().map(|name| name.as_str()))
             .bind(common.group.as_ref().map(GroupName::as_str))
