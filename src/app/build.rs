@@ -15,10 +15,12 @@ use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
 use super::observer::Observer;
+use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
 use super::reporter::Reporter;
 use super::run::Running;
+use super::watched::{Looks, Watches};
 use crate::config::Config;
 use crate::dispatch::{self, ExpressLane, Messenger};
 use crate::http::{Auth, Feed};
@@ -89,6 +91,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
     let door = control::Door {
         desk: store.clone(),
+        archive: store.clone(),
         tokens: auth.clone(),
         reload: Arc::new(orders.clone()),
         poke: poke.clone(),
@@ -122,15 +125,26 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         tracing::info!(listen = %settings.listen, "mails can be handed in (LMTP)");
         doors.push(lmtp::Door::new(settings.clone(), listener, entrance.clone()));
     }
-    let (poster, desk) = Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone());
+    let (poster, desk) =
+        Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
-    let ending = running.doors_token.clone();
-    let (http, replace_http, feed) =
-        http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), store.clone(), ending)?;
     let reporter =
         Reporter { log: store.clone(), lane: lane.clone(), rules: rules.clone(), metrics: Arc::clone(&metrics) };
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };
     let (probe, probed) = monitor(raised, config.probe.clone(), Arc::clone(&metrics.probe));
+    let handed: Vec<String> = config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect();
+    let looks = Arc::new(Looks::default());
+    let watched =
+        Watches { store: store.clone(), looks: looks.clone(), probed: probed.subscribe(), handed: handed.clone() };
+    let views = http::Views {
+        store: store.clone(),
+        people: Arc::new(Roll { lane: lane.clone(), rules: rules.clone() }),
+        watched: Arc::new(watched),
+        poke: poke.clone(),
+        stored: stored.clone(),
+    };
+    let ending = running.doors_token.clone();
+    let (http, replace_http, feed) = http::build(&config, auth.clone(), entrance, Arc::clone(&metrics), views, ending)?;
     metrics.look_with(Arc::new(Observer {
         store: store.clone(),
         disk: disk.clone(),
@@ -139,7 +153,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         rules: rules.clone(),
         messenger: messenger.clone(),
         probed: probed.subscribe(),
-        handed: config.lmtp_mailboxes.iter().map(|m| m.mailbox.name.to_string()).collect(),
+        handed,
     }));
     let own = config.doors.iter().filter_map(|door| match door.listen {
         lmtp::Listen::Tcp(address) => Some(address.port()),
@@ -169,7 +183,8 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         seen: Arc::clone(&metrics.session),
         beat: Arc::clone(&metrics.sending),
     };
-    let ages = Ages { raw_for: config.store.raw_for, history_for: config.store.history_for };
+    let queue::Settings { raw_for, history_for, history_max, .. } = config.store;
+    let ages = Ages { raw_for, history_for, history_max };
     let shared = Arc::new(Shared { queue: store.clone(), turn: Semaphore::new(1), stored });
     let keeper = Keeper {
         file,
@@ -182,7 +197,7 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
         xmpp: session,
         filter,
         http: replace_http,
-        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics)),
+        mailboxes: Mailboxes::new(shared, disk, intake_token, Arc::clone(&metrics), looks),
         gone: BTreeMap::new(),
         reserve,
         probed,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::control::{self, Remote};
 use crate::queue::sqlite::Sqlite;
-use crate::queue::{Desk, Settings, StoreError, StoreFault, Tokens};
+use crate::queue::{Archive, Desk, Settings, StoreError, StoreFault, Tokens};
 
 /// The running service's tokens of the HTTP API, else those of the store itself, as with [`desk`]. A store that is not there yet is
 /// made: tokens may be there before the first start.
@@ -19,10 +19,31 @@ pub async fn tokens(settings: &Settings) -> Result<Arc<dyn Tokens>, StoreError> 
 
 /// The running service's desk through its control socket; where none runs, the store's own, with its lock taken.
 pub async fn desk(settings: &Settings) -> Result<Arc<dyn Desk>, StoreError> {
+    match at(settings).await? {
+        At::Service(remote) => Ok(Arc::new(remote)),
+        At::Store(store) => Ok(store),
+    }
+}
+
+/// The archive, likewise.
+pub async fn archive(settings: &Settings) -> Result<Arc<dyn Archive>, StoreError> {
+    match at(settings).await? {
+        At::Service(remote) => Ok(Arc::new(remote)),
+        At::Store(store) => Ok(store),
+    }
+}
+
+/// Who is asked.
+enum At {
+    Service(Remote),
+    Store(Arc<Sqlite>),
+}
+
+async fn at(settings: &Settings) -> Result<At, StoreError> {
     let socket = control::socket_path(&settings.path);
     let refused = |what: String| StoreError { what, fault: StoreFault::Refused };
     match Remote::connect(&socket).await {
-        Ok(Some(remote)) => return Ok(Arc::new(remote)),
+        Ok(Some(remote)) => return Ok(At::Service(remote)),
         Ok(None) => {}
         Err(err) => return Err(refused(err.to_string())),
     }
@@ -33,5 +54,5 @@ pub async fn desk(settings: &Settings) -> Result<Arc<dyn Desk>, StoreError> {
             settings.path.display()
         )));
     }
-    Ok(Sqlite::open(settings).await?)
+    Ok(At::Store(Sqlite::open(settings).await?))
 }

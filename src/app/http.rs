@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
+use super::people::Roll;
+use super::watched::Watches;
 use crate::config::Config;
 use crate::http::{self, Auth, Dispatch, Door, Feed, Listener, Parts, Problem, Settings};
 use crate::intake::{Desk, NotTaken, Rulebook};
@@ -17,7 +19,8 @@ use crate::metrics::Metrics;
 use crate::model::Alert;
 use crate::net;
 use crate::parse::{self, How, Limits, Outcome, Plain};
-use crate::queue::{Done, Events, Post, StoreError};
+use crate::queue::sqlite::Sqlite;
+use crate::queue::{Done, Post, StoreError};
 
 /// What a reload replaces.
 pub struct Replace {
@@ -66,19 +69,28 @@ impl Dispatch for Entrance {
     }
 }
 
+/// What there is to be asked, and to be done.
+pub struct Views {
+    pub store: Arc<Sqlite>,
+    pub people: Arc<Roll>,
+    pub watched: Arc<Watches>,
+    pub poke: Arc<Notify>,
+    pub stored: Arc<Notify>,
+}
+
 /// Binds it, where the config says so.
 pub fn build(
     config: &Config,
     auth: Arc<Auth>,
     dispatch: Arc<dyn Dispatch>,
     metrics: Arc<Metrics>,
-    log: Arc<dyn Events>,
+    views: Views,
     ending: CancellationToken,
 ) -> Result<(Option<Parts>, Replace, Arc<Feed>), Exit> {
     let tls = tls(&config.http).map_err(Exit::Config)?;
     let ((settings, current), (tls, inside)) = (watch::channel(Arc::new(config.http.clone())), watch::channel(tls));
     let replace = Replace { settings, tls };
-    let feed = Feed::new(log, current.clone());
+    let feed = Feed::new(views.store.clone(), current.clone());
     let Some(address) = config.http.listen else { return Ok((None, replace, feed)) };
     let listener = Listener::bind(address).map_err(|err| Exit::Internal(format!("[http]: {err}")))?;
     tracing::info!(listen = %address, tls = config.http.tls.is_some(), "the HTTP API is open to whoever has a token");
@@ -87,7 +99,22 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
-    let door = Door { settings: current, auth, dispatch, metrics, feed: Arc::clone(&feed), ending };
+    let Views { store, people, watched, poke, stored } = views;
+    let (desk, search) = (store.clone(), store);
+    let door = Door {
+        settings: current,
+        auth,
+        dispatch,
+        people,
+        metrics,
+        desk,
+        search,
+        watched,
+        poke,
+        stored,
+        feed: Arc::clone(&feed),
+        ending,
+    };
     Ok((Some(Parts { listener, door, tls: inside }), replace, feed))
 }
 

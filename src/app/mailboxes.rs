@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::watched::Looks;
 use crate::config::MailboxConfig;
 use crate::control::{Change, MailboxChange};
 use crate::intake::{self, Disk, Shared, Watcher};
@@ -103,6 +104,7 @@ pub struct Mailboxes {
     tasks: JoinSet<Result<(), StoreError>>,
     cancel: CancellationToken,
     metrics: Arc<Metrics>,
+    looks: Arc<Looks>,
 }
 
 struct Running {
@@ -117,8 +119,14 @@ struct Running {
 
 impl Mailboxes {
     /// None yet. All end with `cancel`.
-    pub fn new(shared: Arc<Shared<Sqlite>>, disk: Disk, cancel: CancellationToken, metrics: Arc<Metrics>) -> Self {
-        Self { shared, disk, running: BTreeMap::new(), tasks: JoinSet::new(), cancel, metrics }
+    pub fn new(
+        shared: Arc<Shared<Sqlite>>,
+        disk: Disk,
+        cancel: CancellationToken,
+        metrics: Arc<Metrics>,
+        looks: Arc<Looks>,
+    ) -> Self {
+        Self { shared, disk, running: BTreeMap::new(), tasks: JoinSet::new(), cancel, metrics, looks }
     }
 
     /// What is read.
@@ -137,7 +145,10 @@ impl Mailboxes {
         }
         let leaving: Vec<Running> = plan.leave.iter().filter_map(|name| self.running.remove(name)).collect();
         end(&leaving).await;
-        plan.leave.iter().for_each(|name| self.metrics.close(name.as_str()));
+        for name in &plan.leave {
+            self.metrics.close(name.as_str());
+            self.looks.close(name.as_str());
+        }
         for (known, mailbox) in plan.open {
             self.start(known, mailbox);
         }
@@ -151,6 +162,7 @@ impl Mailboxes {
         let name = connection.name.clone();
         let watcher = Watcher::new(self.shared.clone(), live, connection, mailbox, self.disk.clone(), look_now.clone())
             .seen_by(self.metrics.open(name.as_str()));
+        self.looks.open(name.as_str(), look_now.clone());
         let (leaves, is_cut, end) = (leave.clone(), cut.clone(), ended.clone().drop_guard());
         self.tasks.spawn(async move {
             let _end = end;

@@ -9,6 +9,7 @@ mod http;
 mod keeper;
 mod mailboxes;
 mod observer;
+mod people;
 mod prepare;
 mod probe;
 pub mod rehearsal;
@@ -17,8 +18,9 @@ mod reporter;
 mod run;
 mod stop;
 mod systemd;
+mod watched;
 
-pub use desk::{desk, tokens};
+pub use desk::{archive, desk, tokens};
 pub use exit::Exit;
 
 use std::path::PathBuf;

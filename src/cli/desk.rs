@@ -1,4 +1,4 @@
-//! Runs `mailbell queue`, `mailbell quarantine` and `mailbell token` at the desk.
+//! Runs `mailbell queue`, `quarantine`, `explain`, `archive` and `token` at the desk.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::queue::Failure;
-use super::{quarantine, queue, token};
+use super::{archive, explain, quarantine, queue, token};
 use crate::queue::{Desk, Settings};
 use crate::{app, config};
 
@@ -24,6 +24,25 @@ pub fn quarantine(args: &quarantine::Args) -> ExitCode {
     at_desk(args.desk.config.as_deref(), async |desk| {
         let mut out = io::stdout().lock();
         quarantine::run(args, &*desk, &mut out, &mut io::stderr()).await?;
+        Ok(out.flush()?)
+    })
+}
+
+/// `mailbell explain`.
+pub fn explain(args: &explain::Args) -> ExitCode {
+    at_desk(args.desk.config.as_deref(), async |desk| {
+        let mut out = io::stdout().lock();
+        explain::run(args, &*desk, &mut out).await?;
+        Ok(out.flush()?)
+    })
+}
+
+/// `mailbell archive`.
+pub fn archive(args: &archive::Args) -> ExitCode {
+    at_store(args.desk.config.as_deref(), async |settings| {
+        let archive = app::archive(settings).await?;
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        archive::run(args, &*archive, &mut out).await?;
         Ok(out.flush()?)
     })
 }

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+pub mod archive;
 pub mod check;
 pub mod config;
 mod desk;
+pub mod explain;
 mod import;
 mod json;
 pub mod parse;
@@ -47,7 +49,9 @@ enum Command {
     Route(route::Args),
     Test(test::Args),
     Queue(queue::Args),
+    Explain(explain::Args),
     Quarantine(quarantine::Args),
+    Archive(archive::Args),
     Token(token::Args),
     Send(Box<send::Args>),
 }
@@ -73,6 +77,8 @@ pub fn run() -> ExitCode {
         Command::Route(args) => route::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Queue(args) => desk::queue(&args),
+        Command::Explain(args) => desk::explain(&args),
+        Command::Archive(args) => desk::archive(&args),
         Command::Quarantine(args) => desk::quarantine(&args),
         Command::Token(args) => desk::token(&args),
         Command::Send(args) => send::run(&args),

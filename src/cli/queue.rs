@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::table;
 use crate::model::{AlertId, NotificationId, NotificationState, RecipientName};
-use crate::queue::{Desk, ListFilter, MessageView, NotificationView, StoreError, StoreFault};
+use crate::queue::{Desk, ListFilter, NotificationView, StoreError, StoreFault, TimelineRow};
 
 /// Show and change what waits in the queue
 #[derive(Debug, ClapArgs)]
@@ -267,20 +267,19 @@ async fn show_alert(id: AlertId, json: bool, desk: &dyn Desk, out: &mut dyn Writ
         writeln!(out)?;
         write_table(out, &view.notifications)?;
     }
-    write_timeline(out, &view)?;
+    writeln!(out)?;
+    write_steps(out, view.timeline.iter())?;
     Ok(())
 }
 
-fn write_timeline(out: &mut dyn Write, view: &MessageView) -> io::Result<()> {
-    let rows: Vec<_> = view
-        .timeline
-        .iter()
+/// Steps of a timeline, one a line.
+pub(super) fn write_steps<'a>(out: &mut dyn Write, steps: impl Iterator<Item = &'a TimelineRow>) -> io::Result<()> {
+    let rows: Vec<_> = steps
         .map(|step| {
             let who = step.recipient.as_ref().map(ToString::to_string).unwrap_or_default();
             [table::time(step.at), step.event.clone(), who, step.detail.clone()]
         })
         .collect();
-    writeln!(out)?;
     table::write(out, ["TIME", "EVENT", "RECIPIENT", "DETAIL"], &rows)
 }
 

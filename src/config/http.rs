@@ -15,6 +15,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
     let behind_proxy = section.value("behind_proxy").and_then(|item| item.yes());
     let protected = tls.as_ref().is_none_or(Option::is_some) || behind_proxy != Some(false);
     let listen = section.value("listen").and_then(|item| listen(&item, protected));
+    let legacy_open = section.value("legacy_open").and_then(|item| item.yes());
     let max_body = section.value("max_body").and_then(|item| item.size(16 << 10..=16 << 20));
     let rate = section.value("rate").and_then(|item| item.number(0..=1_000_000));
     let max_connections = section.value("max_connections").and_then(|item| item.number(1..=100_000));
@@ -25,6 +26,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
         listen: listen?,
         tls: tls?,
         behind_proxy: behind_proxy?,
+        legacy_open: legacy_open?,
         max_body: usize::try_from(max_body?).ok()?,
         rate: u32::try_from(rate?).ok()?,
         max_connections: max_connections?,

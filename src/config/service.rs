@@ -22,6 +22,8 @@ pub(super) const LOG_FORMATS: [(&str, telemetry::Format); 2] =
     [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// Most alerts that `history_max` may name.
+const MOST_ALERTS: usize = 1_000_000_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn store(section: &Section<'_, '_>) -> Option<queue::Settings> {
@@ -38,7 +40,9 @@ pub(super) fn store(section: &Section<'_, '_>) -> Option<queue::Settings> {
         }
     });
     let reserve = section.value("reserve").and_then(|item| item.size(1 << 20..=1 << 40));
-    Some(queue::Settings { path: path?, raw_for: raw_for?, history_for: history_for?, reserve: reserve? })
+    let history_max = section.value("history_max").and_then(|item| item.number(0..=MOST_ALERTS));
+    let (path, raw_for, history_for, reserve) = (path?, raw_for?, history_for?, reserve?);
+    Some(queue::Settings { path, raw_for, history_for, history_max: history_max? as u64, reserve })
 }
 
 /// `[operators]`: who is told of trouble, and where alerts go that nobody asked for.

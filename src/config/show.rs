@@ -70,6 +70,7 @@ impl Config {
         out.path("path", &self.store.path);
         out.span("raw_for", self.store.raw_for);
         out.span("history_for", self.store.history_for);
+        out.plain("history_max", self.store.history_max);
         out.text("reserve", Size(self.store.reserve));
 
         out.table("[dispatch]");

@@ -376,6 +376,7 @@ fn only_what_is_read_at_the_start_needs_a_restart() {
         ("path = \"mailbell.db\"", "path = \"other.db\"", &["store.path"][..]),
         ("raw_for = \"30d\"", "raw_for = \"29d\"", &["store.raw_for"]),
         ("history_for = \"365d\"", "history_for = \"366d\"", &["store.history_for"]),
+        ("history_max = 0", "history_max = 1", &["store.history_max"]),
         ("jid = \"alerts@example.org\"", "jid = \"bot@example.org\"", &["xmpp.jid"]),
         ("window = ", "window = 1", &["xmpp.window"]),
         ("format = \"text\"", "format = \"json\"", &["log.format"]),

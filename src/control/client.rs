@@ -20,7 +20,10 @@ use super::reload::{Kept, Reloaded};
 use super::router::{Expire, ListQuery, Page, Refusal};
 use crate::metrics::Overview;
 use crate::model::{AlertId, MessageId, NotificationId};
-use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, StoreError, StoreFault};
+use crate::queue::{
+    self, Archive, ArchiveRow, Desk, ListFilter, MessageView, NotificationView, QuarantineView, SentFilter, StoreError,
+    StoreFault,
+};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -203,5 +206,16 @@ impl Desk for Remote {
             what: format!("message {id} is not in quarantine"),
             fault: StoreFault::Refused,
         })
+    }
+}
+
+#[async_trait]
+impl Archive for Remote {
+    async fn archive(&self, filter: &SentFilter) -> Result<queue::Page<ArchiveRow>, StoreError> {
+        let body = serde_json::to_vec(filter).unwrap_or_default();
+        let answer = self.ask(Method::POST, "/v1/archive", body).await?;
+        let answer =
+            answer.ok_or_else(|| self.failed(&"the service is an older one, and has no archive; restart it"))?;
+        serde_json::from_slice(&answer).map_err(|err| self.failed(&format!("an answer that is not understood: {err}")))
     }
 }

@@ -11,6 +11,7 @@
 //! | `GET /v1/quarantine/{id}` | one of them |
 //! | `GET /v1/quarantine/{id}/raw` | its mail |
 //! | `POST /v1/quarantine/{id}/replay` | parse it anew |
+//! | `POST /v1/archive` | a page of everything that was sent; body: what is looked for |
 //! | `GET /v1/tokens` | the HTTP API's tokens, as they are kept |
 //! | `POST /v1/tokens` | keep another one; body: the same, with its SHA-256 |
 //! | `DELETE /v1/tokens/{name}` | revoke it |

@@ -17,7 +17,9 @@ use super::problem::Problem;
 use super::reload::{Kept, Reload, Reloaded};
 use super::tokens;
 use crate::model::{AlertId, MessageId, NotificationId, NotificationState};
-use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, Tokens};
+use crate::queue::{
+    self, Archive, ArchiveRow, Desk, ListFilter, MessageView, NotificationView, QuarantineView, SentFilter, Tokens,
+};
 
 /// Largest request body, bytes.
 const BODY: usize = 4096;
@@ -27,6 +29,8 @@ const BODY: usize = 4096;
 pub struct Door {
     /// The queue, for people.
     pub desk: Arc<dyn Desk>,
+    /// Everything that was sent.
+    pub archive: Arc<dyn Archive>,
     /// Tokens of the HTTP API.
     pub tokens: Arc<dyn Tokens>,
     /// Reads the config again.
@@ -49,6 +53,7 @@ pub fn router(door: Door) -> Router {
         .route("/v1/quarantine/{id}", get(quarantined))
         .route("/v1/quarantine/{id}/raw", get(raw))
         .route("/v1/quarantine/{id}/replay", post(replay))
+        .route("/v1/archive", post(archive))
         .route("/v1/reload", post(reload_config))
         .route("/v1/tokens", get(tokens::list).post(tokens::add))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
@@ -210,6 +215,16 @@ async fn raw(State(door): State<Door>, Path(id): Path<String>) -> Answer<Respons
     let raw = raw.ok_or_else(|| Problem::new(StatusCode::GONE, "the mail itself was purged (store.raw_for)"))?;
     // Never a type that a browser would show.
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], raw).into_response())
+}
+
+/// The filter is the body: it may be long.
+async fn archive(
+    State(door): State<Door>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Json<queue::Page<ArchiveRow>>> {
+    let body = body.map_err(|err| Problem::new(err.status(), err.body_text()))?;
+    let filter: SentFilter = serde_json::from_slice(&body).map_err(|err| bad(format!("the body: {err}")))?;
+    Ok(Json(door.archive.archive(&filter).await?))
 }
 
 /// Problem details with the errors of the file.

@@ -46,7 +46,7 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
                 self.on_return(&who).await
             }
             Event::Presence { who, state } => {
-                self.lane.tracker(|t| t.presence(&who, state));
+                self.lane.tracker(|t| t.presence(&who, state, mono()));
                 self.note_online(&who.to_bare());
                 match state {
                     Some(_) => self.on_return(&who.to_bare()).await,

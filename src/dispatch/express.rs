@@ -51,6 +51,13 @@ impl ExpressLane {
         self.lock().tracker.get(who, mono())
     }
 
+    /// Presence of several at one moment, and for how long each has been so, where that is known.
+    pub fn presences<'a>(&self, who: impl Iterator<Item = &'a BareJid>) -> Vec<(Presence, Option<Duration>)> {
+        let (state, now) = (self.lock(), mono());
+        let lasts = |who| Some(now.saturating_duration_since(state.tracker.since(who, now)?));
+        who.map(|who| (state.tracker.get(who, now), lasts(who))).collect()
+    }
+
     /// A session is up under this epoch, or there is none.
     pub fn set_epoch(&self, epoch: Option<Epoch>) {
         self.lock().epoch = epoch;
@@ -145,6 +152,10 @@ impl Express for ExpressLane {
                 Way::Now
             }
         }
+    }
+
+    fn presence(&self, who: &BareJid) -> Option<Presence> {
+        Some(self.lock().tracker.get(who, mono()))
     }
 
     fn release(&self, places: &[Place]) {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::letter::letter;
 use super::worker::Worker;
-use crate::model::{BareJid, Epoch, NotificationId, Presence};
+use crate::model::{BareJid, Epoch, Notification, NotificationId, Presence};
 use crate::presence::policy::{Decision, decide};
 use crate::queue::{Content, Outbox, Outgoing, SKIPPED, StoreError, Unwritten, Wait, patiently};
 
@@ -81,9 +81,10 @@ impl<Q: Outbox + ?Sized> Worker<Q> {
         if !skip.is_empty() {
             patiently("skip", || self.queue.skip(&skip, SKIPPED, now)).await?;
         }
-        let ids: Vec<_> = deliver.iter().map(|out| out.notification.id).collect();
-        if !ids.is_empty() {
-            let intended = patiently("commit the intent to send", || self.queue.d3_intend(&ids, epoch, now)).await?;
+        let seen = |n: &Notification| (n.id, self.lane.presence(&n.jid));
+        let seen: Vec<_> = deliver.iter().map(|out| seen(&out.notification)).collect();
+        if !seen.is_empty() {
+            let intended = patiently("commit the intent to send", || self.queue.d3_seen(&seen, epoch, now)).await?;
             let taken = |out: &Outgoing| intended.contains(&out.notification.id);
             deliver.iter().filter(|out| !taken(out)).for_each(|out| self.lane.give_back(&out.notification));
             deliver.retain(taken);

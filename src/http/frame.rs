@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
-use super::Door;
+use super::{Door, legacy, nothing};
 use crate::control::Problem;
 
 /// The other end of the connection, as the listener sees it.
@@ -47,6 +47,10 @@ pub(super) async fn pass(State(door): State<Door>, mut request: Request, next: N
     let behind_proxy = door.settings.borrow().behind_proxy;
     let client = client(peer.ip(), behind_proxy, request.headers());
     request.extensions_mut().insert(Client(client));
+    // Whatever the method: what is switched off is not there.
+    if request.uri().path() == legacy::PATH && !door.settings.borrow().legacy_open {
+        return nothing().into_response();
+    }
     if let Some(problem) = too_large(&request) {
         return problem.into_response();
     }

@@ -71,7 +71,10 @@ async fn admit<'a>(
     let Some(Client(client)) = request.extensions().get().copied() else {
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the client is not known"));
     };
-    let known = access != Access::Open;
+    if access == Access::Legacy {
+        door.auth.openly(client)?;
+    }
+    let known = !matches!(access, Access::Open | Access::Legacy);
     let pass = pass_of(request.headers(), settings.is_https());
     let session = match known {
         true => who(door, settings, access, client, request.headers())?,

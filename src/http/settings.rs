@@ -13,6 +13,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Requests come through a proxy of ours: it speaks TLS with the clients, and `X-Forwarded-For` names them.
     pub behind_proxy: bool,
+    /// Old pages may ask for the status of groups without a token.
+    pub legacy_open: bool,
     /// Largest body of a request, bytes.
     pub max_body: usize,
     /// Requests a second that one token may make; 0: any number.

@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{Door, api, dispatch, events, health};
+use super::{Door, api, dispatch, events, health, legacy, openapi};
 use crate::model::Right;
 
 /// What it takes to use an endpoint.
@@ -12,6 +12,8 @@ use crate::model::Right;
 pub enum Access {
     /// Nothing.
     Open,
+    /// Nothing, with `[http] legacy_open`; without it there is nothing there.
+    Legacy,
     /// Any token that is in force, or a session made with one.
     Known,
     /// A token of this scope, or a session made with one.
@@ -49,7 +51,15 @@ where
 
 /// The table: a resource's lines stand with its handlers.
 pub fn endpoints() -> Vec<Endpoint> {
-    [health::endpoints(), api::endpoints(), dispatch::endpoints(), events::endpoints()].into_iter().flatten().collect()
+    let parts = [
+        health::endpoints(),
+        api::endpoints(),
+        dispatch::endpoints(),
+        events::endpoints(),
+        legacy::endpoints(),
+        openapi::endpoints(),
+    ];
+    parts.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -62,6 +72,8 @@ mod tests {
     fn nothing_is_open_but_health_and_the_login() {
         let open: Vec<_> = endpoints().into_iter().filter(|e| e.access == Access::Open).map(|e| e.path).collect();
         assert_eq!(open, ["/healthz", "/api/v1/session"]);
+        let legacy: Vec<_> = endpoints().into_iter().filter(|e| e.access == Access::Legacy).map(|e| e.path).collect();
+        assert_eq!(legacy, ["/webclient"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! share an fsync and a single one waits for none but its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Rulebook;
 use super::committed::{hand_over, log_unsubscribed};
 use crate::live::{Current, Live};
+use crate::metrics::Beat;
 use crate::queue::{Done, Express, Outbox, Post, Posts, StoreError, StoreFault};
 
 /// Requests that wait to be committed; and most in one commit.
@@ -61,6 +63,10 @@ pub struct Poster<Q: ?Sized> {
     pub express: Arc<dyn Express>,
     /// Notified after D2: dispatch may have something to do.
     pub poke: Arc<Notify>,
+    /// It goes on.
+    beat: Arc<Beat>,
+    /// The disk was full at the last commit: that is told once.
+    full: AtomicBool,
     jobs: mpsc::Receiver<Job>,
     /// Without an HTTP door nobody else holds an end of the way; what was posted before is over all the same some time.
     _way: Desk,
@@ -68,10 +74,17 @@ pub struct Poster<Q: ?Sized> {
 
 impl<Q: Posts + Outbox + ?Sized + 'static> Poster<Q> {
     /// The task, and the way to it.
-    pub fn new(queue: Arc<Q>, rules: Live<Rulebook>, express: Arc<dyn Express>, poke: Arc<Notify>) -> (Self, Desk) {
+    pub fn new(
+        queue: Arc<Q>,
+        rules: Live<Rulebook>,
+        express: Arc<dyn Express>,
+        poke: Arc<Notify>,
+        beat: Arc<Beat>,
+    ) -> (Self, Desk) {
         let (sender, jobs) = mpsc::channel(WAITING);
         let desk = Desk(sender);
-        (Self { queue, rules, express, poke, jobs, _way: desk.clone() }, desk)
+        let full = AtomicBool::new(false);
+        (Self { queue, rules, express, poke, beat, full, jobs, _way: desk.clone() }, desk)
     }
 
     /// Runs until `cancel`; whatever was handed in until then is committed.
@@ -81,6 +94,7 @@ impl<Q: Posts + Outbox + ?Sized + 'static> Poster<Q> {
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
         let mut look = Instant::now();
         loop {
+            self.beat.beat();
             // However much is handed in, what is over is told.
             if look <= Instant::now() {
                 look = Instant::now() + self.end_overdue().await?;
@@ -124,6 +138,7 @@ impl<Q: Posts + Outbox + ?Sized + 'static> Poster<Q> {
 
     /// One D2 of as many from the front as it takes; what became of each.
     async fn commit(&self, posts: &[Post]) -> Result<Vec<Result<Done, NotTaken>>, StoreError> {
+        self.beat.beat();
         let (now, epoch, rules) = (Timestamp::now(), self.express.epoch(), self.rules.get());
         if let Some(answer) = posts.first().and_then(|post| outside(post, &rules)) {
             return Ok(vec![Ok(answer)]);
@@ -133,13 +148,18 @@ impl<Q: Posts + Outbox + ?Sized + 'static> Poster<Q> {
         match self.queue.d2_posted(some, &*rules.router, &*self.express, now).await {
             Ok(report) => {
                 fail::fail_point!("posted");
+                if self.full.swap(false, Ordering::Relaxed) {
+                    tracing::info!("there is room on the disk again: alerts over HTTP are taken");
+                }
                 log_unsubscribed(&report.unsubscribed);
                 hand_over(&*self.queue, &*self.express, epoch, report.born, now).await?;
                 self.poke.notify_one();
                 Ok(report.done.into_iter().map(Ok).collect())
             }
             Err(err) if err.fault == StoreFault::Full => {
-                tracing::error!(%err, "the disk is full: alerts over HTTP are refused for now");
+                if !self.full.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%err, "the disk is full: alerts over HTTP are refused for now");
+                }
                 Ok(some.iter().map(|_| Err(NotTaken::Full)).collect())
             }
             Err(err) => Err(err),

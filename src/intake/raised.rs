@@ -161,7 +161,7 @@ mod tests {
             let dir = TempDir::new().unwrap();
             let day = Duration::from_hours(24);
             let path = dir.path().join("mailbell.db");
-            let settings = queue::Settings { path, raw_for: day, history_for: day, reserve: 0 };
+            let settings = queue::Settings { path, raw_for: day, history_for: day, history_max: 0, reserve: 0 };
             let store = Sqlite::open(&settings).await.unwrap();
             let (rules, live) = live(Rulebook {
                 router: Arc::new(router()),

@@ -37,7 +37,7 @@ use family::Counters;
 /// Longest wait for the store's answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A loop that says nothing for so long is stuck: each goes round every 10 s at least, and the longest commit takes a few.
+/// A loop that says nothing for so long is stuck: each goes round once a minute at least, and the longest commit takes a few.
 const STUCK: Duration = Duration::from_secs(120);
 
 /// All of it.
@@ -54,6 +54,8 @@ pub struct Metrics {
     pub parsing: Arc<Beat>,
     /// The loop that sends.
     pub sending: Arc<Beat>,
+    /// The loop that takes what comes over HTTP.
+    pub posting: Arc<Beat>,
     mailboxes: Mutex<BTreeMap<String, Arc<MailboxState>>>,
     reloads: Counters,
     reloaded: Mutex<Timestamp>,
@@ -73,6 +75,7 @@ impl Metrics {
             session: Arc::default(),
             parsing: Arc::default(),
             sending: Arc::default(),
+            posting: Arc::default(),
             mailboxes: Mutex::default(),
             reloads: Counters::of([vec!["done"], vec!["refused"]]),
             reloaded: Mutex::new(now),
@@ -119,7 +122,7 @@ impl Metrics {
         if waits || self.stopping.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        let loops = [("the parser", &self.parsing), ("dispatch", &self.sending)];
+        let loops = [("the parser", &self.parsing), ("dispatch", &self.sending), ("the HTTP poster", &self.posting)];
         loops.into_iter().filter(|(_, beat)| beat.silent() > STUCK).map(|(name, _)| name).collect()
     }
 

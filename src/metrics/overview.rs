@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::page::age;
 use super::{Disk, LastAlert, Looks, Metrics, Sample, Sessions};
@@ -17,7 +18,7 @@ const FAILING: Duration = Duration::from_secs(120);
 const DOWN: Duration = Duration::from_secs(30);
 
 /// How things are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
     /// Would what comes in now go out now?
     pub ready: bool,
@@ -52,7 +53,8 @@ pub struct Overview {
 }
 
 /// A mailbox.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MailboxHealth)]
 pub struct Mailbox {
     /// Its name.
     pub name: String,
@@ -67,7 +69,8 @@ pub struct Mailbox {
 }
 
 /// The XMPP session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = XmppSession)]
 pub struct Session {
     /// `up`, `starting` (never up yet), `down`, or `refused`.
     pub state: String,
@@ -84,7 +87,7 @@ pub struct Session {
 }
 
 /// Notifications in one state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Queued {
     /// How many.
     pub count: u64,

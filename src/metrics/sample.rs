@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Looks, when somebody asks.
 #[async_trait]
@@ -48,7 +49,7 @@ impl Sample {
 }
 
 /// The store's disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Disk {
     /// Free bytes.
     pub free: u64,
@@ -72,7 +73,7 @@ pub struct Backlog {
 }
 
 /// The newest alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastAlert {
     /// Its short id.
     pub id: String,

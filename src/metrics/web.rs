@@ -14,9 +14,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 use super::page::CONTENT_TYPE;
 use super::{Disk, Mailbox, Metrics, Overview, Session, render};
+
+/// As the HTTP door serves them.
+#[derive(OpenApi)]
+#[openapi(paths(metrics, healthz, readyz, status))]
+pub struct Written;
 
 /// For the control socket.
 pub fn router(metrics: Arc<Metrics>) -> Router {
@@ -29,11 +35,22 @@ pub fn router(metrics: Arc<Metrics>) -> Router {
 }
 
 /// Everything, for Prometheus.
+///
+/// Every metric is described in config/metrics.md.
+#[utoipa::path(get, path = "/metrics", tag = "watch", responses(
+    (status = 200, description = "The text format of Prometheus, 0.0.4", body = String, content_type = "text/plain"),
+))]
 pub async fn metrics(Extension(metrics): Extension<Arc<Metrics>>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&metrics).await).into_response()
 }
 
-/// Is it alive? What is wrong with the world is no reason to restart it: see [`readyz`] for that.
+/// Is it alive?
+///
+/// What is wrong with the world is no reason to restart it: see `/readyz` for that.
+#[utoipa::path(get, path = "/healthz", tag = "watch", responses(
+    (status = 200, description = "`ok`: its loops go on", body = String, content_type = "text/plain"),
+    (status = 503, description = "These loops are stuck", body = String, content_type = "text/plain"),
+))]
 pub async fn healthz(Extension(metrics): Extension<Arc<Metrics>>) -> Response {
     let stuck = metrics.stuck();
     if stuck.is_empty() {
@@ -42,8 +59,8 @@ pub async fn healthz(Extension(metrics): Extension<Arc<Metrics>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {}\n", stuck.join(", "))).into_response()
 }
 
-/// What [`readyz`] answers: of the [`Overview`] what decides.
-#[derive(Debug, Serialize)]
+/// Whether what comes in now would go out now, and what decides it.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
     ready: bool,
     reasons: Vec<String>,
@@ -55,6 +72,10 @@ pub struct Readiness {
 }
 
 /// Would what comes in now go out now?
+#[utoipa::path(get, path = "/readyz", tag = "watch", responses(
+    (status = 200, description = "It would", body = Readiness),
+    (status = 503, description = "It would not, for these reasons", body = Readiness),
+))]
 pub async fn readyz(Extension(metrics): Extension<Arc<Metrics>>) -> (StatusCode, Json<Readiness>) {
     let Overview { ready, reasons, mailboxes, xmpp, store, disk, .. } = Overview::look(&metrics).await;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -62,6 +83,11 @@ pub async fn readyz(Extension(metrics): Extension<Arc<Metrics>>) -> (StatusCode,
 }
 
 /// How things are.
+///
+/// What `mailbell status` prints. The newest alert is told to those only who see every group.
+#[utoipa::path(get, path = "/api/v1/status", tag = "watch", responses(
+    (status = 200, description = "The overview", body = Overview),
+))]
 pub async fn status(Extension(metrics): Extension<Arc<Metrics>>) -> Json<Overview> {
     Json(Overview::look(&metrics).await)
 }

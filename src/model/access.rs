@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{GroupName, TokenName};
 
 /// What a token may do; the `--scope` of `mailbell token create`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = Scope)]
 pub enum Right {
     /// Hand in alerts.
     Dispatch,
@@ -67,9 +69,10 @@ impl std::str::FromStr for Right {
     }
 }
 
-/// The rights of a token, at least one; each once, in the order of [`Right::ALL`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The rights of a token, at least one; each once, the least first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(from = "Vec<Right>")]
+#[schema(as = Scopes)]
 pub struct Rights(Vec<Right>);
 
 impl From<Vec<Right>> for Rights {

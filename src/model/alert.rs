@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Key, Severity};
 
 /// What the report says about its condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AlertStatus)]
 pub enum Status {
     /// The condition holds; CAP Alert.
     Firing,
@@ -109,8 +111,9 @@ pub struct Variant {
 }
 
 /// Which vocabulary the alert was written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AlertFormat)]
 pub enum Format {
     /// `urn:mailbell:alert:1`.
     Native,
@@ -124,12 +127,13 @@ pub enum Format {
 
 /// Labels by name. A name may have several values (CAP repeats categories and parameters); in JSON one value is a
 /// string, several are an array.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Labels(BTreeMap<String, Values>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = LabelValues)]
 enum Values {
     One(String),
     Many(Vec<String>),

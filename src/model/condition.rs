@@ -74,6 +74,11 @@ pub struct Plan {
     pub supersede: bool,
     /// One notification for each recipient.
     pub notifications: Vec<PlannedNotification>,
+    /// Groups that it is for, those included of whom nobody may be told. None of what follows on an open condition: it is for
+    /// those of that.
+    pub matched: Vec<GroupName>,
+    /// Who is left out, `NAME: why` or `group NAME: why`.
+    pub left_out: Vec<String>,
     /// Groups that the alert went to, for the fallback watch; a group without anyone to tell is here too.
     pub groups: Vec<(GroupName, Option<(GroupName, FallbackWhen)>)>,
     /// Warn the operators with this text.
@@ -93,6 +98,8 @@ impl Plan {
             paged: false,
             supersede: false,
             notifications: Vec::new(),
+            matched: Vec::new(),
+            left_out: Vec::new(),
             groups: Vec::new(),
             tell_operators: None,
             resolves: None,

@@ -5,6 +5,7 @@
 
 mod access;
 mod alert;
+mod availability;
 mod condition;
 mod drift;
 mod message;
@@ -21,6 +22,7 @@ mod words;
 
 pub use access::{BadScope, Right, Rights, TokenRecord};
 pub use alert::{Alert, Audience, Format, Labels, Nature, Reference, Status, Variant};
+pub use availability::{Availability, GroupAvailability};
 pub use condition::{ConditionView, Plan, PlannedNotification, Planner, Seen, Told};
 pub use drift::Drift;
 pub use message::{Cursor, MailDigest, MessageState, NewMessage, Source};

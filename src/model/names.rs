@@ -1,6 +1,7 @@
 //! Names that cannot hold a bad value.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The text cannot be such a name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,8 +35,9 @@ fn check(what: &'static str, text: &str) -> Result<(), BadName> {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schema(value_type = String)]
         pub struct $type(String);
 
         impl $type {

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{BareJid, Delivery, GroupName, RecipientName, Severity};
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $type(pub i64);
 
@@ -80,7 +81,7 @@ impl std::str::FromStr for AlertId {
 
 /// Id of the stanza that carries a notification, and its origin-id (XEP-0359): fixed at D2, the same on every copy.
 /// Random, so that nobody who did not get the message can forge its receipt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct StanzaId(pub String);
 
@@ -111,7 +112,7 @@ pub struct Doubt {
 }
 
 /// What a notification carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// One alert.
@@ -135,7 +136,7 @@ impl Kind {
 
 /// State of a notification. It only moves forward, but for the way back from `Sending` to `Queued` when the server
 /// refused it for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NotificationState {
     /// Waits to be sent.
@@ -214,7 +215,7 @@ impl std::str::FromStr for NotificationState {
 }
 
 /// State of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
     /// It has notifications.

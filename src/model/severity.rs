@@ -1,10 +1,11 @@
 //! How bad it is.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Severity of an alert, mildest first, so that `a > b` reads "a is worse than b".
 /// CAP 1.2 §3.2.2 maps Extreme, Severe, Moderate, Minor, Unknown onto it, worst to mildest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Good to know; CAP Unknown.

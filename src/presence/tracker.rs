@@ -42,6 +42,8 @@ struct Contact {
     /// They granted it during this session: until then their server may still be telling where they are.
     settles: Option<Instant>,
     resources: BTreeMap<String, Resource>,
+    /// When they last told something else than before. `None`: not in what is known.
+    changed: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +111,7 @@ impl Tracker {
         for contact in self.contacts.values_mut() {
             contact.settles = None;
             contact.resources.clear();
+            contact.changed = None;
         }
         self.rooms.values_mut().for_each(|joined| *joined = None);
     }
@@ -132,9 +135,10 @@ impl Tracker {
     }
 
     /// Presence of one resource, with its priority; `None`: it is gone. With a bare JID `None` means all of them.
-    pub fn presence(&mut self, who: &Jid, state: Option<(Show, i8)>) {
+    pub fn presence(&mut self, who: &Jid, state: Option<(Show, i8)>, now: Instant) {
         let generation = self.generation;
         let Some(contact) = self.contacts.get_mut(&who.to_bare()) else { return };
+        let before = contact.best();
         let resource = who.resource().map(|r| r.as_str().to_owned());
         match (state, resource) {
             (Some((show, priority)), resource) => {
@@ -149,6 +153,16 @@ impl Tracker {
             }
             (None, None) => contact.resources.clear(),
         }
+        if contact.best() != before {
+            contact.changed = Some(now);
+        }
+    }
+
+    /// Since when a recipient is as they are, as far as they told so during this session: it may be longer. `None`: they told
+    /// nothing, or nothing is known.
+    pub fn since(&self, who: &BareJid, now: Instant) -> Option<Instant> {
+        let changed = self.contacts.get(who)?.changed;
+        changed.filter(|_| matches!(self.get(who, now), Presence::Online(_) | Presence::Offline))
     }
 
     /// Presence of a recipient. Of somebody who is no contact nothing is known once the rest is.
@@ -185,7 +199,11 @@ impl Tracker {
 
     fn forget_older(&mut self) {
         for contact in self.contacts.values_mut() {
+            let before = contact.best();
             contact.resources.retain(|_, resource| resource.generation == self.generation);
+            if contact.best() != before || contact.resources.is_empty() {
+                contact.changed = None;
+            }
         }
         // They are joined only once a session is up: what is known is of the last one.
         self.rooms.values_mut().for_each(|joined| *joined = None);
@@ -238,9 +256,9 @@ mod tests {
     fn who_is_seen_is_online_at_once() {
         let now = Instant::now();
         let mut tracker = up(now);
-        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Away, 0)));
+        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Away, 0)), now);
         assert_eq!(tracker.get(&alice(), now), Presence::Online(Show::Away));
-        tracker.presence(&jid("alice@example.org/phone"), None);
+        tracker.presence(&jid("alice@example.org/phone"), None, now);
         assert_eq!(tracker.get(&alice(), now), Presence::Unknown, "another device may show up yet");
     }
 
@@ -249,19 +267,44 @@ mod tests {
         let now = Instant::now();
         let mut tracker = up(now);
         let later = now + SETTLE;
-        tracker.presence(&jid("alice@example.org/bot"), Some((Show::Chat, -1)));
+        tracker.presence(&jid("alice@example.org/bot"), Some((Show::Chat, -1)), now);
         assert_eq!(tracker.get(&alice(), later), Presence::Offline);
-        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Dnd, 5)));
-        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Xa, 0)));
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Dnd, 5)), now);
+        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Xa, 0)), now);
         assert_eq!(
             tracker.get(&alice(), later),
             Presence::Online(Show::Xa),
             "the most available, not the highest priority"
         );
-        tracker.presence(&jid("alice@example.org/phone"), None);
+        tracker.presence(&jid("alice@example.org/phone"), None, now);
         assert_eq!(tracker.get(&alice(), later), Presence::Online(Show::Dnd));
-        tracker.presence(&jid("alice@example.org"), None);
+        tracker.presence(&jid("alice@example.org"), None, now);
         assert_eq!(tracker.get(&alice(), later), Presence::Offline);
+    }
+
+    #[test]
+    fn since_when_is_as_it_was_told() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut tracker = up(start);
+        let pc = jid("alice@example.org/pc");
+        assert_eq!(tracker.since(&alice(), at(10)), None, "offline all the time");
+        tracker.presence(&pc, Some((Show::Away, 0)), at(10));
+        tracker.presence(&pc, Some((Show::Away, 5)), at(11));
+        tracker.presence(&jid("alice@example.org/phone"), Some((Show::Xa, 0)), at(12));
+        assert_eq!(tracker.since(&alice(), at(13)), Some(at(10)), "she is away as before");
+        tracker.presence(&pc, None, at(14));
+        assert_eq!(tracker.since(&alice(), at(15)), Some(at(14)), "longer away");
+        tracker.presence(&alice().into(), None, at(16));
+        assert_eq!(tracker.since(&alice(), at(17)), Some(at(16)), "offline");
+        tracker.presence(&pc, Some((Show::Chat, 0)), at(18));
+        tracker.down(at(19));
+        assert_eq!(tracker.since(&alice(), at(19)), None, "unknown");
+        tracker.up(true, at(20));
+        assert_eq!(tracker.since(&alice(), at(20)), Some(at(18)), "resumed: as before");
+        tracker.down(at(21));
+        tracker.up(false, at(22));
+        assert_eq!(tracker.since(&alice(), at(30)), None, "nothing was told since");
     }
 
     #[test]
@@ -273,7 +316,7 @@ mod tests {
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::NotShared, "not in the roster");
         tracker.subscription(&alice(), false, now);
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::NotShared);
-        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)), now);
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Online(Show::Available), "seen is seen");
     }
 
@@ -288,7 +331,7 @@ mod tests {
         assert!(tracker.room(&room, true) && !tracker.room(&room, true));
         assert_eq!(tracker.get(&room, later), Presence::Online(Show::Available));
         // Who is in a room says nothing of the room.
-        tracker.presence(&jid("ops@conference.example.org/bob"), Some((Show::Dnd, 0)));
+        tracker.presence(&jid("ops@conference.example.org/bob"), Some((Show::Dnd, 0)), now);
         assert_eq!(tracker.get(&room, later), Presence::Online(Show::Available));
         assert!(tracker.room(&room, false));
         assert_eq!(tracker.get(&room, now), Presence::NotJoined);
@@ -313,7 +356,7 @@ mod tests {
         assert_eq!(tracker.get(&alice(), granted), Presence::Unknown);
         assert_eq!(tracker.next_settle(granted), Some(granted + SETTLE));
         assert_eq!(tracker.get(&alice(), granted + SETTLE), Presence::Offline);
-        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)));
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Available, 0)), now);
         assert_eq!(tracker.get(&alice(), granted), Presence::Online(Show::Available));
     }
 
@@ -321,7 +364,7 @@ mod tests {
     fn other_contacts_leave_those_who_stay_as_they_are() {
         let (now, bob) = (Instant::now(), "bob@example.org".parse::<BareJid>().unwrap());
         let mut tracker = up(now);
-        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Away, 0)));
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Away, 0)), now);
         let later = now + 10 * SETTLE;
         tracker.replace([alice(), bob.clone()], SETTLE / 2, later);
         assert_eq!(tracker.get(&alice(), later), Presence::Online(Show::Away));
@@ -329,7 +372,7 @@ mod tests {
         assert_eq!(tracker.next_settle(later), Some(later + SETTLE / 2));
         assert_eq!(tracker.get(&bob, later + SETTLE / 2), Presence::NotShared);
         tracker.replace([bob], SETTLE, later);
-        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)));
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)), now);
         assert_eq!(tracker.get(&alice(), later), Presence::NotShared, "she is a stranger now");
     }
 
@@ -337,12 +380,12 @@ mod tests {
     fn a_resumed_session_knows_what_it_knew() {
         let now = Instant::now();
         let mut tracker = up(now);
-        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)));
+        tracker.presence(&jid("alice@example.org/pc"), Some((Show::Chat, 0)), now);
         tracker.down(now + SETTLE);
         assert_eq!(tracker.get(&alice(), now + SETTLE), Presence::Unknown);
         tracker.up(true, now + 2 * SETTLE);
         assert_eq!(tracker.get(&alice(), now + 2 * SETTLE), Presence::Online(Show::Chat));
-        tracker.presence(&jid("alice@example.org/pc"), None);
+        tracker.presence(&jid("alice@example.org/pc"), None, now);
         assert_eq!(tracker.get(&alice(), now + 2 * SETTLE), Presence::Offline, "it had settled");
     }
 
@@ -361,10 +404,10 @@ mod tests {
     fn a_new_session_starts_anew_but_keeps_what_was_told_on_the_way_up() {
         let now = Instant::now();
         let mut tracker = up(now);
-        tracker.presence(&jid("alice@example.org/old"), Some((Show::Chat, 0)));
+        tracker.presence(&jid("alice@example.org/old"), Some((Show::Chat, 0)), now);
         tracker.down(now + SETTLE);
         tracker.lost();
-        tracker.presence(&jid("alice@example.org/new"), Some((Show::Away, 0)));
+        tracker.presence(&jid("alice@example.org/new"), Some((Show::Away, 0)), now);
         let back = now + 10 * SETTLE;
         tracker.up(false, back);
         assert_eq!(tracker.get(&alice(), back), Presence::Online(Show::Away));
@@ -382,12 +425,12 @@ mod tests {
     fn strangers_and_floods_of_resources_take_no_room() {
         let now = Instant::now();
         let mut tracker = up(now);
-        tracker.presence(&jid("mallory@example.org/x"), Some((Show::Chat, 0)));
+        tracker.presence(&jid("mallory@example.org/x"), Some((Show::Chat, 0)), now);
         assert_eq!(tracker.contacts.len(), 1);
         for n in 0..1000 {
-            tracker.presence(&jid(&format!("alice@example.org/{n}")), Some((Show::Xa, 0)));
+            tracker.presence(&jid(&format!("alice@example.org/{n}")), Some((Show::Xa, 0)), now);
         }
-        tracker.presence(&jid("alice@example.org/7"), Some((Show::Chat, 0)));
+        tracker.presence(&jid("alice@example.org/7"), Some((Show::Chat, 0)), now);
         let kept = &tracker.contacts[&alice()].resources;
         assert_eq!((kept.len(), tracker.get(&alice(), now)), (MAX_RESOURCES, Presence::Online(Show::Chat)));
     }
@@ -436,7 +479,7 @@ mod tests {
                     Event::Presence(resource, state) => {
                         let name = resource.map(|r| format!("r{r}"));
                         let who = name.as_ref().map_or(alice().into(), |r| jid(&format!("alice@example.org/{r}")));
-                        tracker.presence(&who, state);
+                        tracker.presence(&who, state, now);
                         match (name, state) {
                             (name, Some(state)) => { shown.insert(name.unwrap_or_default(), state); }
                             (Some(name), None) => { shown.remove(&name); }

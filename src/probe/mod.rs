@@ -44,7 +44,7 @@ pub use outcome::{Certificate, Kind, Outcome};
 pub use parent::Parent;
 pub use settings::{Flapping, Lists, MOST_TARGETS, OWN_LABELS, Probe, Rules, Settings, merge};
 pub use spool::{Outlet, hand_on};
-pub use state::told;
+pub use state::{Saved, Told, told};
 pub use talk::{Exchange, Expect, Talk, Tls};
 pub use target::{Host, Target};
 pub use verify::{Verifier, named, refused};

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{
     AlertState, ConditionId, GroupName, Kind, MailboxName, MessageId, NotificationId, NotificationState, RecipientName,
@@ -42,22 +43,22 @@ pub struct EventPage {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Happened {
-    /// See there.
+    /// Type `message`.
     Message(MessageEvent),
-    /// See there.
+    /// Type `alert`.
     Alert(AlertEvent),
-    /// See there.
+    /// Type `condition`.
     Condition(ConditionEvent),
-    /// See there.
+    /// Type `notification`.
     Notification(NotificationEvent),
-    /// See there.
+    /// Type `presence`.
     Presence(PresenceEvent),
-    /// See there.
+    /// Type `mailbox`.
     Mailbox(MailboxEvent),
-    /// See there.
+    /// Type `probe`.
     Probe(ProbeEvent),
 }
 
@@ -77,7 +78,7 @@ impl Happened {
 }
 
 /// A mail came in, or something came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MessageEvent {
     /// Its number.
     pub message: MessageId,
@@ -98,7 +99,7 @@ pub struct MessageEvent {
 }
 
 /// There is a new alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlertEvent {
     /// Its short id.
     pub alert: String,
@@ -117,7 +118,7 @@ pub struct AlertEvent {
 }
 
 /// A condition was opened or closed, or became better or worse.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConditionEvent {
     /// Its number.
     pub condition: ConditionId,
@@ -130,7 +131,7 @@ pub struct ConditionEvent {
 }
 
 /// There is a new notification, or it came into another state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NotificationEvent {
     /// Its number.
     pub notification: NotificationId,
@@ -151,16 +152,16 @@ pub struct NotificationEvent {
 }
 
 /// A recipient came, or went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PresenceEvent {
     /// Who.
     pub recipient: RecipientName,
-    /// Where they are now.
+    /// Where they are now: `chat`, `available`, `away`, `xa`, `dnd`, `offline`, `not shared`, `not in the room`, `unknown`.
     pub presence: String,
 }
 
 /// A mailbox can be read, or cannot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MailboxEvent {
     /// Its name.
     pub mailbox: String,
@@ -171,7 +172,7 @@ pub struct MailboxEvent {
 }
 
 /// Something was told of a host that is probed, or the end of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProbeEvent {
     /// The host.
     pub host: String,

@@ -14,6 +14,7 @@
 //! Each commit is atomic: after a crash it has happened or it has not. All times are arguments; the adapter has no clock.
 
 mod event;
+mod export;
 pub mod files;
 mod found;
 mod patience;
@@ -22,25 +23,29 @@ mod purge;
 mod receipts;
 pub mod sqlite;
 mod storm;
+mod story;
 mod views;
 
 pub use event::{
     AlertEvent, ConditionEvent, Event, EventKind, EventPage, Happened, MailboxEvent, MessageEvent, NotificationEvent,
     PresenceEvent, ProbeEvent, Reach,
 };
+pub use export::{CSV_HEAD, csv_line};
 pub use found::{Found, FoundReport};
 pub use patience::patiently;
 pub use port::{
-    Desk, Done, Events, Express, Findings, Holding, Inbox, Old, Once, Outbox, Post, Posted, PostedReport, Posts,
-    Purged, Queue, Retention, Tokens,
+    AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Desk, Done, Events, Express, Findings, Holding,
+    Inbox, Mark, Old, Once, OpenCondition, Outbox, Page, Post, Posted, PostedReport, Posts, Purged, Queue, Retention,
+    Search, SentFilter, Tokens,
 };
 pub use purge::{Ages, purge};
 pub use receipts::{Awaited, Missed, Receipts};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
+pub use story::{AboutCondition, Answer, LeftOut, MessageView, TimelineRow};
 pub use views::{
-    AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, MessageView, NoticeDue,
-    NotificationView, Outgoing, QuarantineView, Receipt, Removed, Returning, Room, StoredMessage, TimelineRow,
-    Uncleared, Unwritten, Verdict, Watch, WatchEnd, WatchMember,
+    AlertRecord, Content, D2Message, D2Report, Ended, Handed, Held, ListFilter, NoticeDue, NotificationView, Outgoing,
+    QuarantineView, Receipt, Removed, Returning, Room, StoredMessage, Uncleared, Unwritten, Verdict, Watch, WatchEnd,
+    WatchMember,
 };
 
 use std::path::PathBuf;
@@ -58,6 +63,8 @@ pub struct Settings {
     pub raw_for: Duration,
     /// Everything that is over is purged after this.
     pub history_for: Duration,
+    /// No more alerts than this are kept; 0: any number.
+    pub history_max: u64,
     /// Below this many free bytes polling stops.
     pub reserve: u64,
 }

@@ -1,11 +1,17 @@
 //! The queue as its users see it, one trait for each of them.
 
+mod desk;
 mod events;
 mod posted;
+mod search;
 mod tokens;
 
+pub use desk::Desk;
 pub use events::Events;
 pub use posted::{Done, Holding, Once, Post, Posted, PostedReport, Posts};
+pub use search::{
+    AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Mark, OpenCondition, Page, Search, SentFilter,
+};
 pub use tokens::Tokens;
 
 use std::time::Duration;
@@ -14,19 +20,19 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Found, FoundReport, Handed, Held, Intent, ListFilter,
-    MessageView, NoticeDue, NotificationView, Outgoing, Place, QuarantineView, Receipt, Receipts, Removed, Returning,
-    Room, StoreError, StoredMessage, Uncleared, Unwritten, Wait, Waited, Watch, WatchEnd, Way,
+    AlertRecord, Ask, D2Message, D2Report, DigestText, Ended, Found, FoundReport, Handed, Held, Intent, NoticeDue,
+    Outgoing, Place, Receipt, Receipts, Removed, Returning, Room, StoreError, StoredMessage, Uncleared, Unwritten,
+    Wait, Waited, Watch, WatchEnd, Way,
 };
 use crate::model::{
     AlertId, BareJid, Cursor, Delivery, Doubt, Epoch, GroupName, MailboxName, MessageId, NewMessage, NotificationId,
-    Planner, Recipient, Source, StanzaId,
+    Planner, Presence, Recipient, Source, StanzaId,
 };
 
 /// Everything, for who composes.
-pub trait Queue: Inbox + Findings + Outbox + Retention + Desk + Tokens + Posts {}
+pub trait Queue: Inbox + Findings + Outbox + Retention + Desk + Search + Tokens + Posts {}
 
-impl<T: Inbox + Findings + Outbox + Retention + Desk + Tokens + Posts> Queue for T {}
+impl<T: Inbox + Findings + Outbox + Retention + Desk + Search + Tokens + Posts> Queue for T {}
 
 /// Asked inside D2: may a notification be born `sending`, so that it needs no third commit before it is written?
 pub trait Express: Send + Sync {
@@ -35,6 +41,11 @@ pub trait Express: Send + Sync {
 
     /// Is the recipient reachable for it right now, the send window not full, and the recipient's cap not reached?
     fn reserve(&self, ask: &Ask<'_>) -> Way;
+
+    /// What is seen of the recipient right now, for the timeline; `None`: nobody looks.
+    fn presence(&self, _: &BareJid) -> Option<Presence> {
+        None
+    }
 
     /// Gives back what was reserved in a D2 that failed.
     fn release(&self, places: &[Place]);
@@ -173,6 +184,17 @@ pub trait Outbox: Receipts {
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<Vec<NotificationId>, StoreError>;
+
+    /// The same, with the presence that was seen of each recipient, for the timeline.
+    async fn d3_seen(
+        &self,
+        seen: &[(NotificationId, Presence)],
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        let ids: Vec<_> = seen.iter().map(|(id, _)| *id).collect();
+        self.d3_intend(&ids, epoch, now).await
+    }
 
     /// These wait: for the pause after a message about their condition, or for a digest.
     async fn wait(&self, ids: &[NotificationId], wait: &Wait) -> Result<(), StoreError>;
@@ -360,36 +382,9 @@ pub trait Retention: Send + Sync {
     /// commit.
     async fn purge(&self, what: Old, before: Timestamp, after: i64, limit: usize) -> Result<Purged, StoreError>;
 
+    /// When the oldest of so many newest alerts was committed; `None`: there are no more than these.
+    async fn oldest_of_newest(&self, count: u64) -> Result<Option<Timestamp>, StoreError>;
+
     /// When a mail was stored last.
     async fn newest(&self) -> Result<Option<Timestamp>, StoreError>;
-}
-
-/// What people ask and do, through the CLI and later the API.
-#[async_trait]
-pub trait Desk: Send + Sync {
-    /// Notifications, by number.
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<NotificationView>, StoreError>;
-
-    /// One alert, with its notifications and timeline.
-    async fn show_alert(&self, id: AlertId) -> Result<Option<MessageView>, StoreError>;
-
-    /// One notification.
-    async fn show(&self, id: NotificationId) -> Result<Option<NotificationView>, StoreError>;
-
-    /// Send it now, whatever the presence says: from queued, held, expired, dead, unconfirmed; others are refused.
-    async fn retry_now(&self, id: NotificationId, now: Timestamp) -> Result<(), StoreError>;
-
-    /// End it: from queued, held; others are refused.
-    async fn expire_now(&self, id: NotificationId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Quarantined messages with a greater number, oldest first.
-    async fn quarantine(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<QuarantineView>, StoreError>;
-
-    /// One quarantined message with its raw mail; the mail is gone after `raw_for`.
-    async fn quarantined(&self, id: MessageId) -> Result<Option<(QuarantineView, Option<Vec<u8>>)>, StoreError>;
-
-    /// Takes a message out of quarantine to be parsed anew, by the rules that are in force then, whatever its age; what it
-    /// still holds that cannot be read brings it back. What was read of it the first time is not told again. Refused where
-    /// it is not in quarantine, was purged, or never fetched whole.
-    async fn replay(&self, id: MessageId) -> Result<(), StoreError>;
 }

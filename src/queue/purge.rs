@@ -31,6 +31,8 @@ pub struct Ages {
     pub raw_for: Duration,
     /// Everything that is over.
     pub history_for: Duration,
+    /// No more alerts than this; 0: any number. What is not over stays all the same.
+    pub history_max: u64,
 }
 
 /// Purges what is older than `ages`, hourly, until `cancel`. It works in short commits with pauses, so that no send waits long
@@ -69,21 +71,29 @@ async fn passes<Q: Retention + ?Sized>(queue: &Q, ages: Ages, now: impl Fn() -> 
     }
 }
 
-/// All that is old now. A message goes after its alerts, and a digest after what it carried.
+/// All that is old now, or too much. A message goes after its alerts, and a digest after what it carried.
 async fn pass<Q: Retention + ?Sized>(
     queue: &Q,
     ages: Ages,
     now: Timestamp,
     rows: &mut usize,
 ) -> Result<(), StoreError> {
-    for (what, age, name) in [
-        (Old::Raw, ages.raw_for, "raw mails"),
-        (Old::Alerts, ages.history_for, "alerts, with what became of them"),
-        (Old::Letters, ages.history_for, "digests and notices"),
-        (Old::Messages, ages.history_for, "records of mails"),
-    ] {
+    let before = |age| {
         let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
-        let before = now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        now.saturating_sub(age).unwrap_or(Timestamp::MIN)
+    };
+    let mut history = before(ages.history_for);
+    if ages.history_max > 0
+        && let Some(newer) = patiently("count what is kept", || queue.oldest_of_newest(ages.history_max)).await?
+    {
+        history = history.max(newer);
+    }
+    for (what, before, name) in [
+        (Old::Raw, before(ages.raw_for), "raw mails"),
+        (Old::Alerts, history, "alerts, with what became of them"),
+        (Old::Letters, history, "digests and notices"),
+        (Old::Messages, before(ages.history_for), "records of mails"),
+    ] {
         let gone = all(queue, what, before, rows).await?;
         if gone > 0 {
             tracing::info!(rows = gone, "purged old {name}");
@@ -144,6 +154,10 @@ mod tests {
         async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {
             Ok(self.newest)
         }
+
+        async fn oldest_of_newest(&self, _: u64) -> Result<Option<Timestamp>, StoreError> {
+            Ok(None)
+        }
     }
 
     const DAY: Duration = Duration::from_secs(86_400);
@@ -160,7 +174,7 @@ mod tests {
             let ahead = jumps.iter().rfind(|(hour, _)| start.elapsed() >= Duration::from_secs(hour * 3600));
             day(ahead.map_or(0, |(_, days)| *days)) + start.elapsed()
         };
-        let ages = Ages { raw_for: DAY, history_for: 10 * DAY };
+        let ages = Ages { raw_for: DAY, history_for: 10 * DAY, history_max: 0 };
         let cancel = CancellationToken::new();
         let run = purge(queue.clone(), ages, shown, cancel.clone());
         let mut passes = Vec::new();

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{
-    Alert, AlertId, AlertState, BareJid, Cursor, Delivery, FallbackWhen, GroupName, MailDigest, MailboxName, MessageId,
+    Alert, AlertId, BareJid, Cursor, Delivery, FallbackWhen, GroupName, MailDigest, MailboxName, MessageId,
     MessageState, NewMessage, Notification, NotificationId, NotificationState, PlannedNotification, RecipientName,
     Severity, Source, StanzaId,
 };
@@ -299,7 +300,8 @@ pub struct ListFilter {
 }
 
 /// A notification as people are shown it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Notification)]
 pub struct NotificationView {
     /// Its number.
     pub id: NotificationId,
@@ -339,40 +341,17 @@ pub struct NotificationView {
     pub expires: Option<Timestamp>,
     /// Why it is in that state: the last error, the reason of the hold.
     pub reason: String,
-}
-
-/// One step of an alert's or a notification's way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimelineRow {
-    /// When.
-    pub at: Timestamp,
-    /// Whose, where it concerns one recipient.
-    pub recipient: Option<RecipientName>,
-    /// What: `fetched`, `raised` (without a mail), `routed`, `held`, `intended`, `accepted` …
-    pub event: String,
-    /// Why, for people.
-    pub detail: String,
-}
-
-/// One alert with its mail and everything that came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageView {
-    /// The alert.
-    pub alert: AlertRecord,
-    /// Its state.
-    pub state: AlertState,
-    /// Why.
-    pub reason: String,
-    /// The mail that it came in; `None`: an internal source raised it.
-    pub message: Option<MessageId>,
-    /// Its notifications.
-    pub notifications: Vec<NotificationView>,
-    /// Step by step.
-    pub timeline: Vec<TimelineRow>,
+    /// The presence that was seen when it was decided last whether to send; `None`: nobody looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<String>,
+    /// The digest that carries it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<NotificationId>,
 }
 
 /// A quarantined message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = QuarantinedMessage)]
 pub struct QuarantineView {
     /// Its number.
     pub id: MessageId,

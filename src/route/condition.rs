@@ -128,7 +128,7 @@ impl Router {
                 Some(known) => audience::not_in_rooms(&seen.alert.audience, known),
             };
             if let Some(why) = why {
-                let text = format!("; left out {}: {why}", recipient.name);
+                let text = format!("{}: {why}", recipient.name);
                 left_out.extend((!left_out.contains(&text)).then_some(text));
                 continue;
             }
@@ -156,12 +156,9 @@ impl Router {
         if notifications.is_empty() && left_out.is_empty() {
             reason.push_str("; nobody was told of it");
         }
-        reason.extend(left_out.iter().take(LISTED).map(String::as_str));
-        if left_out.len() > LISTED {
-            reason.push_str(&format!("; and {} more", left_out.len() - LISTED));
-        }
+        name(&mut reason, &left_out);
         let state = if notifications.is_empty() { AlertState::Recorded } else { AlertState::Routed };
-        Plan { open: Some(false), supersede: true, notifications, resolves, ..Plan::keep(state, reason) }
+        Plan { open: Some(false), supersede: true, notifications, left_out, resolves, ..Plan::keep(state, reason) }
     }
 
     fn page(&self, seen: &Seen<'_>, news: &str) -> Plan {
@@ -186,23 +183,21 @@ impl Router {
         if let Some(at) = timing.not_before {
             reason.push_str(&format!("; not before {at}, when it takes effect"));
         }
-        for text in left_out.iter().take(LISTED) {
-            reason.push_str("; left out ");
-            reason.push_str(text);
-        }
-        if left_out.len() > LISTED {
-            reason.push_str(&format!("; and {} more", left_out.len() - LISTED));
-        }
+        name(&mut reason, &left_out);
+        let matched = groups.to_vec();
         if notifications.is_empty() && watched.iter().all(|(_, fallback)| fallback.is_none()) {
             let text = format!("nobody is told: {} {} nobody who may be", names(groups), has(groups.len()));
             let warn = warn.into_iter().chain([text.clone()]).collect::<Vec<_>>().join("; ");
             let reason = format!("{reason}; {text}");
-            return Plan { open: Some(true), tell_operators: Some(warn), ..recorded(reason) };
+            let told = Plan { open: Some(true), tell_operators: Some(warn), ..recorded(reason) };
+            return Plan { matched, left_out, ..told };
         }
         Plan {
             open: Some(true),
             paged: true,
             notifications,
+            matched,
+            left_out,
             groups: watched,
             tell_operators: warn,
             resolves: opened(seen),
@@ -236,6 +231,17 @@ fn recorded(reason: String) -> Plan {
 fn rounded(span: Duration) -> Span {
     let unit = if span.as_secs() >= 60 { 60 } else { 1 };
     Span(Duration::from_secs(span.as_secs() / unit * unit))
+}
+
+/// Names those who are left out, not too many.
+fn name(reason: &mut String, left_out: &[String]) {
+    for text in left_out.iter().take(LISTED) {
+        reason.push_str("; left out ");
+        reason.push_str(text);
+    }
+    if left_out.len() > LISTED {
+        reason.push_str(&format!("; and {} more", left_out.len() - LISTED));
+    }
 }
 
 fn has(groups: usize) -> &'static str {

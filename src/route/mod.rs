@@ -31,7 +31,7 @@ pub use clock::happened;
 pub use matcher::{FIELDS, statuses};
 pub use pattern::{BadPattern, Pattern};
 pub use recipients::Brought;
-pub use router::Router;
+pub use router::{GroupView, Router};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

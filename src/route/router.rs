@@ -45,6 +45,21 @@ pub(super) struct Compiled {
     pub(super) policy: Vec<PolicyRow>,
 }
 
+/// A group with its nested groups expanded, and its policy for one severity.
+#[derive(Debug)]
+pub struct GroupView<'a> {
+    /// Everybody in it, each once.
+    pub members: Vec<&'a Recipient>,
+    /// Names of the groups nested in it.
+    pub contains: &'a BTreeSet<GroupName>,
+    /// Anyone may be in it.
+    pub public: bool,
+    /// How its members are told. The policies of nested groups are for alerts that are routed to them.
+    pub delivery: Delivery,
+    /// The group that is told where nobody of this one is.
+    pub fallback: Option<GroupName>,
+}
+
 impl Router {
     /// Checks and compiles; every fault of the settings in one run.
     pub fn new(settings: &Settings) -> Result<Self, Vec<RouteError>> {
@@ -83,6 +98,24 @@ impl Router {
     /// Is there a group of that name?
     pub fn has_group(&self, name: &GroupName) -> bool {
         self.groups.contains_key(name)
+    }
+
+    /// All groups, by name.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupName> {
+        self.groups.keys()
+    }
+
+    /// What a group is made of, and how an alert of this severity that is routed to it is told.
+    pub fn group(&self, name: &GroupName, severity: Severity) -> Option<GroupView<'_>> {
+        let group = self.groups.get(name)?;
+        let (delivery, fallback) = super::recipients::policy(&group.policy, severity);
+        Some(GroupView {
+            members: group.members.iter().filter_map(|index| self.recipients.get(*index)).collect(),
+            contains: &group.contains,
+            public: group.public,
+            delivery,
+            fallback: fallback.map(|(group, _)| group),
+        })
     }
 
     /// Groups that a recipient is in, also by way of nested ones, by name.

@@ -91,7 +91,7 @@ async fn measure(scale: &Scale, only: &[String]) -> ExitCode {
 
 /// What can be measured by itself.
 const PARTS: [&str; 12] =
-    ["store", "latency", "noop", "handed", "backlog", "fanout", "held", "past", "login", "probe", "dispatch", "feed"];
+    ["store", "latency", "noop", "handed", "dispatch", "backlog", "fanout", "held", "past", "login", "probe", "feed"];
 
 async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
     match part {
@@ -110,6 +110,10 @@ async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
         "handed" => {
             eprintln!("handed: {} single alerts by LMTP", scale.singles);
             handed::measure(lab, scale, table).await;
+        }
+        "dispatch" => {
+            eprintln!("dispatch: {} alerts over HTTP", scale.dispatched);
+            dispatch::measure(lab, scale, table).await;
         }
         "backlog" => {
             eprintln!("backlog: {} mails, {} times", scale.backlog, scale.runs);
@@ -134,10 +138,6 @@ async fn run(part: &str, lab: &Lab, scale: &Scale, table: &mut Table) {
         "probe" => {
             eprintln!("probe: rounds of port probes, {} times, ours and others'", scale.rounds);
             probe::measure(scale, table).await;
-        }
-        "dispatch" => {
-            eprintln!("dispatch: {} alerts over HTTP in batches, {} times, and fewer singly", scale.posted, scale.runs);
-            dispatch::measure(scale, table).await;
         }
         "feed" => {
             eprintln!("feed: {} who listen to events", scale.listeners);

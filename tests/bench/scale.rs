@@ -8,6 +8,8 @@ pub struct Scale {
     pub singles: u32,
     /// Mailboxes that they go to in turn: Dovecot batches its notices per mailbox, so that one alone would take minutes.
     pub mailboxes: usize,
+    /// Alerts handed in over HTTP in batches; a fifth of them one at a time.
+    pub dispatched: u32,
     /// Mails in the mailbox at start.
     pub backlog: u32,
     /// Recipients of the fan-out.
@@ -30,8 +32,6 @@ pub struct Scale {
     pub rounds: usize,
     /// Targets, to see how the cost grows.
     pub targets: &'static [usize],
-    /// Alerts over HTTP in batches; a fifth of it singly.
-    pub posted: usize,
     /// Who listen to events.
     pub listeners: usize,
     /// Alerts that they are told of.
@@ -43,6 +43,7 @@ impl Scale {
         Self {
             singles: 300,
             mailboxes: 6,
+            dispatched: 20_000,
             backlog: 10_000,
             crowd: 100,
             fanned: 200,
@@ -54,7 +55,6 @@ impl Scale {
             logins: 20,
             rounds: 9,
             targets: &[100, 1_000, 10_000],
-            posted: 20_000,
             listeners: 1_000,
             told: 300,
         }
@@ -65,6 +65,7 @@ impl Scale {
         Self {
             singles: 36,
             mailboxes: 6,
+            dispatched: 2_000,
             backlog: 2_000,
             crowd: 100,
             fanned: 50,
@@ -76,7 +77,6 @@ impl Scale {
             logins: 3,
             rounds: 1,
             targets: &[100, 1_000],
-            posted: 2_000,
             listeners: 1_000,
             told: 30,
         }

@@ -24,7 +24,7 @@ fn mailbox() -> MailboxName {
 }
 
 pub fn settings(dir: &Path) -> Settings {
-    Settings { path: dir.join("mailbell.db"), raw_for: DAY, history_for: DAY, reserve: 0 }
+    Settings { path: dir.join("mailbell.db"), raw_for: DAY, history_for: DAY, history_max: 0, reserve: 0 }
 }
 
 fn mail(uid: u32, size: usize) -> NewMessage {

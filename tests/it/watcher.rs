@@ -83,7 +83,13 @@ impl Bed {
     /// A watcher that is never to poll by itself, over such a mailbox.
     async fn start(gives: &[&[u32]]) -> Self {
         let dir = TempDir::new().unwrap();
-        let settings = Settings { path: dir.path().join("mailbell.db"), raw_for: DAY, history_for: DAY, reserve: 0 };
+        let settings = Settings {
+            path: dir.path().join("mailbell.db"),
+            raw_for: DAY,
+            history_for: DAY,
+            history_max: 0,
+            reserve: 0,
+        };
         let store = Sqlite::open(&settings).await.unwrap();
         let cancel = CancellationToken::new();
         let (disk, _) = watch_disk(store.clone(), Arc::default(), cancel.clone()).await.unwrap();

@@ -12,6 +12,7 @@ pub(super) fn write(out: &mut Writer, http: &Settings) {
         out.path("tls_key", &files.key);
     }
     out.plain("behind_proxy", http.behind_proxy);
+    out.plain("legacy_open", http.legacy_open);
     out.text("max_body", Size(http.max_body as u64));
     out.plain("rate", http.rate);
     out.plain("max_connections", http.max_connections);

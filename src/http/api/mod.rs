@@ -1,17 +1,56 @@
 //! The API, one file a resource.
 
+mod alerts;
+mod archive;
+mod asked;
+mod conditions;
+mod mailboxes;
+mod notifications;
+mod people;
+mod quarantine;
+mod resolve;
 mod session;
 mod tokens;
+
+pub use mailboxes::{Asked, ProbeRow, Watched};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use utoipa::openapi::OpenApi;
 
 use super::table::Endpoint;
 use crate::control::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    [session::endpoints(), tokens::endpoints()].into_iter().flatten().collect()
+    let all = [
+        alerts::endpoints(),
+        archive::endpoints(),
+        conditions::endpoints(),
+        mailboxes::endpoints(),
+        notifications::endpoints(),
+        people::endpoints(),
+        quarantine::endpoints(),
+        session::endpoints(),
+        tokens::endpoints(),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// Its part of the OpenAPI document.
+pub(super) fn written() -> [OpenApi; 9] {
+    use utoipa::OpenApi as _;
+    [
+        alerts::Written::openapi(),
+        archive::Written::openapi(),
+        conditions::Written::openapi(),
+        mailboxes::Written::openapi(),
+        notifications::Written::openapi(),
+        people::Written::openapi(),
+        quarantine::Written::openapi(),
+        session::Written::openapi(),
+        tokens::Written::openapi(),
+    ]
 }
 
 /// The body as JSON. The type has to be said: a form of another site cannot say it without being asked first.

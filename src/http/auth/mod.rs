@@ -30,6 +30,8 @@ const PREFIX: &str = "mailbell_";
 
 /// Requests without a token in force, from one address.
 const FAILURES: Rate = Rate { burst: 20.0, each_second: 0.5 };
+/// Requests that need no token, from one address.
+const OPEN: Rate = Rate { burst: 60.0, each_second: 10.0 };
 /// Logins that failed, from one address.
 const LOGINS: Rate = Rate { burst: 5.0, each_second: 1.0 / 30.0 };
 
@@ -91,6 +93,7 @@ pub struct Auth {
     sessions: Mutex<Sessions>,
     failures: Mutex<Limits<IpAddr>>,
     logins: Mutex<Limits<IpAddr>>,
+    open: Mutex<Limits<IpAddr>>,
     rates: Mutex<Limits<TokenName>>,
     /// A token was revoked, or a session was ended.
     revoked: watch::Sender<()>,
@@ -126,6 +129,7 @@ impl Auth {
             sessions: Mutex::default(),
             failures: Mutex::default(),
             logins: Mutex::default(),
+            open: Mutex::default(),
             rates: Mutex::default(),
             revoked: watch::Sender::default(),
         })
@@ -209,6 +213,12 @@ impl Auth {
             Ok(()) => problem,
             Err(wait) => closed("too many requests without a valid token from this address", wait),
         }
+    }
+
+    /// One more request of an address for what needs no token.
+    pub(super) fn openly(&self, client: IpAddr) -> Result<(), Problem> {
+        let taken = held(&self.open).take(&network(client), OPEN, Instant::now());
+        taken.map_err(|wait| closed("too many requests from this address", wait))
     }
 
     /// One more request of a token; `rate` a second, and twice as many at once.

@@ -18,16 +18,95 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::unprocessable;
 use crate::control::Problem;
-use crate::model::{Alert, Format, Severity, Status, quote};
+use crate::model::{Alert, Format, Labels, Severity, Status, quote};
 use crate::parse::Limits;
 
 /// Longest id, key, sender, title, label and link, in characters.
 const SHORT: usize = 1000;
+/// What an alert may have.
+const KEYS: [&str; 13] = [
+    "id",
+    "key",
+    "status",
+    "severity",
+    "title",
+    "text",
+    "sender",
+    "labels",
+    "groups",
+    "links",
+    "sent",
+    "effective",
+    "expires",
+];
 /// Most labels, groups and links of one alert.
 const MANY: usize = 100;
+
+// What follows describes to the OpenAPI document what is read by hand below.
+
+/// One alert, or an array of them.
+#[expect(dead_code, reason = "never made: it describes what is read")]
+#[derive(ToSchema)]
+#[schema(as = NewAlerts)]
+#[serde(untagged)]
+pub(super) enum Written {
+    /// One.
+    One(Box<WrittenAlert>),
+    /// Several, of which all are taken or none.
+    Many(Vec<WrittenAlert>),
+}
+
+/// An alert. An unknown key is an error; `null` is as if the key were not there.
+#[expect(dead_code, reason = "never made: it describes what is read")]
+#[derive(ToSchema)]
+#[schema(as = NewAlert)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenAlert {
+    /// One line.
+    title: String,
+    /// The sender's name of this report: the same id is the same report. Without it: a new one.
+    id: Option<String>,
+    /// Names the condition, so that firing, update and resolved meet. Without it: the id.
+    key: Option<String>,
+    /// Without it: firing.
+    status: Option<WrittenStatus>,
+    /// Without it: warning.
+    severity: Option<Severity>,
+    /// More of it.
+    text: Option<String>,
+    /// Who reports it. Without it: the token's name.
+    sender: Option<String>,
+    /// Each a text or an array of texts.
+    labels: Option<Labels>,
+    /// Groups that are to be told. Without it: the routes decide.
+    groups: Option<Vec<String>>,
+    /// Links of http, https or xmpp.
+    links: Option<Vec<String>>,
+    /// When it was sent. Without it: now.
+    sent: Option<Timestamp>,
+    /// When it begins to hold. Without it: now.
+    effective: Option<Timestamp>,
+    /// When it holds no longer. Without it: never.
+    expires: Option<Timestamp>,
+}
+
+/// What an alert says about its condition.
+#[expect(dead_code, reason = "never made: it describes what is read")]
+#[derive(ToSchema)]
+#[schema(as = NewAlertStatus)]
+#[serde(rename_all = "lowercase")]
+enum WrittenStatus {
+    /// It holds.
+    Firing,
+    /// It holds, and there is something new to say.
+    Update,
+    /// It is over.
+    Resolved,
+}
 
 /// The alerts, and whether they are an array.
 pub(super) fn read(body: &[u8], limits: &Limits) -> Result<(Vec<Alert>, bool), Problem> {
@@ -107,8 +186,7 @@ fn field(alert: &mut Alert, key: &str, value: &Value, limits: &Limits) -> Result
         "links" => alert.links = links(key, value)?,
         "labels" => labels(alert, value)?,
         _ => {
-            let known =
-                "id, key, status, severity, title, text, sender, labels, groups, links, sent, effective, expires";
+            let known = KEYS.join(", ");
             return Err(Fault::new(key, format!("there is no such key; known: {known}")));
         }
     }
@@ -266,5 +344,17 @@ mod tests {
         assert_eq!(of("[]").unwrap_err().1, "there is no alert in it; send at least one");
         assert_eq!(of(r#"[1,2,3]"#).unwrap_err().1, "3 alerts; send at most 2 at a time (parse.alerts)");
         assert_eq!(of("{").unwrap_err().0, 400);
+    }
+
+    /// It is read by hand, so that what the OpenAPI document says of it is written by hand.
+    #[test]
+    fn the_document_has_the_keys_that_are_taken() {
+        let document = serde_json::to_value(crate::http::openapi()).unwrap();
+        let properties = document["components"]["schemas"]["NewAlert"]["properties"].as_object().unwrap();
+        let mut documented: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let mut taken = KEYS.to_vec();
+        documented.sort_unstable();
+        taken.sort_unstable();
+        assert_eq!(documented, taken);
     }
 }

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 use super::Door;
 use super::auth::{Caller, sha256};
@@ -51,17 +52,31 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(alerts, prometheus::alerts, prometheus::webhook))]
+pub(super) struct Written;
+
 /// What became of a request.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Dispatched)]
 struct Answer {
+    /// In the order of the request.
     alerts: Vec<Became>,
 }
 
-#[derive(Serialize)]
+/// What became of an alert.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DispatchedAlert)]
 struct Became {
+    /// The short id that messages and commands name it by.
     alert: String,
+    /// The sender's name of it, or the one that it was given.
     id: String,
+    /// `routed`: people are told; `unsubscribed`: no route wants it; `recorded`: kept, and nobody is told, see the reason;
+    /// `duplicate`: it was taken before.
     outcome: &'static str,
+    /// Why.
     reason: String,
 }
 
@@ -78,6 +93,28 @@ impl From<Posted> for Became {
     }
 }
 
+/// Hand in alerts.
+///
+/// One alert or an array, which is taken whole or not at all; as JSON, as native XML, or as CAP. The answer comes when they are
+/// durable. An alert with an id that came before is a duplicate: where an answer got lost, send it once more.
+#[utoipa::path(post, path = "/api/v1/alerts", tag = "alerts", operation_id = "dispatch_alerts",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "1 to 255 printable ASCII characters: the same request under the same key is done once in 24 hours")),
+    request_body(description = "The words of JSON are those of native XML (config/alert.xsd)", content(
+        (json::Written = "application/json"),
+        (String = "application/xml"),
+        (String = "text/xml"),
+        (String = "application/cap+xml"),
+    )),
+    responses(
+        (status = 202, description = "They are durable", body = Answer,
+            headers(("Idempotency-Replayed" = Option<bool>, description = "`true`: the answer to an earlier request"))),
+        (status = 400, description = "The body is no JSON, or the header Idempotency-Key is not understood"),
+        (status = 415, description = "The type of the body is not known"),
+        (status = 422, description = "An alert is not understood (`field` names the place), or the key was used for another \
+            request: nothing was taken"),
+        (status = 507, description = "The disk is full: nothing was taken"),
+    ))]
 async fn alerts(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -91,7 +128,7 @@ async fn alerts(
         own(&caller, alert);
         to_groups(&caller, alert, |field| at(index, field))?;
     }
-    let post = Post { token: caller.name, groups: caller.groups, alerts, posted: Vec::new(), once };
+    let post = Post { token: caller.name, ends_of: None, groups: caller.groups, alerts, posted: Vec::new(), once };
     let (posted, before) = match door.dispatch.hand_in(post).await? {
         Done::Now(posted) => (posted, false),
         Done::Before(posted) => (posted, true),

@@ -24,8 +24,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::json::is_link;
 use super::{refusal, to_groups, unprocessable};
@@ -43,33 +43,65 @@ const SHORT: usize = 1000;
 const MANY: usize = 200;
 
 /// One alert of either.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Given {
+#[schema(as = PrometheusAlert)]
+pub(super) struct Given {
+    /// What names it; `severity` says how bad it is.
     labels: BTreeMap<String, String>,
+    /// `summary`, `description`, `runbook_url`.
     #[serde(default)]
     annotations: BTreeMap<String, String>,
+    /// Since when (RFC 3339).
     starts_at: Option<String>,
+    /// Until when it holds unless it is posted again (RFC 3339).
     ends_at: Option<String>,
+    /// Where it comes from.
     #[serde(rename = "generatorURL")]
     generator_url: Option<String>,
-    /// Alertmanager's.
+    /// Of Alertmanager: `firing` or `resolved`.
     status: Option<String>,
 }
 
 /// Alertmanager's message; unknown keys are of later versions.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Message {
+#[schema(as = AlertmanagerMessage)]
+pub(super) struct Message {
+    /// `4`.
     version: String,
+    /// What it groups by.
     #[serde(default)]
     group_key: String,
+    /// So many alerts it left out.
     #[serde(default)]
     truncated_alerts: u64,
+    /// The alerts of the group.
     alerts: Vec<Given>,
 }
 
-/// `POST /api/v2/alerts`.
+/// What the webhook is answered with.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlertmanagerAnswer)]
+pub(super) struct Taken {
+    /// So many alerts were taken.
+    alerts: usize,
+    /// So many Alertmanager left out.
+    truncated: u64,
+}
+
+/// Hand in alerts as Prometheus posts them to an Alertmanager.
+///
+/// What is posted again only moves its end. It is over when that passes, or when it is posted with an end that has passed.
+#[utoipa::path(post, path = "/api/v2/alerts", tag = "alerts", operation_id = "post_prometheus_alerts",
+    request_body = Vec<Given>,
+    responses(
+        (status = 200, description = "They are durable; as Alertmanager answers: with nothing"),
+        (status = 400, description = "The body is no such JSON"),
+        (status = 415, description = "The body is not said to be JSON"),
+        (status = 422, description = "An alert is not understood: nothing was taken"),
+        (status = 507, description = "The disk is full: nothing was taken"),
+    ))]
 pub(super) async fn alerts(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -89,12 +121,25 @@ pub(super) async fn alerts(
         alert.sent = Some(now);
         posted.push(Holding { fingerprint, ends, alert, unless_posted: false });
     }
-    hand_in(&door, Post { token: caller.name, groups: caller.groups, alerts: Vec::new(), posted, once: None }).await?;
+    hand_in(
+        &door,
+        Post { token: caller.name, ends_of: None, groups: caller.groups, alerts: Vec::new(), posted, once: None },
+    )
+    .await?;
     // As Alertmanager answers: with nothing.
     Ok(StatusCode::OK.into_response())
 }
 
-/// `POST /api/v1/webhook/alertmanager`.
+/// Hand in alerts as Alertmanager posts them to a webhook (version 4).
+#[utoipa::path(post, path = "/api/v1/webhook/alertmanager", tag = "alerts", operation_id = "post_alertmanager_webhook",
+    request_body = Message,
+    responses(
+        (status = 200, description = "They are durable", body = Taken),
+        (status = 400, description = "The body is no such JSON"),
+        (status = 415, description = "The body is not said to be JSON"),
+        (status = 422, description = "An alert or the version is not understood: nothing was taken"),
+        (status = 507, description = "The disk is full: nothing was taken"),
+    ))]
 pub(super) async fn webhook(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -136,8 +181,8 @@ pub(super) async fn webhook(
             "Alertmanager left alerts out of what it sent; set max_alerts: 0 in its webhook_configs");
     }
     let (token, groups) = (caller.name, caller.groups);
-    let done = hand_in(&door, Post { token, groups, alerts, posted: Vec::new(), once: None }).await?;
-    Ok(Json(json!({ "alerts": done, "truncated": message.truncated_alerts })).into_response())
+    let done = hand_in(&door, Post { token, ends_of: None, groups, alerts, posted: Vec::new(), once: None }).await?;
+    Ok(Json(Taken { alerts: done, truncated: message.truncated_alerts }).into_response())
 }
 
 fn bounded(door: &Door, given: usize) -> Result<(), Problem> {

@@ -17,7 +17,9 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use self::listener::{Listener, Wanted};
 use super::Door;
@@ -25,15 +27,37 @@ use super::auth::{Caller, Pass};
 use super::table::{Access, Endpoint, on};
 use crate::control::Problem;
 use crate::model::{GroupName, Right};
-use crate::queue::EventKind;
+use crate::queue::{EventKind, Happened};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![on(Method::GET, "/api/v1/events", Access::Scope(Right::Read), stream)]
 }
 
+/// This resource's part of the document.
+#[derive(OpenApi)]
+#[openapi(paths(stream), components(schemas(Data)))]
+pub(super) struct Written;
+
+/// The `data` of an event, whose `event` names its type: message, alert, condition, notification, presence, mailbox or probe. Two
+/// more are of the stream itself: `reset` (`oldest`, `newest`: what was asked for is not there any more; it goes on after the newest)
+/// and, at its end, `dropped` (`reason`, `detail`).
+#[expect(dead_code, reason = "never made: it describes what `frame` writes")]
+#[derive(ToSchema)]
+#[schema(as = EventData)]
+struct Data {
+    /// When it was written down.
+    at: Timestamp,
+    /// The groups that it concerns, of those that the token sees.
+    groups: Vec<GroupName>,
+    /// What happened.
+    #[serde(flatten)]
+    what: Happened,
+}
+
 /// What is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// Only these types, by comma.
     r#type: Option<String>,
@@ -43,6 +67,18 @@ pub(super) struct Asked {
     after: Option<String>,
 }
 
+/// What happens, as it happens.
+///
+/// Server-Sent Events. `id` is the number of an event: they rise without a gap, and who was cut off goes on where it was by
+/// `Last-Event-ID`. Who reads too slowly is let go with a last event. A token of some groups gets what concerns one of these.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "events",
+    params(Asked, ("Last-Event-ID" = Option<u64>, Header, description = "The last event that was had; comes before `after`")),
+    responses(
+        (status = 200, description = "A stream that goes on; the schema is that of the `data` of each event", body = Data,
+            content_type = "text/event-stream"),
+        (status = 400, description = "A query parameter or the header Last-Event-ID is not understood"),
+        (status = 503, description = "Too many listen already; see the header Retry-After"),
+    ))]
 async fn stream(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

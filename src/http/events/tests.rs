@@ -77,6 +77,7 @@ impl Bed {
             listen: None,
             tls: None,
             behind_proxy: false,
+            legacy_open: false,
             max_body: 0,
             rate: 0,
             max_connections: 1,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Alert, AlertId, AlertState, GroupName, Planner, TokenName};
+use crate::model::{Alert, AlertId, AlertState, GroupName, Planner, Source, TokenName};
 use crate::queue::{Express, Outgoing, StoreError};
 
 /// One request.
@@ -12,6 +12,8 @@ use crate::queue::{Express, Outgoing, StoreError};
 pub struct Post {
     /// Whose: the source of its alerts is `api:TOKEN`.
     pub token: TokenName,
+    /// Somebody ends what another source reported: the ends count as that one's.
+    pub ends_of: Option<Source>,
     /// The only groups that it may dispatch to; empty: all.
     pub groups: Vec<GroupName>,
     /// Its alerts, in order. Of one with an id and without `sent` an earlier one with that id and status is the same.

@@ -5,22 +5,23 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::Sqlite;
 use super::conn::{Columns, Doing, json, refused, us};
 use super::rows::{self, alert_columns};
 use super::steps::mirror;
 use super::timeline::{event, timeline};
+use super::{Sqlite, story};
 use crate::model::{AlertId, MessageId, NotificationId, NotificationState, StanzaId};
 use crate::queue::{Desk, ListFilter, MessageView, NotificationView, QuarantineView, StoreError};
 
 /// Most notifications in one answer.
 const MOST: usize = 1000;
 
+/// Columns of a [`NotificationView`].
 macro_rules! view {
     () => {
         "SELECT n.id, n.kind, n.alert, coalesce(a.title, n.text, '') AS title, n.severity, n.recipient, n.jid, n.state, \
-         n.groups, n.stanza_id, n.attempts, n.created, n.first_intent, n.accepted, n.delivered, n.held_until, \
-         n.not_before, n.expires, n.reason FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE "
+         n.groups, n.stanza_id, n.attempts, n.created, n.created AS at, n.first_intent, n.accepted, n.delivered, n.held_until, \
+         n.not_before, n.expires, n.reason, n.presence, n.carrier FROM notification n LEFT JOIN alert a ON a.id = n.alert WHERE "
     };
 }
 
@@ -31,6 +32,8 @@ macro_rules! quarantined {
          ORDER BY n)) AS reasons FROM message m WHERE "
     };
 }
+pub(super) use view;
+
 /// By default what has not ended, through the index of exactly that.
 const ACTIVE: &str = concat!(
     view!(),
@@ -48,7 +51,7 @@ const BY_STATE: &str = concat!(
      ORDER BY n.id LIMIT $5 + 0"
 );
 
-fn view(row: &SqliteRow) -> Result<NotificationView, StoreError> {
+pub(super) fn shown(row: &SqliteRow) -> Result<NotificationView, StoreError> {
     let title = row.text("title")?;
     Ok(NotificationView {
         id: NotificationId(row.int("id")?),
@@ -70,6 +73,8 @@ fn view(row: &SqliteRow) -> Result<NotificationView, StoreError> {
         not_before: row.maybe_time("not_before")?,
         expires: row.maybe_time("expires")?,
         reason: row.text("reason")?,
+        presence: row.maybe_text("presence")?,
+        digest: row.maybe_int("carrier")?.map(NotificationId),
     })
 }
 
@@ -90,7 +95,7 @@ async fn list(conn: &mut SqliteConnection, filter: &ListFilter) -> Result<Vec<No
         .fetch_all(conn)
         .await
         .doing("listing notifications")?;
-    found.iter().map(view).collect()
+    found.iter().map(shown).collect()
 }
 
 #[async_trait]
@@ -112,14 +117,20 @@ impl Desk for Sqlite {
         };
         let all = concat!(view!(), "n.alert = $1 ORDER BY n.id");
         let found = sqlx::query(all).bind(id.0).fetch_all(&mut lease.conn).await.doing("reading an alert")?;
-        let notifications = found.iter().map(view).collect::<Result<Vec<_>, _>>()?;
+        let notifications = found.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
         let timeline = timeline(&mut lease.conn, id, &notifications).await?;
+        let (groups, left_out) =
+            (story::groups(&mut lease.conn, id).await?, story::left_out(&mut lease.conn, id).await?);
+        let conditions = story::conditions(&mut lease.conn, id).await?;
         lease.keep();
         Ok(Some(MessageView {
             alert: rows::alert(&row)?,
             state: row.word("state")?,
             reason: row.text("reason")?,
             message: row.maybe_int("message")?.map(MessageId),
+            groups,
+            left_out,
+            conditions,
             notifications,
             timeline,
         }))
@@ -131,7 +142,7 @@ impl Desk for Sqlite {
         let found =
             sqlx::query(sql).bind(id.0).fetch_optional(&mut lease.conn).await.doing("reading a notification")?;
         lease.keep();
-        found.as_ref().map(view).transpose()
+        found.as_ref().map(shown).transpose()
     }
 
     async fn retry_now(&self, id: NotificationId, now: Timestamp) -> Result<(), StoreError> {

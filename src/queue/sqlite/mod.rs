@@ -30,8 +30,10 @@ mod receipts;
 mod removed;
 mod retire;
 mod rows;
+mod search;
 mod steps;
 mod storm;
+mod story;
 #[cfg(test)]
 mod tests;
 mod timeline;

@@ -14,13 +14,14 @@ use crate::queue::StoreError;
 use crate::queue::files::cannot;
 
 /// Schema scripts in order; `user_version` says how many have run.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_purge.sql"),
     include_str!("../migrations/0003_probe.sql"),
     include_str!("../migrations/0004_receipts.sql"),
     include_str!("../migrations/0005_tokens.sql"),
     include_str!("../migrations/0006_events.sql"),
+    include_str!("../migrations/0007_search.sql"),
 ];
 
 /// `mbel`: what SQLite files call the program that they belong to.

@@ -10,7 +10,8 @@ use super::storm::{self, gives_way};
 use super::{Sqlite, clock, digest, doubt, ends, notices, removed, steps, watch};
 use crate::metrics::Step;
 use crate::model::{
-    AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, NotificationState, Recipient, StanzaId,
+    AlertId, BareJid, Delivery, Doubt, Epoch, GroupName, NotificationId, NotificationState, Presence, Recipient,
+    StanzaId,
 };
 use crate::queue::{
     AlertRecord, DigestText, Ended, Held, Intent, NoticeDue, Outbox, Outgoing, Receipt, Removed, Returning, StoreError,
@@ -155,7 +156,18 @@ impl Outbox for Sqlite {
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<Vec<NotificationId>, StoreError> {
-        self.step(Step::D3, steps::d3_intend(self, ids, epoch, now)).await
+        self.step(Step::D3, steps::d3_intend(self, ids, &[], epoch, now)).await
+    }
+
+    async fn d3_seen(
+        &self,
+        seen: &[(NotificationId, Presence)],
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<Vec<NotificationId>, StoreError> {
+        let ids: Vec<_> = seen.iter().map(|(id, _)| *id).collect();
+        let seen: Vec<_> = seen.iter().map(|(id, presence)| (*id, presence.as_str())).collect();
+        self.step(Step::D3, steps::d3_intend(self, &ids, &seen, epoch, now)).await
     }
 
     async fn wait(&self, ids: &[NotificationId], wait: &Wait) -> Result<(), StoreError> {

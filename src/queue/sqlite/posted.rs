@@ -40,7 +40,8 @@ impl Posts for Sqlite {
             let held = Holding { fingerprint, ends, alert, unless_posted: true };
             posts.entry(row.word("token")?).or_default().push(held);
         }
-        let post = |(token, posted)| Post { token, groups: Vec::new(), alerts: Vec::new(), posted, once: None };
+        let post =
+            |(token, posted)| Post { token, ends_of: None, groups: Vec::new(), alerts: Vec::new(), posted, once: None };
         Ok((posts.into_iter().map(post).collect(), next))
     }
 }

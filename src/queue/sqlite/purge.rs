@@ -97,6 +97,9 @@ macro_rules! message_done {
     };
 }
 
+/// The oldest of the `$1` newest alerts, and one that is older than that.
+const OLDEST: &str = "SELECT created FROM alert ORDER BY created DESC, id DESC LIMIT 2 OFFSET $1 - 1";
+
 /// How one kind is purged.
 struct Kind {
     what: &'static str,
@@ -119,6 +122,8 @@ const ALERTS: Kind = Kind {
     // A condition goes with its last alert, unless it is open.
     delete: "DELETE FROM event WHERE alert IN (SELECT value FROM json_each($1)); \
              DELETE FROM fell_back WHERE alert IN (SELECT value FROM json_each($1)); \
+             DELETE FROM alert_group WHERE alert IN (SELECT value FROM json_each($1)); \
+             DELETE FROM left_out WHERE alert IN (SELECT value FROM json_each($1)); \
              DELETE FROM intent WHERE notification IN \
                (SELECT n.id FROM json_each($1) j JOIN notification n ON n.alert = j.value); \
              DELETE FROM notification WHERE alert IN (SELECT value FROM json_each($1)); \
@@ -175,6 +180,16 @@ impl Retention for Sqlite {
             *self.purger.lock().await = None;
         }
         Ok(Purged { rows, held, next })
+    }
+
+    async fn oldest_of_newest(&self, count: u64) -> Result<Option<Timestamp>, StoreError> {
+        let (count, mut lease) = (i64::try_from(count).unwrap_or(i64::MAX), self.desk().await?);
+        let found = sqlx::query(OLDEST).bind(count).fetch_all(&mut lease.conn).await.doing("counting alerts")?;
+        lease.keep();
+        match found.as_slice() {
+            [oldest, _] => oldest.time("created").map(Some),
+            _ => Ok(None),
+        }
     }
 
     async fn newest(&self) -> Result<Option<Timestamp>, StoreError> {

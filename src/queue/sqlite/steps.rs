@@ -23,6 +23,7 @@ macro_rules! mirror {
              first_intent = coalesce(notification.first_intent, d.first_intent), \
              attempts = max(notification.attempts, d.attempts), accepted = d.accepted, delivered = d.delivered, \
              ended = d.ended, not_before = d.not_before, reason = d.reason, \
+             presence = coalesce(d.presence, notification.presence), \
              awaited = d.awaited, again_until = d.again_until, resent = d.resent \
              FROM notification d WHERE d.kind = 'digest' AND notification.carrier = d.id AND ",
             $which
@@ -81,6 +82,7 @@ pub(super) async fn in_doubt(store: &Sqlite, now: Timestamp) -> Result<u64, Stor
 pub(super) async fn d3_intend(
     store: &Sqlite,
     ids: &[NotificationId],
+    seen: &[(NotificationId, &str)],
     epoch: Epoch,
     now: Timestamp,
 ) -> Result<Vec<NotificationId>, StoreError> {
@@ -91,6 +93,8 @@ pub(super) async fn d3_intend(
     fail::fail_point!("before_d3");
     let found = sqlx::query(concat!(
         "BEGIN IMMEDIATE; \
+         UPDATE notification SET presence = j.value ->> 1 FROM json_each($4) j WHERE notification.id = (j.value ->> 0) \
+           AND notification.carrier IS NULL AND (notification.state = 'queued' OR notification.in_doubt = 1); \
          INSERT INTO event (alert, notification, at, event, detail) SELECT alert, id, $3, 'sent again', reason \
            FROM notification WHERE id IN (SELECT value FROM json_each($1)) AND attempts > 0 AND alert IS NOT NULL \
            AND carrier IS NULL AND (state = 'queued' OR in_doubt = 1); \
@@ -114,6 +118,7 @@ pub(super) async fn d3_intend(
     .bind(json(ids)?)
     .bind(epoch.0)
     .bind(us(now))
+    .bind(json(seen)?)
     .fetch_all(&mut lease.conn)
     .await
     .doing("writing the intent (D3)")?;

@@ -58,10 +58,18 @@ pub(super) async fn timeline(
         "SELECT m.stored AS at, NULL AS recipient, 'fetched' AS event, m.mailbox AS detail, 0 AS place, 0 AS id \
            FROM alert a JOIN message m ON m.id = a.message WHERE a.id = $1 \
          UNION ALL SELECT a.received, NULL, 'raised', a.source, 0, 0 FROM alert a WHERE a.id = $1 AND a.message IS NULL \
-         UNION ALL SELECT a.created, NULL, a.state, a.reason, 1, 0 FROM alert a WHERE a.id = $1 \
-         UNION ALL SELECT e.at, n.recipient, e.event, e.detail, 3, e.id FROM event e \
+         UNION ALL SELECT a.created, NULL, 'parsed', a.format || coalesce(', by the rule ' || nullif(a.body ->> '$.labels.\"mailbell.rule\"', ''), '') \
+           || (SELECT coalesce('; ' || nullif(group_concat(w.value, '; '), ''), '') FROM json_each(a.body, '$.warnings') w), 1, 0 \
+           FROM alert a WHERE a.id = $1 AND a.message IS NOT NULL \
+         UNION ALL SELECT a.created, NULL, 'condition', 'key ' || c.key || ' within ' || c.scope, 2, c.id FROM alert a \
+           JOIN alert_condition ac ON ac.alert = a.id JOIN condition c ON c.id = ac.condition WHERE a.id = $1 \
+         UNION ALL SELECT a.created, NULL, a.state, a.reason, 3, 0 FROM alert a WHERE a.id = $1 \
+         UNION ALL SELECT l.at, iif(l.who LIKE '@%', NULL, l.who), 'left out', \
+           iif(l.who LIKE '@%', 'group ' || ltrim(l.who, '@') || ': ', '') || l.why, 4, 0 \
+           FROM left_out l WHERE l.alert = $1 \
+         UNION ALL SELECT e.at, n.recipient, e.event, e.detail, 7, e.id FROM event e \
            LEFT JOIN notification n ON n.id = e.notification WHERE e.alert = $1 \
-         UNION ALL SELECT n.ended, n.recipient, n.state, n.reason, 7, n.id FROM notification n \
+         UNION ALL SELECT n.ended, n.recipient, n.state, n.reason, 11, n.id FROM notification n \
            WHERE n.alert = $1 AND n.ended IS NOT NULL AND n.state IN ('unconfirmed', 'expired', 'superseded') \
          ORDER BY at, place, id",
     )
@@ -87,10 +95,12 @@ pub(super) async fn timeline(
             let recipient = Some(n.recipient.clone());
             rows.extend(at.map(|at| (place, TimelineRow { at, recipient, event: event.to_owned(), detail })));
         };
-        add(2, Some(n.created), "queued", groups.join(", "));
-        add(4, n.intended, "intended", String::new());
-        add(5, n.accepted, NotificationState::Accepted.as_str(), String::new());
-        add(6, n.delivered, NotificationState::Delivered.as_str(), String::new());
+        add(5, Some(n.created), "queued", groups.join(", "));
+        let seen = n.presence.as_ref().map(|_| n.intended.unwrap_or(n.created));
+        add(6, seen, "presence", n.presence.clone().unwrap_or_default());
+        add(8, n.intended, "intended", String::new());
+        add(9, n.accepted, NotificationState::Accepted.as_str(), String::new());
+        add(10, n.delivered, NotificationState::Delivered.as_str(), String::new());
     }
     rows.sort_by_key(|(place, row)| (row.at, *place));
     Ok(rows.into_iter().map(|(_, row)| row).collect())

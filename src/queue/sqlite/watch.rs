@@ -129,6 +129,7 @@ async fn end_watch(
         WatchEnd::Reached => return Ok(()),
         WatchEnd::Fallback { group: to, next, notifications, left_out } => {
             add(conn, alert, &to, next, &notifications, now).await?;
+            leave_out(conn, alert, &left_out, now).await?;
             let left_out: String = left_out.iter().take(LISTED).map(|who| format!("; left out {who}")).collect();
             let nobody = if unanswered { nobody } else { format!("nobody of {group}") };
             alert_event(conn, alert, now, "fallback", &format!("{nobody}: {to} is added{left_out}")).await?;
@@ -142,6 +143,33 @@ async fn end_watch(
     let sql = "INSERT INTO fell_back (alert, name) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     let done = sqlx::query(sql).bind(alert.0).bind(group.as_str()).execute(conn).await;
     done.map(drop).doing("noting a fallback")
+}
+
+/// Who was left out, and why: of a group as a whole `@NAME`. From `NAME: why` or `group NAME: why`; no name holds a colon.
+pub(super) fn left_out(text: &str) -> (String, &str) {
+    let (who, why) = text.split_once(": ").unwrap_or((text, ""));
+    let who = who.strip_prefix("group ").map_or_else(|| who.to_owned(), |group| format!("@{group}"));
+    (who, why)
+}
+
+async fn leave_out(
+    conn: &mut SqliteConnection,
+    alert: AlertId,
+    texts: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = texts.iter().map(|text| left_out(text)).collect();
+    sqlx::query(
+        "INSERT INTO left_out (alert, who, at, why) SELECT $1, value ->> 0, $3, value ->> 1 FROM json_each($2) WHERE true \
+           ON CONFLICT DO NOTHING",
+    )
+    .bind(alert.0)
+    .bind(json(&rows)?)
+    .bind(us(now))
+    .execute(conn)
+    .await
+    .map(drop)
+    .doing("noting who is left out")
 }
 
 /// Also those whom the policy skipped: an alert that must be told is not skipped for all.
@@ -196,7 +224,8 @@ async fn add(
              value ->> 3, value ->> 4, value ->> 5, 'queued', $4, $5, $6, value ->> 6, value ->> 7 \
            FROM json_each($3) WHERE true ON CONFLICT (alert, jid) WHERE alert IS NOT NULL DO NOTHING; \
          UPDATE alert_condition SET paged = 1 WHERE alert = $1 AND paged = 0; \
-         INSERT INTO watch (alert, name, fallback, fallback_when) VALUES ($1, $2, $7, $8) ON CONFLICT DO NOTHING",
+         INSERT INTO watch (alert, name, fallback, fallback_when) VALUES ($1, $2, $7, $8) ON CONFLICT DO NOTHING; \
+         INSERT INTO alert_group (alert, name) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     )
     .bind(alert.0)
     .bind(group.as_str())

@@ -83,7 +83,8 @@ impl Process {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let (guard, gone) = channel::<()>();
         let entered = runtime.enter();
-        let store = queue::Settings { path: path.to_owned(), raw_for: DAY, history_for: DAY, reserve: 0 };
+        let store =
+            queue::Settings { path: path.to_owned(), raw_for: DAY, history_for: DAY, history_max: 0, reserve: 0 };
         let store = runtime.block_on(Sqlite::open(&store)).unwrap();
         let gate = Gate::new(store);
         // While something runs beside the runtime its clock does not go on by itself. And nothing may hang unseen.

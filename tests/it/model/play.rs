@@ -87,7 +87,13 @@ fn template() -> &'static [u8] {
         let dir = dir();
         let path = dir.path().join("mailbell.db");
         let day = Duration::from_secs(86_400);
-        let settings = mailbell::queue::Settings { path: path.clone(), raw_for: day, history_for: day, reserve: 0 };
+        let settings = mailbell::queue::Settings {
+            path: path.clone(),
+            raw_for: day,
+            history_for: day,
+            history_max: 0,
+            reserve: 0,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { Sqlite::open(&settings).await.unwrap().close().await });
         std::fs::read(path).unwrap()

@@ -56,7 +56,8 @@ impl Served {
         let bound = Socket::bind(&socket).unwrap();
         let stored = Arc::new(Notify::new());
         let (desk, tokens, reload) = (store.clone(), store.clone(), Arc::new(NoReload));
-        let door = control::Door { desk, tokens, reload, poke: poke.clone(), stored };
+        let archive = store.clone();
+        let door = control::Door { desk, archive, tokens, reload, poke: poke.clone(), stored };
         let task = tokio::spawn(control::serve(bound, control::router(door), cancel.clone()));
         let desk = Remote::connect(&socket).await.unwrap().unwrap();
         Self { _dir: dir, store, socket, desk, poke, cancel, task }
@@ -205,7 +206,7 @@ async fn the_queue_commands_show_and_change() {
     );
     let (_, text) = served.queue(&["show", "#1"]).await;
     assert!(text.contains("2027-01-15T08:00:00Z  fetched"), "{text}");
-    assert!(text.contains("queued   bob        ops"), "{text}");
+    assert!(text.contains("queued     bob        ops"), "{text}");
     let (done, text) = served.queue(&["expire", "1", "77", "--reason", "fixed"]).await;
     assert_eq!(done.unwrap_err().to_string(), "there is no notification 77");
     assert_eq!(text, "notification 1 is ended\n");
@@ -239,7 +240,7 @@ async fn an_alert_without_a_mail_is_shown_with_its_source() {
     for line in ["sender:   db1.example.org\n", "source:   probe\n", "received: 2027-01-15T08:00:02Z\n"] {
         assert!(text.contains(line), "{line}\n{text}");
     }
-    assert!(text.contains("2027-01-15T08:00:02Z  raised             probe"), "{text}");
+    assert!(text.contains("2027-01-15T08:00:02Z  raised                probe"), "{text}");
     assert!(!text.contains("message:") && !text.contains("fetched"), "{text}");
 }
 

@@ -8,11 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, ipproto, recvfrom, sendto,
-    shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, ipproto, listen, recvfrom,
+    sendto, shutdown, socket_with, sockopt,
 };
 
 use super::hosts::{Family, Host};
+
+/// Connections that may wait to be accepted: what does not fit on a busy machine is open to who asked, and never accepted.
+const BACKLOG: i32 = 4096;
 
 /// What it does with a connection that it accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Listener {
 impl Listener {
     pub fn start(host: &Host, port: u16, then: Then) -> Self {
         let socket = Arc::new(host.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))).unwrap());
+        // Said once more, it counts: that of the standard library is 128.
+        listen(&*socket, BACKLOG).unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
         let (listener, count) = (socket.clone(), accepted.clone());
         let thread = std::thread::spawn(move || {

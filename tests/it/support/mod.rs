@@ -5,6 +5,7 @@ pub mod cap;
 pub mod chat;
 pub mod child;
 pub mod client;
+pub mod contract;
 pub mod dns;
 pub mod dovecot;
 pub mod ejabberd;

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::ca::Ca;
+use super::contract;
 use super::mailbell::{Mailbell, SOON};
 
 /// An answer.
@@ -71,14 +72,16 @@ impl Web {
     /// One request on a connection of its own.
     pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let stream = self.connect().await;
-        match &self.tls {
+        let answer = match &self.tls {
             None => exchange(stream, method, path, headers, body.into()).await,
             Some(config) => {
                 let name = ServerName::try_from("localhost").unwrap();
                 let stream = TlsConnector::from(config.clone()).connect(name, stream).await.unwrap();
                 exchange(stream, method, path, headers, body.into()).await
             }
-        }
+        };
+        contract::check(method, path, &answer);
+        answer
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {

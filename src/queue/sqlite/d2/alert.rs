@@ -120,6 +120,7 @@ pub(super) fn settle(
     let Case { arrival, alert, id, .. } = case;
     let conditions = known::after(work, case, duplicate_of, known, plan);
     rows.alert(case, plan, &conditions)?;
+    rows.follows(case, known)?;
     let record = Arc::new(AlertRecord {
         id: *id,
         alert: (*alert).clone(),

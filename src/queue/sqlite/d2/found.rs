@@ -54,7 +54,14 @@ impl Telling<'_> {
     /// The source is our own: it names the group where its config does.
     fn arrival(&self) -> Arrival<'_> {
         let single = self.found.alerts.len() == 1;
-        Arrival { message: None, source: self.source, may_choose_group: true, received: self.now, single }
+        Arrival {
+            message: None,
+            source: self.source,
+            may_choose_group: true,
+            received: self.now,
+            single,
+            by_operator: false,
+        }
     }
 }
 

@@ -142,7 +142,9 @@ pub(super) fn after(
         next.push(Known { view, scope: case.scope.0.clone(), key: alert.key.0.clone() });
     }
     for Known { view, .. } in &mut next {
-        view.last_sent = view.last_sent.max(sent);
+        if !case.arrival.by_operator {
+            view.last_sent = view.last_sent.max(sent);
+        }
         match plan.open {
             Some(true) if !view.open => {
                 view.open = true;

@@ -140,13 +140,22 @@ struct Arrival<'a> {
     received: Timestamp,
     /// One alert is all that there is in it.
     single: bool,
+    /// Not what the sender reports: its time says nothing of the order of what that reports next.
+    by_operator: bool,
 }
 
 impl<'a> Arrival<'a> {
     fn of(message: &'a D2Message) -> Self {
         let D2Message { source, may_choose_group, received, .. } = message;
         let single = matches!(&message.verdict, Verdict::Alerts { alerts, bad } if alerts.len() == 1 && bad.is_empty());
-        Self { message: Some(message), source, may_choose_group: *may_choose_group, received: *received, single }
+        Self {
+            message: Some(message),
+            source,
+            may_choose_group: *may_choose_group,
+            received: *received,
+            single,
+            by_operator: false,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::known::Known;
-use super::rows::Rows;
+use super::rows::{Rows, Start};
 use super::ways::Ways;
 use super::{Case, Fault, Outcome, Work, mine};
 use crate::model::{
@@ -121,16 +121,18 @@ pub(super) fn settle(
             Way::Queue => (None, None),
             Way::Wait(wait) => (None, Some(wait)),
         };
+        let presence = work.reserved.express.presence(jid);
         let lang = p.recipient.lang.clone();
         let mut n = notification(work.notification, work.now, record.id, severity, p, epoch.is_some());
         n.condition = condition;
         work.notification += 1;
-        rows.notification(case, conditions, &n, lang.as_deref(), epoch, wait.as_ref())?;
+        let waits = wait.is_some();
+        rows.notification(case, conditions, &n, lang.as_deref(), &Start { epoch, wait, presence })?;
         if epoch.is_some() {
             let content = Content::Alert(Arc::clone(record));
             outcome.born.push(Outgoing { notification: n, content, in_doubt: false });
         } else {
-            if wait.is_none() && n.not_before.is_none_or(|at| at <= work.now) {
+            if !waits && n.not_before.is_none_or(|at| at <= work.now) {
                 ways.waits(&n.jid, severity);
             }
             outcome.queued += 1;

@@ -87,12 +87,14 @@ fn shown(ended: &Became) -> Posted {
 
 /// All alerts of a request; each counts as come alone.
 async fn whole(conn: &mut SqliteConnection, work: &mut Work<'_>, post: &Post, told: &mut Told) -> Result<(), Fault> {
-    let source = Source::Api(post.token.clone());
+    let source = post.ends_of.clone().unwrap_or_else(|| Source::Api(post.token.clone()));
     let mut alerts = post.alerts.clone();
     for held in &post.posted {
         alerts.extend(told_of(conn, work.now, post, held).await?);
     }
-    let arrival = Arrival { message: None, source: &source, may_choose_group: true, received: work.now, single: true };
+    let (may_choose_group, by_operator) = (true, post.ends_of.is_some());
+    let arrival =
+        Arrival { message: None, source: &source, may_choose_group, received: work.now, single: true, by_operator };
     same_as_before(conn, work, &source, &mut alerts).await?;
     let mut next = 0;
     while let Some(rest) = alerts.get(next..).filter(|rest| !rest.is_empty()) {

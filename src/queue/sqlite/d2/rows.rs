@@ -5,11 +5,13 @@ use sqlx::SqliteConnection;
 
 use super::known::Known;
 use super::{Arrival, Case, Fault, Work, mine};
-use crate::model::{Alert, Epoch, Notification, Plan};
+use crate::model::{Alert, Epoch, Notification, Plan, Presence};
 use crate::queue::sqlite::conn::{json, us};
+use crate::queue::sqlite::watch::left_out;
 use crate::queue::{StoreError, Wait};
 
-/// The rows as they are bound: $1 alerts, $3 conditions, $4 notifications, $5 watches, $6 ends; $2 is now.
+/// The rows as they are bound: $1 alerts, $3 conditions, $4 notifications, $5 watches, $6 ends, $7 groups, $8 what an alert follows
+/// on, $9 who is left out; $2 is now.
 macro_rules! rows {
     () => {
         "INSERT INTO alert (id, message, source, scope, ident, sender, origin, format, status, severity, sent, title, \
@@ -27,17 +29,24 @@ macro_rules! rows {
          INSERT INTO alert_condition (alert, condition, paged) \
            SELECT value ->> 8, value ->> 0, value ->> 9 FROM jsonb_each($3); \
          INSERT INTO notification (id, kind, alert, condition, several, recipient, jid, lang, groups, delivery, \
-           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent, waits, follows, reason) \
+           stanza_id, state, severity, rank, epoch, attempts, created, not_before, expires, first_intent, waits, follows, reason, presence) \
            SELECT value ->> 0, 'alert', value ->> '$[11][0]', value ->> '$[11][1]', value ->> '$[11][2]', value ->> 1, \
              value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> '$[11][3]', \
              value ->> '$[11][4]', value ->> 8, (value ->> 8) IS NOT NULL, $2, value ->> 9, value ->> 10, \
              CASE WHEN (value ->> 8) IS NULL THEN NULL ELSE $2 END, value ->> '$[11][5]', \
-             (value ->> '$[11][5]') IS NOT NULL, value ->> '$[11][6]' FROM jsonb_each($4); \
+             (value ->> '$[11][5]') IS NOT NULL, value ->> '$[11][6]', value ->> '$[11][7]' FROM jsonb_each($4); \
          INSERT INTO intent (at, notification) \
            SELECT $2, value ->> 0 FROM jsonb_each($4) WHERE (value ->> 8) IS NOT NULL; \
          INSERT INTO watch (alert, name, fallback, fallback_when) \
            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each($5) WHERE true \
-           ON CONFLICT DO NOTHING"
+           ON CONFLICT DO NOTHING; \
+         INSERT INTO alert_group (alert, name) SELECT value ->> 0, value ->> 1 FROM jsonb_each($7) WHERE true \
+           ON CONFLICT DO NOTHING; \
+         INSERT INTO alert_group (alert, name) SELECT j.value ->> 0, g.name FROM jsonb_each($8) j \
+           JOIN alert_condition c ON c.condition = (j.value ->> 1) AND c.paged = 1 AND c.alert >= (j.value ->> 2) \
+           JOIN alert_group g ON g.alert = c.alert WHERE true ON CONFLICT DO NOTHING; \
+         INSERT INTO left_out (alert, who, at, why) \
+           SELECT value ->> 0, value ->> 1, $2, value ->> 2 FROM jsonb_each($9) WHERE true ON CONFLICT DO NOTHING"
     };
 }
 
@@ -70,6 +79,16 @@ impl Extent {
     }
 }
 
+/// How a notification starts.
+pub(super) struct Start {
+    /// It is born `sending` under this.
+    pub epoch: Option<Epoch>,
+    /// It waits.
+    pub wait: Option<Wait>,
+    /// What was seen of its recipient.
+    pub presence: Option<Presence>,
+}
+
 /// Rows, each as JSON.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
@@ -78,6 +97,9 @@ pub(super) struct Rows {
     notifications: Vec<String>,
     watches: Vec<String>,
     ends: Vec<String>,
+    groups: Vec<String>,
+    follows: Vec<String>,
+    left_out: Vec<String>,
 }
 
 impl Rows {
@@ -116,22 +138,39 @@ impl Rows {
             let (to, when) = fallback.as_ref().map(|(to, when)| (to, when)).unzip();
             self.watches.push(json(&(id.0, group, to, when))?);
         }
+        for group in &plan.matched {
+            self.groups.push(json(&(id.0, group))?);
+        }
+        for text in &plan.left_out {
+            let (who, why) = left_out(text);
+            self.left_out.push(json(&(id.0, who, why))?);
+        }
         Ok(())
     }
 
-    /// A notification of the case; with an epoch it is born `sending`, with a wait it waits.
+    /// The conditions as they were before the alert: it is for whom they are for.
+    pub(super) fn follows(&mut self, case: &Case<'_>, known: &[Known]) -> Result<(), StoreError> {
+        for view in known.iter().map(|known| &known.view) {
+            if let Some((opened_by, _)) = view.opened_by.filter(|_| view.open) {
+                self.follows.push(json(&(case.id.0, view.id.0, opened_by.0))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A notification of the case.
     pub(super) fn notification(
         &mut self,
         case: &Case<'_>,
         conditions: &[Known],
         n: &Notification,
         lang: Option<&str>,
-        epoch: Option<Epoch>,
-        wait: Option<&Wait>,
+        start: &Start,
     ) -> Result<(), StoreError> {
         let severity = case.alert.severity;
         let condition = conditions.first().map(|c| c.view.id.0);
         let several = i64::from(conditions.len() > 1);
+        let Start { epoch, wait, presence } = start;
         self.notifications.push(json(&(
             n.id.0,
             n.recipient.as_str(),
@@ -150,8 +189,9 @@ impl Rows {
                 several,
                 severity.as_str(),
                 severity.rank(),
-                wait.map(|wait| us(wait.until)),
-                wait.map_or("", |wait| wait.why),
+                wait.as_ref().map(|wait| us(wait.until)),
+                wait.as_ref().map_or("", |wait| wait.why),
+                presence.map(Presence::as_str),
             ),
         ))?);
         Ok(())
@@ -177,6 +217,9 @@ impl Rows {
             .bind(array(&self.notifications))
             .bind(array(&self.watches))
             .bind(array(&self.ends))
+            .bind(array(&self.groups))
+            .bind(array(&self.follows))
+            .bind(array(&self.left_out))
             .execute(conn)
             .await;
         mine(done, "writing alerts (D2)").map(drop)

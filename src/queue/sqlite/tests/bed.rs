@@ -70,11 +70,18 @@ pub struct Rules {
     pub not_before: Option<Timestamp>,
     pub expires: Option<Timestamp>,
     pub fallback: Option<(GroupName, FallbackWhen)>,
+    pub left_out: Vec<String>,
 }
 
 impl Rules {
     pub fn to(names: &[&str]) -> Self {
-        Self { who: names.iter().map(|n| recipient(n)).collect(), not_before: None, expires: None, fallback: None }
+        Self {
+            who: names.iter().map(|n| recipient(n)).collect(),
+            not_before: None,
+            expires: None,
+            fallback: None,
+            left_out: Vec::new(),
+        }
     }
 
     fn planned(&self) -> Vec<PlannedNotification> {
@@ -130,7 +137,9 @@ impl Planner for Rules {
         }
         let groups = vec![("ops".parse().unwrap(), self.fallback.clone())];
         let notifications = self.planned();
-        Plan { open: Some(true), paged: true, notifications, groups, ..Plan::keep(AlertState::Routed, "route 1") }
+        let (matched, left_out) = (vec!["ops".parse().unwrap()], self.left_out.clone());
+        let base = Plan::keep(AlertState::Routed, "route 1");
+        Plan { open: Some(true), paged: true, notifications, groups, matched, left_out, ..base }
     }
 }
 
@@ -285,7 +294,13 @@ impl Bed {
 const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 pub fn settings(dir: &TempDir) -> Settings {
-    Settings { path: dir.path().join("mailbell.db"), raw_for: 30 * DAY, history_for: 365 * DAY, reserve: 0 }
+    Settings {
+        path: dir.path().join("mailbell.db"),
+        raw_for: 30 * DAY,
+        history_for: 365 * DAY,
+        history_max: 0,
+        reserve: 0,
+    }
 }
 
 pub fn message(id: MessageId, verdict: Verdict, received: i64) -> D2Message {

@@ -312,6 +312,8 @@ async fn people_can_send_and_end() {
     let rows: Vec<_> = shown.timeline.iter().map(|r| (r.event.as_str(), r.detail.as_str())).collect();
     let want = [
         ("fetched", "ops"),
+        ("parsed", "native"),
+        ("condition", "key b within mailbox:ops/ups@example.test"),
         ("routed", "route 1"),
         ("queued", "ops"),
         ("held", "offline"),

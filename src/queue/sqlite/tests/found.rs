@@ -54,7 +54,8 @@ async fn what_is_found_is_told_like_what_was_mailed() {
     let view = bed.store.show_alert(AlertId(1)).await.unwrap().unwrap();
     assert_eq!((view.message, view.state), (None, AlertState::Routed));
     let steps: Vec<_> = view.timeline.iter().map(|s| (s.at, s.event.as_str(), s.detail.as_str())).collect();
-    assert_eq!(steps[..2], [(at(2), "raised", "probe"), (at(2), "routed", "route 1")]);
+    let expected = [("raised", "probe"), ("condition", "key db1 within probe/db1"), ("routed", "route 1")];
+    assert_eq!(steps[..3], expected.map(|(event, detail)| (at(2), event, detail)));
 }
 
 #[tokio::test]

@@ -14,5 +14,6 @@ mod outbox;
 mod purge;
 mod receipts;
 mod removed;
+mod search;
 mod storm;
 mod together;

@@ -80,9 +80,13 @@ async fn brought_up_to_date(schema: usize) {
     {
         sqlx::raw_sql(script).execute(&mut conn).await.unwrap();
     }
+    let alert = "INSERT INTO alert (source, scope, ident, sender, origin, format, status, severity, title, body, state, reason, \
+                 received, created, resolves) VALUES ('probe', '', '', '', '', 'native', 'firing', 'info', '', '{}', 'routed', ''";
     let seen = format!(
         "INSERT INTO message (mailbox, uidvalidity, uid, size, raw_sha256, stored, cleared) \
-           VALUES ('ops', 1, 7, 3, x'00', 0, 1); \
+           VALUES ('ops', 1, 7, 3, x'00', 0, 1); {alert}, 1, 1, NULL); {alert}, 2, 2, 1); \
+         INSERT INTO notification (kind, alert, recipient, jid, groups, delivery, stanza_id, state, severity, rank, created) \
+           VALUES ('alert', 1, 'ann', 'ann@example.test', '[\"ops\",\"dba\"]', '{{}}', 's', 'delivered', 'info', 4, 1); \
          PRAGMA application_id = 1835165036; PRAGMA user_version = {schema}"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(seen)).execute(&mut conn).await.unwrap();
@@ -93,6 +97,11 @@ async fn brought_up_to_date(schema: usize) {
     store.retire_absent(&mailbox(), Some(1), &[]).await.unwrap();
     assert_eq!(store.unknown(&mailbox(), &uids).await.unwrap(), uids);
     assert_eq!(store.probe_states().await.unwrap(), []);
+    // What was for whom: the end as well.
+    for id in [1, 2] {
+        let groups = store.alert_groups(crate::model::AlertId(id)).await.unwrap().unwrap();
+        assert_eq!(groups.iter().map(|group| group.as_str()).collect::<Vec<_>>(), ["dba", "ops"]);
+    }
     // What came with receipts and with the HTTP API.
     assert!(store.recipients_unanswered(at(0)).await.unwrap().is_empty());
     let token = TokenRecord {

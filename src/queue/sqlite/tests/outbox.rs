@@ -121,7 +121,7 @@ async fn what_was_in_flight_is_sent_again_with_the_same_stanza_id() {
     assert_eq!((sending.notification.attempts, sending.notification.first_intent), (2, Some(at(2))));
     let shown = bed.store.show_alert(AlertId(1)).await.unwrap().unwrap();
     let events: Vec<_> = shown.timeline.iter().map(|row| row.event.as_str()).collect();
-    assert_eq!(events, ["fetched", "routed", "queued", "intended", "in doubt", "sent again"]);
+    assert_eq!(events, ["fetched", "parsed", "condition", "routed", "queued", "intended", "in doubt", "sent again"]);
 }
 
 #[tokio::test]
