@@ -8,12 +8,13 @@ packages_build=(gcc libc6-dev ca-certificates)
 # shellcheck disable=SC2034
 packages_bed=(prosody dovecot-imapd dovecot-lmtpd go-sendxmpp openssl)
 # What the tests ask for beyond that: more of the servers, a mail server with a queue, tools that inject faults, make networks
-# and check the schema and the metrics, and time zones; the port checkers that the measurements set ours beside; and who posts alerts
-# over HTTP.
+# and check the schema and the metrics, and time zones; the port checkers that the measurements set ours beside; who posts alerts
+# over HTTP; and a browser with what drives it and checks its pages.
 # shellcheck disable=SC2034
 packages_tests=(
     ejabberd prosody-modules lua-event lua-sec dovecot-pop3d postfix iptables iproute2 strace libfaketime libxml2-utils tzdata
     nmap monitoring-plugins-basic prometheus-blackbox-exporter prometheus prometheus-alertmanager
+    chromium chromium-driver fonts-dejavu-core python3-pip
 )
 
 # To make the Debian package: which libraries the program needs.

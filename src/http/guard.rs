@@ -157,8 +157,24 @@ fn cookie(headers: &HeaderMap, https: bool) -> Option<&str> {
     pairs.find(|(name, _)| *name == cookie_name(https)).map(|(_, value)| value)
 }
 
-pub(super) fn cookie_name(https: bool) -> &'static str {
+fn cookie_name(https: bool) -> &'static str {
     if https { COOKIE_HTTPS } else { COOKIE }
+}
+
+/// RFC 6265bis §4.1: no script reads it, no other site sends it, and where there is TLS it goes nowhere else.
+pub(super) fn set_cookie(https: bool, value: &str) -> Result<HeaderValue, Problem> {
+    cookie_header(https, value, "")
+}
+
+/// The session has ended: the browser forgets its cookie.
+pub(super) fn no_cookie(https: bool) -> Result<HeaderValue, Problem> {
+    cookie_header(https, "", "; Max-Age=0")
+}
+
+fn cookie_header(https: bool, value: &str, more: &str) -> Result<HeaderValue, Problem> {
+    let secure = if https { "; Secure" } else { "" };
+    let text = format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}", cookie_name(https));
+    HeaderValue::from_str(&text).map_err(|err| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, err.to_string()))
 }
 
 fn may(caller: &Caller, access: Access) -> Result<(), Problem> {

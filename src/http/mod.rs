@@ -4,10 +4,11 @@
 //! A request passes, in this order: the listener (connections, TLS, slow clients), the frame (who the client is, the size of the
 //! header, what every answer carries), the guard (token or session, scope, rate, CSRF, the body whole and in time), its handler.
 //!
-//! Errors are problem details (RFC 9457) wherever they arise, with `field` where one is at fault.
+//! Errors are problem details (RFC 9457) wherever they arise, with `field` where one is at fault; a browser gets them as a page.
 
 mod api;
 mod auth;
+mod console;
 mod dispatch;
 mod events;
 mod frame;
@@ -97,6 +98,7 @@ pub fn router(door: Door) -> Router {
         })
         .layer(Extension(door.metrics.clone()))
         .layer(from_fn_with_state(door.clone(), frame::pass))
+        .layer(from_fn(console::for_people))
         .layer(from_fn(frame::dress))
         .with_state(door)
 }

@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{Door, api, dispatch, events, health, legacy, openapi};
+use super::{Door, api, console, dispatch, events, health, legacy, openapi};
 use crate::model::Right;
 
 /// What it takes to use an endpoint.
@@ -58,6 +58,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         events::endpoints(),
         legacy::endpoints(),
         openapi::endpoints(),
+        console::endpoints(),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -69,9 +70,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_open_but_health_and_the_login() {
+    fn nothing_is_open_but_health_the_logins_and_what_pages_are_made_of() {
         let open: Vec<_> = endpoints().into_iter().filter(|e| e.access == Access::Open).map(|e| e.path).collect();
-        assert_eq!(open, ["/healthz", "/api/v1/session"]);
+        assert_eq!(open, ["/healthz", "/api/v1/session", "/", "/console/assets/{file}", "/login", "/login"]);
         let legacy: Vec<_> = endpoints().into_iter().filter(|e| e.access == Access::Legacy).map(|e| e.path).collect();
         assert_eq!(legacy, ["/webclient"]);
     }

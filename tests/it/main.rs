@@ -31,6 +31,7 @@ mod config;
 mod config_import;
 mod config_schema;
 mod config_schema_agrees;
+mod console;
 mod deploy;
 mod faults;
 mod flow;

@@ -37,25 +37,25 @@ pub(super) struct Written;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct AlertQuery {
+pub(in crate::http) struct AlertQuery {
     /// firing, update, resolved, recorded; several are separated by commas.
-    status: Option<String>,
+    pub(in crate::http) status: Option<String>,
     /// At least that bad.
-    severity: Option<String>,
+    pub(in crate::http) severity: Option<String>,
     /// Only those for this group.
-    group: Option<String>,
+    pub(in crate::http) group: Option<String>,
     /// mailbox:NAME, probe, api:TOKEN.
-    source: Option<String>,
+    pub(in crate::http) source: Option<String>,
     /// Only those whose title, text, sender, id or key holds this.
-    text: Option<String>,
+    pub(in crate::http) text: Option<String>,
     /// Committed not before this.
-    since: Option<String>,
+    pub(in crate::http) since: Option<String>,
     /// Committed before this.
-    until: Option<String>,
+    pub(in crate::http) until: Option<String>,
     /// `next` of the page before.
-    after: Option<String>,
+    pub(in crate::http) after: Option<String>,
     /// Rows of a page, up to 1000.
-    limit: Option<String>,
+    pub(in crate::http) limit: Option<String>,
 }
 
 /// Alerts, newest first.
@@ -70,9 +70,14 @@ async fn list(
     Extension(caller): Extension<Caller>,
     query: Result<Query<AlertQuery>, QueryRejection>,
 ) -> Result<Json<Page<AlertRow>>, Problem> {
-    let AlertQuery { status, severity, group, source, text, since, until, after, limit } = asked::query(query)?;
+    find(&door, &caller, asked::query(query)?).await.map(Json)
+}
+
+/// Those that the caller may see.
+pub(in crate::http) async fn find(door: &Door, caller: &Caller, query: AlertQuery) -> Result<Page<AlertRow>, Problem> {
+    let AlertQuery { status, severity, group, source, text, since, until, after, limit } = query;
     let filter = AlertFilter {
-        common: Fields { group, text, since, until, after, limit }.common(&caller)?,
+        common: Fields { group, text, since, until, after, limit }.common(caller)?,
         status: asked::words("status", status, of_status)?,
         severity: severity.map(|text| asked::of("severity", text.parse())).transpose()?,
         source: source
@@ -85,7 +90,7 @@ async fn list(
         row.reason.clear();
         caller.only_seen(&mut row.groups);
     }
-    Ok(Json(page))
+    Ok(page)
 }
 
 fn of_status(word: &str) -> Result<Status, String> {
@@ -98,61 +103,61 @@ fn of_status(word: &str) -> Result<Status, String> {
 /// One alert, with all that came of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Alert)]
-pub(super) struct AlertShown {
+pub(in crate::http) struct AlertShown {
     /// Short id, `#1a3f`.
-    id: String,
+    pub(in crate::http) id: String,
     /// One line.
-    title: String,
+    pub(in crate::http) title: String,
     /// More of it.
-    text: String,
+    pub(in crate::http) text: String,
     /// What it says about its condition.
-    status: Status,
+    pub(in crate::http) status: Status,
     /// How bad.
-    severity: Severity,
+    pub(in crate::http) severity: Severity,
     /// Who reports it.
-    sender: String,
+    pub(in crate::http) sender: String,
     /// The sender's identifier of this report.
-    ident: String,
+    pub(in crate::http) ident: String,
     /// What names its condition.
-    key: String,
+    pub(in crate::http) key: String,
     /// How it was written.
-    format: Format,
+    pub(in crate::http) format: Format,
     /// mailbox:NAME, probe, api:TOKEN.
-    source: String,
+    pub(in crate::http) source: String,
     /// Labels.
-    labels: Labels,
+    pub(in crate::http) labels: Labels,
     /// Where more is to be found.
-    links: Vec<String>,
+    pub(in crate::http) links: Vec<String>,
     /// What was bent to read it.
-    warnings: Vec<String>,
+    pub(in crate::http) warnings: Vec<String>,
     /// When it was sent, as it says.
-    sent: Option<Timestamp>,
+    pub(in crate::http) sent: Option<Timestamp>,
     /// When it begins to hold.
-    effective: Option<Timestamp>,
+    pub(in crate::http) effective: Option<Timestamp>,
     /// When it holds no longer.
-    expires: Option<Timestamp>,
+    pub(in crate::http) expires: Option<Timestamp>,
     /// When its mail was received; without a mail, when it was raised.
-    received: Timestamp,
+    pub(in crate::http) received: Timestamp,
     /// Number of the mail that it came in.
-    message: Option<i64>,
+    pub(in crate::http) message: Option<i64>,
     /// What came of it.
-    state: AlertState,
+    pub(in crate::http) state: AlertState,
     /// Why it is in that state: which routes, which groups.
-    reason: String,
+    pub(in crate::http) reason: String,
     /// Of an end: the alert that opened the condition.
-    resolves: Option<String>,
+    pub(in crate::http) resolves: Option<String>,
     /// The groups that it is for.
-    groups: Vec<GroupName>,
+    pub(in crate::http) groups: Vec<GroupName>,
     /// What it is about.
-    conditions: Vec<AboutCondition>,
+    pub(in crate::http) conditions: Vec<AboutCondition>,
     /// Whom it would have come to, but for this.
-    left_out: Vec<LeftOut>,
+    pub(in crate::http) left_out: Vec<LeftOut>,
     /// Who got it, or why not.
-    answers: Vec<Answer>,
+    pub(in crate::http) answers: Vec<Answer>,
     /// Its notifications.
-    notifications: Vec<NotificationView>,
+    pub(in crate::http) notifications: Vec<NotificationView>,
     /// Its way, step by step.
-    timeline: Vec<TimelineRow>,
+    pub(in crate::http) timeline: Vec<TimelineRow>,
 }
 
 impl AlertShown {
@@ -250,10 +255,20 @@ async fn show(
 ) -> Result<Json<AlertShown>, Problem> {
     let Whom { recipient } = asked::query(query)?;
     let recipient = recipient.map(|name| asked::of("recipient", name.parse::<RecipientName>())).transpose()?;
-    let id = number(&id)?;
+    see(&door, &caller, &id, recipient.as_ref()).await.map(Json)
+}
+
+/// One, as far as the caller may see it.
+pub(in crate::http) async fn see(
+    door: &Door,
+    caller: &Caller,
+    id: &str,
+    recipient: Option<&RecipientName>,
+) -> Result<AlertShown, Problem> {
+    let id = number(id)?;
     let view = door.desk.show_alert(id).await?.filter(|view| caller.sees_any(&view.groups));
     let view = view.ok_or_else(|| missing(id))?;
-    Ok(Json(AlertShown::of(view, &caller, recipient.as_ref())))
+    Ok(AlertShown::of(view, caller, recipient))
 }
 
 /// By short id, with or without the `#`.
@@ -287,12 +302,22 @@ async fn end(
     body: Bytes,
 ) -> Result<Json<Resolved>, Problem> {
     let reason = resolve::reason(&headers, &body)?;
-    let id = number(&id)?;
+    resolved(&door, &caller, &id, &reason).await.map(Json)
+}
+
+/// Ends what it is about, where the caller may.
+pub(in crate::http) async fn resolved(
+    door: &Door,
+    caller: &Caller,
+    id: &str,
+    reason: &str,
+) -> Result<Resolved, Problem> {
+    let id = number(id)?;
     let groups = door.search.alert_groups(id).await?.filter(|groups| caller.sees_any(groups));
-    resolve::may(&caller, &groups.ok_or_else(|| missing(id))?)?;
+    resolve::may(caller, &groups.ok_or_else(|| missing(id))?)?;
     let open = door.search.open_of(id).await?;
     if open.is_empty() {
         return Err(resolve::conflict(format!("alert {id} is about no condition that is open")));
     }
-    resolve::resolve(&door, &caller, open, &reason).await.map(Json)
+    resolve::resolve(door, caller, open, reason).await
 }

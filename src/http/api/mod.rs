@@ -1,11 +1,11 @@
 //! The API, one file a resource.
 
-mod alerts;
+pub(super) mod alerts;
 mod archive;
 mod asked;
 mod conditions;
 mod mailboxes;
-mod notifications;
+pub(super) mod notifications;
 mod people;
 mod quarantine;
 mod resolve;

@@ -119,7 +119,11 @@ fn number(text: &str) -> Result<NotificationId, Problem> {
 }
 
 /// Where the caller may see it.
-async fn found(door: &Door, caller: &Caller, id: NotificationId) -> Result<NotificationView, Problem> {
+pub(in crate::http) async fn found(
+    door: &Door,
+    caller: &Caller,
+    id: NotificationId,
+) -> Result<NotificationView, Problem> {
     let missing = || Problem::missing(format!("there is no notification {id}"));
     let mut n = door.desk.show(id).await?.ok_or_else(missing)?;
     if caller.groups.is_empty() {

@@ -28,7 +28,7 @@ pub(super) struct Why {
 
 /// What an end came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Resolved {
+pub(in crate::http) struct Resolved {
     /// Numbers of the conditions that are closed now.
     conditions: Vec<i64>,
     /// Short ids of the alerts that say so.

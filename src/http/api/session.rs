@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::control::Problem;
 use crate::http::Door;
 use crate::http::auth::{Caller, Session};
 use crate::http::frame::Client;
-use crate::http::guard::{Cookie, cookie_name};
+use crate::http::guard::{Cookie, no_cookie, set_cookie};
 use crate::http::table::{Access, Endpoint, on};
 use crate::model::{GroupName, Rights, Secret, TokenName};
 
@@ -109,14 +109,5 @@ async fn log_out(State(door): State<Door>, cookie: Option<Extension<Cookie>>) ->
     };
     door.auth.log_out(&cookie);
     let https = door.settings.borrow().is_https();
-    let mut gone = set_cookie(https, "")?;
-    gone = HeaderValue::from_str(&format!("{}; Max-Age=0", gone.to_str().unwrap_or_default())).unwrap_or(gone);
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
-}
-
-/// RFC 6265bis §4.1: no script reads it, no other site sends it, and where there is TLS it goes nowhere else.
-fn set_cookie(https: bool, value: &str) -> Result<HeaderValue, Problem> {
-    let secure = if https { "; Secure" } else { "" };
-    let text = format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{secure}", cookie_name(https));
-    HeaderValue::from_str(&text).map_err(|err| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, err.to_string()))
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, no_cookie(https)?)]).into_response())
 }

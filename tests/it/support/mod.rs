@@ -1,5 +1,6 @@
 //! The test bed: servers as child processes, certificates, waiting.
 
+pub mod browser;
 pub mod ca;
 pub mod cap;
 pub mod chat;
