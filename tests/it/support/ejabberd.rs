@@ -56,6 +56,8 @@ impl Ejabberd {
         let mut command = Command::new("erl");
         // One scheduler that does not spin: many servers share the machine.
         command
+            // Its database writes a dump to where it is started when it ends badly.
+            .current_dir(self.server.dir())
             .args(["+S", "1:1", "+sbwt", "none", "-noinput", "-mnesia", "dir"])
             .arg(format!("{:?}", self.data.to_str().unwrap()))
             .args(["-s", "ejabberd"])
