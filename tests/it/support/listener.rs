@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, ipproto, listen, recvfrom,
@@ -13,6 +13,7 @@ use rustix::net::{
 };
 
 use super::hosts::{Family, Host};
+use super::mailbell::SOON;
 
 /// Connections that may wait to be accepted: what does not fit on a busy machine is open to who asked, and never accepted.
 const BACKLOG: i32 = 4096;
@@ -48,9 +49,14 @@ impl Listener {
         Self { socket, accepted, thread: Some(thread) }
     }
 
-    /// Connections so far.
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
+    /// So many connections, no more and no fewer: who asked knows that it is open before the one that answers does.
+    #[track_caller]
+    pub fn accepts(&self, count: usize) {
+        let start = Instant::now();
+        while self.accepted.load(Ordering::SeqCst) < count && start.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(self.accepted.load(Ordering::SeqCst), count, "connections accepted");
     }
 }
 
