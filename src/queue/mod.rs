@@ -21,6 +21,7 @@ mod patience;
 mod port;
 mod purge;
 mod receipts;
+mod resolve;
 pub mod sqlite;
 mod storm;
 mod story;
@@ -40,6 +41,7 @@ pub use port::{
 };
 pub use purge::{Ages, purge};
 pub use receipts::{Awaited, Missed, Receipts};
+pub use resolve::{LONGEST_REASON, Open, Resolved, Subject};
 pub use storm::{Ask, DigestText, Folded, Intent, More, Place, Wait, Waited, Way};
 pub use story::{AboutCondition, Answer, LeftOut, MessageView, TimelineRow};
 pub use views::{
@@ -77,6 +79,13 @@ pub struct StoreError {
     pub what: String,
     /// What follows from it.
     pub fault: StoreFault,
+}
+
+impl StoreError {
+    /// It is not there, or not possible: nothing happened.
+    pub fn refused(what: impl Into<String>) -> Self {
+        Self { what: what.into(), fault: StoreFault::Refused }
+    }
 }
 
 /// What follows from a failed store operation.

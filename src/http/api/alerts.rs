@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::asked::{self, Fields};
-use super::resolve::{self, Resolved};
+use super::resolve;
 use crate::control::Problem;
 use crate::http::Door;
 use crate::http::auth::Caller;
 use crate::http::table::{Access, Endpoint, on};
 use crate::model::{AlertId, AlertState, Format, GroupName, Labels, RecipientName, Right, Severity, Status};
 use crate::queue::{
-    AboutCondition, AlertFilter, AlertRow, Answer, LeftOut, MessageView, NotificationView, Page, TimelineRow,
+    AboutCondition, AlertFilter, AlertRow, Answer, LeftOut, MessageView, NotificationView, Page, Resolved, Subject,
+    TimelineRow,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -267,17 +268,13 @@ pub(in crate::http) async fn see(
 ) -> Result<AlertShown, Problem> {
     let id = number(id)?;
     let view = door.desk.show_alert(id).await?.filter(|view| caller.sees_any(&view.groups));
-    let view = view.ok_or_else(|| missing(id))?;
+    let view = view.ok_or_else(|| Problem::missing(format!("there is no alert {id}")))?;
     Ok(AlertShown::of(view, caller, recipient))
 }
 
 /// By short id, with or without the `#`.
-pub(super) fn number(text: &str) -> Result<AlertId, Problem> {
+pub(in crate::http) fn number(text: &str) -> Result<AlertId, Problem> {
     asked::of("id", text.parse())
-}
-
-fn missing(id: AlertId) -> Problem {
-    Problem::missing(format!("there is no alert {id}"))
 }
 
 /// Resolve the open conditions that an alert is about.
@@ -302,22 +299,5 @@ async fn end(
     body: Bytes,
 ) -> Result<Json<Resolved>, Problem> {
     let reason = resolve::reason(&headers, &body)?;
-    resolved(&door, &caller, &id, &reason).await.map(Json)
-}
-
-/// Ends what it is about, where the caller may.
-pub(in crate::http) async fn resolved(
-    door: &Door,
-    caller: &Caller,
-    id: &str,
-    reason: &str,
-) -> Result<Resolved, Problem> {
-    let id = number(id)?;
-    let groups = door.search.alert_groups(id).await?.filter(|groups| caller.sees_any(groups));
-    resolve::may(caller, &groups.ok_or_else(|| missing(id))?)?;
-    let open = door.search.open_of(id).await?;
-    if open.is_empty() {
-        return Err(resolve::conflict(format!("alert {id} is about no condition that is open")));
-    }
-    resolve::resolve(door, caller, open, reason).await
+    resolve::resolve(&door, &caller, Subject::Alert(number(&id)?), &reason).await.map(Json)
 }

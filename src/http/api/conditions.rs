@@ -9,13 +9,13 @@ use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
 use super::asked::{self, Fields};
-use super::resolve::{self, Resolved};
+use super::resolve;
 use crate::control::Problem;
 use crate::http::Door;
 use crate::http::auth::Caller;
 use crate::http::table::{Access, Endpoint, on};
-use crate::model::Right;
-use crate::queue::{ConditionRow, Page};
+use crate::model::{ConditionId, Right};
+use crate::queue::{ConditionRow, Page, Resolved, Subject};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -90,10 +90,6 @@ async fn end(
     body: Bytes,
 ) -> Result<Json<Resolved>, Problem> {
     let reason = resolve::reason(&headers, &body)?;
-    let id: i64 = id.parse().map_err(|_| Problem::bad("the number of a condition is digits alone").of("id"))?;
-    let found = door.search.condition(id).await?.filter(|(_, groups)| caller.sees_any(groups));
-    let (open, groups) = found.ok_or_else(|| Problem::missing(format!("there is no condition {id}")))?;
-    resolve::may(&caller, &groups)?;
-    let open = open.ok_or_else(|| resolve::conflict(format!("condition {id} is closed already")))?;
-    resolve::resolve(&door, &caller, vec![open], &reason).await.map(Json)
+    let id = id.parse().map_err(|_| Problem::bad("the number of a condition is digits alone").of("id"))?;
+    resolve::resolve(&door, &caller, Subject::Condition(ConditionId(id)), &reason).await.map(Json)
 }

@@ -8,7 +8,7 @@ mod mailboxes;
 pub(super) mod notifications;
 mod people;
 mod quarantine;
-mod resolve;
+pub(super) mod resolve;
 mod session;
 mod tokens;
 

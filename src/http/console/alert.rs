@@ -14,9 +14,10 @@ use super::{ACT, Frame, READ, asked, done, filled, page};
 use crate::control::Problem;
 use crate::http::Door;
 use crate::http::api::alerts::{self, AlertQuery, AlertShown};
+use crate::http::api::resolve;
 use crate::http::table::{Endpoint, on};
 use crate::model::{AlertState, GroupName, Severity, Status};
-use crate::queue::AlertRow;
+use crate::queue::{AlertRow, Subject};
 
 const PATH: &str = "/console/alerts";
 /// Most alerts of a page.
@@ -26,7 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         on(Method::GET, PATH, READ, list),
         on(Method::GET, "/console/alerts/{id}", READ, show),
-        on(Method::POST, "/console/alerts/{id}/resolve", ACT, resolve),
+        on(Method::POST, "/console/alerts/{id}/resolve", ACT, end),
     ]
 }
 
@@ -233,19 +234,15 @@ struct Why {
     reason: String,
 }
 
-async fn resolve(
+async fn end(
     State(door): State<Door>,
     frame: Frame,
     Path(id): Path<String>,
     form: Result<Form<Why>, FormRejection>,
 ) -> Result<Redirect, Problem> {
-    /// Longest reason, characters.
-    const LONGEST: usize = 500;
-    let Why { reason } = filled(form)?;
-    if reason.chars().count() > LONGEST {
-        return Err(Problem::bad(format!("it is longer than {LONGEST} characters")).of("reason"));
-    }
-    alerts::resolved(&door, &frame.caller, &id, reason.trim()).await?;
+    let reason = resolve::short(filled(form)?.reason)?;
+    let what = Subject::Alert(alerts::number(&id)?);
+    resolve::resolve(&door, &frame.caller, what, reason.trim()).await?;
     let back = format!("{PATH}/{}", id.trim_start_matches('#'));
     Ok(done(&back, PATH, "resolved"))
 }

@@ -21,7 +21,7 @@ use super::Door;
 use super::auth::{Caller, sha256};
 use super::table::{Access, Endpoint, on};
 use crate::control::Problem;
-use crate::model::{Alert, AlertState, GroupName, Nature, Right, StanzaId};
+use crate::model::{Alert, AlertState, GroupName, Nature, Right, Source, StanzaId};
 use crate::parse::{self, Limits};
 use crate::queue::{Done, Once, Post, Posted};
 
@@ -128,7 +128,7 @@ async fn alerts(
         own(&caller, alert);
         to_groups(&caller, alert, |field| at(index, field))?;
     }
-    let post = Post { token: caller.name, ends_of: None, groups: caller.groups, alerts, posted: Vec::new(), once };
+    let post = Post { alerts, once, ..post_of(caller) };
     let (posted, before) = match door.dispatch.hand_in(post).await? {
         Done::Now(posted) => (posted, false),
         Done::Before(posted) => (posted, true),
@@ -140,6 +140,12 @@ async fn alerts(
         response.headers_mut().insert(REPLAYED, header::HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// A request of this token, with nothing in it.
+fn post_of(caller: Caller) -> Post {
+    let (source, groups) = (Source::Api(caller.name), caller.groups);
+    Post { source, by_operator: false, groups, alerts: Vec::new(), posted: Vec::new(), once: None }
 }
 
 /// Why a request was not done.

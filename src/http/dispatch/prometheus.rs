@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::json::is_link;
-use super::{refusal, to_groups, unprocessable};
+use super::{post_of, refusal, to_groups, unprocessable};
 use crate::control::Problem;
 use crate::http::Door;
 use crate::http::api;
@@ -121,11 +121,7 @@ pub(super) async fn alerts(
         alert.sent = Some(now);
         posted.push(Holding { fingerprint, ends, alert, unless_posted: false });
     }
-    hand_in(
-        &door,
-        Post { token: caller.name, ends_of: None, groups: caller.groups, alerts: Vec::new(), posted, once: None },
-    )
-    .await?;
+    hand_in(&door, Post { posted, ..post_of(caller) }).await?;
     // As Alertmanager answers: with nothing.
     Ok(StatusCode::OK.into_response())
 }
@@ -180,8 +176,7 @@ pub(super) async fn webhook(
         tracing::warn!(token = %caller.name, left_out = message.truncated_alerts,
             "Alertmanager left alerts out of what it sent; set max_alerts: 0 in its webhook_configs");
     }
-    let (token, groups) = (caller.name, caller.groups);
-    let done = hand_in(&door, Post { token, ends_of: None, groups, alerts, posted: Vec::new(), once: None }).await?;
+    let done = hand_in(&door, Post { alerts, ..post_of(caller) }).await?;
     Ok(Json(Taken { alerts: done, truncated: message.truncated_alerts }).into_response())
 }
 

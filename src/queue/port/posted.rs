@@ -4,16 +4,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Alert, AlertId, AlertState, GroupName, Planner, Source, TokenName};
+use crate::model::{Alert, AlertId, AlertState, GroupName, Planner, Source};
 use crate::queue::{Express, Outgoing, StoreError};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
-    /// Whose: the source of its alerts is `api:TOKEN`.
-    pub token: TokenName,
-    /// Somebody ends what another source reported: the ends count as that one's.
-    pub ends_of: Option<Source>,
+    /// Whose alerts they are: `api:TOKEN`.
+    pub source: Source,
+    /// An operator ends what this source reported: the ends count as its own.
+    pub by_operator: bool,
     /// The only groups that it may dispatch to; empty: all.
     pub groups: Vec<GroupName>,
     /// Its alerts, in order. Of one with an id and without `sent` an earlier one with that id and status is the same.
@@ -22,6 +22,16 @@ pub struct Post {
     pub posted: Vec<Holding>,
     /// Done once, however often it comes.
     pub once: Option<Once>,
+}
+
+impl Post {
+    /// Under whose name it is remembered; what is of no token is not.
+    pub fn token(&self) -> &str {
+        match &self.source {
+            Source::Api(token) => token.as_str(),
+            Source::Mailbox(_) | Source::Probe => "",
+        }
+    }
 }
 
 /// What tells that a request was done before.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{AlertId, AlertState, GroupName, Kind, NotificationState, RecipientName, Severity, Status};
-use crate::queue::{NotificationView, StoreError};
+use crate::queue::{NotificationView, Open, StoreError, Subject};
 
 /// A page, and how to get the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -222,11 +222,8 @@ pub trait Search: Archive {
     /// The groups that the alert is for; `None`: there is none of that number.
     async fn alert_groups(&self, id: AlertId) -> Result<Option<Vec<GroupName>>, StoreError>;
 
-    /// The open conditions that an alert is about.
-    async fn open_of(&self, id: AlertId) -> Result<Vec<OpenCondition>, StoreError>;
-
-    /// A condition with its groups; `None` inside: it is closed.
-    async fn condition(&self, id: i64) -> Result<Option<(Option<OpenCondition>, Vec<GroupName>)>, StoreError>;
+    /// What is open of it; `None`: there is no such alert or condition.
+    async fn open(&self, of: Subject) -> Result<Option<Open>, StoreError>;
 }
 
 /// Everything that was sent.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::conn::{Columns, Doing, us};
 use super::{Sqlite, d2};
 use crate::metrics::Step;
-use crate::model::{Planner, TokenName};
+use crate::model::{Planner, Source, TokenName};
 use crate::queue::{Express, Holding, Post, PostedReport, Posts, StoreError};
 
 #[async_trait]
@@ -40,8 +40,14 @@ impl Posts for Sqlite {
             let held = Holding { fingerprint, ends, alert, unless_posted: true };
             posts.entry(row.word("token")?).or_default().push(held);
         }
-        let post =
-            |(token, posted)| Post { token, ends_of: None, groups: Vec::new(), alerts: Vec::new(), posted, once: None };
+        let post = |(token, posted)| Post {
+            source: Source::Api(token),
+            by_operator: false,
+            groups: Vec::new(),
+            alerts: Vec::new(),
+            posted,
+            once: None,
+        };
         Ok((posts.into_iter().map(post).collect(), next))
     }
 }

@@ -87,15 +87,19 @@ fn shown(ended: &Became) -> Posted {
 
 /// All alerts of a request; each counts as come alone.
 async fn whole(conn: &mut SqliteConnection, work: &mut Work<'_>, post: &Post, told: &mut Told) -> Result<(), Fault> {
-    let source = post.ends_of.clone().unwrap_or_else(|| Source::Api(post.token.clone()));
     let mut alerts = post.alerts.clone();
     for held in &post.posted {
         alerts.extend(told_of(conn, work.now, post, held).await?);
     }
-    let (may_choose_group, by_operator) = (true, post.ends_of.is_some());
-    let arrival =
-        Arrival { message: None, source: &source, may_choose_group, received: work.now, single: true, by_operator };
-    same_as_before(conn, work, &source, &mut alerts).await?;
+    let arrival = Arrival {
+        message: None,
+        source: &post.source,
+        may_choose_group: true,
+        received: work.now,
+        single: true,
+        by_operator: post.by_operator,
+    };
+    same_as_before(conn, work, &post.source, &mut alerts).await?;
     let mut next = 0;
     while let Some(rest) = alerts.get(next..).filter(|rest| !rest.is_empty()) {
         let mut members = together::front(work.planner, rest.iter().map(|alert| Some((arrival, alert))));
@@ -158,19 +162,19 @@ async fn told_of(
     held: &Holding,
 ) -> Result<Option<Alert>, StoreError> {
     let sql = "SELECT ends FROM posted WHERE token = $1 AND fingerprint = $2";
-    let query = sqlx::query(sql).bind(post.token.as_str()).bind(&held.fingerprint);
+    let query = sqlx::query(sql).bind(post.token()).bind(&held.fingerprint);
     let found = query.fetch_optional(&mut *conn).await.doing("looking for what was posted (D2)")?;
     let ends = found.map(|row| row.time("ends")).transpose()?;
     match (ends, held.ends > now) {
         (Some(_), true) => {
             let sql = "UPDATE posted SET ends = $3 WHERE token = $1 AND fingerprint = $2";
-            let query = sqlx::query(sql).bind(post.token.as_str()).bind(&held.fingerprint).bind(us(held.ends));
+            let query = sqlx::query(sql).bind(post.token()).bind(&held.fingerprint).bind(us(held.ends));
             query.execute(conn).await.doing("noting that it still holds (D2)")?;
             Ok(None)
         }
         (None, true) => {
             let sql = "INSERT INTO posted (token, fingerprint, ends, alert) VALUES ($1, $2, $3, $4)";
-            let query = sqlx::query(sql).bind(post.token.as_str()).bind(&held.fingerprint).bind(us(held.ends));
+            let query = sqlx::query(sql).bind(post.token()).bind(&held.fingerprint).bind(us(held.ends));
             query.bind(json(&held.alert)?).execute(conn).await.doing("noting that it holds (D2)")?;
             Ok(Some(held.alert.clone()))
         }
@@ -178,7 +182,7 @@ async fn told_of(
         (Some(ends), false) if held.unless_posted && ends > now => Ok(None),
         (Some(_), false) => {
             let sql = "DELETE FROM posted WHERE token = $1 AND fingerprint = $2";
-            let query = sqlx::query(sql).bind(post.token.as_str()).bind(&held.fingerprint);
+            let query = sqlx::query(sql).bind(post.token()).bind(&held.fingerprint);
             query.execute(conn).await.doing("noting that it is over (D2)")?;
             let id = format!("{}-over", held.alert.id);
             Ok(Some(Alert { status: Status::Resolved, id, sent: Some(now), ..held.alert.clone() }))
@@ -196,7 +200,7 @@ async fn before(
     now: Timestamp,
 ) -> Result<Option<Done>, StoreError> {
     let sql = "SELECT sha256, answer FROM idempotency WHERE token = $1 AND key = $2 AND created > $3";
-    let query = sqlx::query(sql).bind(post.token.as_str()).bind(&once.key).bind(us(now - REMEMBERED));
+    let query = sqlx::query(sql).bind(post.token()).bind(&once.key).bind(us(now - REMEMBERED));
     let found = query.fetch_optional(conn).await.doing("looking for the same request (D2)")?;
     let Some(row) = found else { return Ok(None) };
     Ok(Some(if row.text("sha256")? == once.sha256 { Done::Before(row.json("answer")?) } else { Done::Other }))
@@ -210,7 +214,7 @@ async fn remember(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query("INSERT OR REPLACE INTO idempotency (token, key, sha256, answer, created) VALUES ($1, $2, $3, $4, $5)")
-        .bind(post.token.as_str())
+        .bind(post.token())
         .bind(&once.key)
         .bind(&once.sha256)
         .bind(json(posted)?)

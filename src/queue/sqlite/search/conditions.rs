@@ -4,11 +4,11 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::page;
-use crate::model::{AlertId, GroupName};
+use crate::model::{AlertId, ConditionId, GroupName};
 use crate::queue::sqlite::Sqlite;
 use crate::queue::sqlite::conn::{Columns, Doing, json};
 use crate::queue::sqlite::rows::{self, alert_columns};
-use crate::queue::{Common, ConditionRow, OpenCondition, Page, StoreError};
+use crate::queue::{Common, ConditionRow, Open, OpenCondition, Page, StoreError};
 
 /// The groups of the condition `c`: while it is open those of all that paged, else those of its last alert.
 macro_rules! groups {
@@ -118,23 +118,21 @@ fn open(row: &SqliteRow) -> Result<OpenCondition, StoreError> {
     })
 }
 
-pub(super) async fn open_of(store: &Sqlite, id: AlertId) -> Result<Vec<OpenCondition>, StoreError> {
+pub(super) async fn open_of(store: &Sqlite, id: AlertId) -> Result<Option<Open>, StoreError> {
+    let Some(groups) = super::alerts::groups(store, id).await? else { return Ok(None) };
     let mut lease = store.desk().await?;
     let found = ask(&mut lease.conn, OPEN_OF, id.0).await?;
     lease.keep();
-    found.iter().map(open).collect()
+    Ok(Some(Open { conditions: found.iter().map(open).collect::<Result<_, _>>()?, groups }))
 }
 
-pub(super) async fn one(
-    store: &Sqlite,
-    id: i64,
-) -> Result<Option<(Option<OpenCondition>, Vec<GroupName>)>, StoreError> {
+pub(super) async fn one(store: &Sqlite, id: ConditionId) -> Result<Option<Open>, StoreError> {
     let mut lease = store.desk().await?;
-    let there = ask(&mut lease.conn, ONE, id).await?;
-    let is_open = ask(&mut lease.conn, OPEN_ONE, id).await?;
+    let there = ask(&mut lease.conn, ONE, id.0).await?;
+    let found = ask(&mut lease.conn, OPEN_ONE, id.0).await?;
     lease.keep();
     let Some(there) = there.first() else { return Ok(None) };
-    Ok(Some((is_open.first().map(open).transpose()?, there.json("groups")?)))
+    Ok(Some(Open { conditions: found.iter().map(open).collect::<Result<_, _>>()?, groups: there.json("groups")? }))
 }
 
 async fn ask(conn: &mut SqliteConnection, sql: &'static str, id: i64) -> Result<Vec<SqliteRow>, StoreError> {

@@ -14,8 +14,8 @@ use super::Sqlite;
 use super::conn::Columns;
 use crate::model::{AlertId, GroupName};
 use crate::queue::{
-    AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Mark, NotificationView, OpenCondition, Page,
-    Search, SentFilter, StoreError,
+    AlertFilter, AlertRow, Archive, ArchiveRow, Common, ConditionRow, Mark, NotificationView, Open, Page, Search,
+    SentFilter, StoreError, Subject,
 };
 
 /// Rows of a window; and where texts have to be looked through.
@@ -120,12 +120,11 @@ impl Search for Sqlite {
         alerts::groups(self, id).await
     }
 
-    async fn open_of(&self, id: AlertId) -> Result<Vec<OpenCondition>, StoreError> {
-        conditions::open_of(self, id).await
-    }
-
-    async fn condition(&self, id: i64) -> Result<Option<(Option<OpenCondition>, Vec<GroupName>)>, StoreError> {
-        conditions::one(self, id).await
+    async fn open(&self, of: Subject) -> Result<Option<Open>, StoreError> {
+        match of {
+            Subject::Alert(id) => conditions::open_of(self, id).await,
+            Subject::Condition(id) => conditions::one(self, id).await,
+        }
     }
 }
 

@@ -231,12 +231,16 @@ async fn conditions_are_listed_with_their_groups_and_what_is_open_can_be_ended()
     assert_eq!(bed.store.conditions(false, &text).await.unwrap().items.len(), 1);
     let hidden = Common { seen_by: vec!["dba".parse().unwrap()], ..Common::default() };
     assert!(bed.store.conditions(false, &hidden).await.unwrap().items.is_empty());
-    let of = bed.store.open_of(AlertId(1)).await.unwrap();
+    let open = async |of| bed.store.open(of).await.unwrap();
+    let of = open(Subject::Alert(AlertId(1))).await.unwrap().conditions;
     assert_eq!((of.len(), of[0].key.as_str(), of[0].last_sent, of[0].opened_by.id), (1, "a", at(1), AlertId(1)));
-    assert!(bed.store.open_of(AlertId(2)).await.unwrap().is_empty(), "it is over");
-    let (closed, groups) = bed.store.condition(2).await.unwrap().unwrap();
-    assert_eq!((closed, groups.len()), (None, 1));
-    assert!(bed.store.condition(99).await.unwrap().is_none());
+    for over in [Subject::Alert(AlertId(2)), Subject::Condition(ConditionId(2))] {
+        let Open { conditions, groups } = open(over).await.unwrap();
+        assert_eq!((conditions, groups.len()), (vec![], 1), "{over} is over");
+    }
+    for missing in [Subject::Alert(AlertId(99)), Subject::Condition(ConditionId(99))] {
+        assert_eq!(open(missing).await, None, "{missing}");
+    }
     assert_eq!(bed.store.alert_groups(AlertId(99)).await.unwrap(), None);
 }
 
