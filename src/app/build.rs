@@ -15,6 +15,7 @@ use super::http;
 use super::keeper::{Keeper, Orders, Owed, end_removed, orders};
 use super::mailboxes::{Known, Mailboxes, Plan};
 use super::observer::Observer;
+use super::office::{House, Way};
 use super::people::Roll;
 use super::probe::{monitor, verifier};
 use super::reload::{dispatch_rules, reserve, rulebook};
@@ -32,7 +33,6 @@ use crate::presence::Tracker;
 use crate::probe::Monitor;
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{self, Ages};
-use crate::route::Router;
 use crate::{control, lmtp, telemetry, xmpp};
 
 /// Built, not yet running.
@@ -64,10 +64,7 @@ pub struct Parts {
 pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> Result<Parts, Exit> {
     let store = Sqlite::open(&config.store).await?;
     let metrics = Metrics::new(store.meter());
-    let router = Arc::new(
-        Router::new(&config.route)
-            .map_err(|errors| Exit::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?,
-    );
+    let router = Arc::new(super::router(&config)?);
     let system = Anchors::of_system();
     let known = config.mailboxes.iter().map(|entry| Known::new(entry.clone(), system)).collect();
     let mailboxes = Plan::new(&BTreeMap::new(), known).map_err(|errors| Exit::Config(errors.join("\n")))?;
@@ -89,16 +86,6 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (orders, ordered) = orders();
     let socket = control::Socket::bind(&control::socket_path(&config.store.path))
         .map_err(|err| Exit::Internal(format!("cannot open the control socket: {err}")))?;
-    let door = control::Door {
-        desk: store.clone(),
-        archive: store.clone(),
-        tokens: auth.clone(),
-        reload: Arc::new(orders.clone()),
-        poke: poke.clone(),
-        stored: stored.clone(),
-    };
-    let answers = control::router(door).merge(metrics::web::router(Arc::clone(&metrics)));
-    running.control.spawn(control::serve(socket, answers, last_token.clone()));
     let (session, events, task) =
         xmpp::start(config.xmpp.clone(), last_token.clone()).map_err(|err| Exit::Config(format!("[xmpp]: {err}")))?;
     let messenger: Arc<dyn Messenger> = Arc::new(session.clone());
@@ -128,6 +115,17 @@ pub async fn build(config: Config, file: PathBuf, filter: telemetry::Filter) -> 
     let (poster, desk) =
         Poster::new(store.clone(), rulebook.clone(), lane.clone(), poke.clone(), Arc::clone(&metrics.posting));
     let entrance = Arc::new(http::Entrance { desk, rules: rulebook.clone() });
+    let door = control::Door {
+        desk: store.clone(),
+        archive: store.clone(),
+        tokens: auth.clone(),
+        office: Arc::new(House { store: store.clone(), way: Way::Service(entrance.clone()) }),
+        reload: Arc::new(orders.clone()),
+        poke: poke.clone(),
+        stored: stored.clone(),
+    };
+    let answers = control::router(door).merge(metrics::web::router(Arc::clone(&metrics)));
+    running.control.spawn(control::serve(socket, answers, last_token.clone()));
     let reporter =
         Reporter { log: store.clone(), lane: lane.clone(), rules: rules.clone(), metrics: Arc::clone(&metrics) };
     let raised = Raised { queue: store.clone(), rules: rulebook.clone(), express: lane.clone(), poke: poke.clone() };

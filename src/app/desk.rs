@@ -1,8 +1,12 @@
 //! The desk for the commands: that of the running service, else of the store itself.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::control::{self, Remote};
+use super::Exit;
+use super::office::{House, Way};
+use crate::config::Config;
+use crate::control::{self, Office, Remote};
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{Archive, Desk, Settings, StoreError, StoreFault, Tokens};
 
@@ -31,6 +35,25 @@ pub async fn archive(settings: &Settings) -> Result<Arc<dyn Archive>, StoreError
         At::Service(remote) => Ok(Arc::new(remote)),
         At::Store(store) => Ok(store),
     }
+}
+
+/// The desk, and the office: the running service's, by the config in force; without one that of the store, by this config file.
+/// `Err` inside: the file is bad.
+pub async fn office(
+    settings: &Settings,
+    file: &Path,
+) -> Result<(Arc<dyn Desk>, Result<Arc<dyn Office>, Exit>), StoreError> {
+    let store = match at(settings).await? {
+        At::Service(remote) => {
+            let remote = Arc::new(remote);
+            return Ok((remote.clone(), Ok(remote)));
+        }
+        At::Store(store) => store,
+    };
+    let config = Config::load_without_secrets(file).map_err(|errors| Exit::Config(errors.to_string()));
+    let way = config.and_then(|config| super::router(&config)).map(|router| Way::Store(Box::new(router)));
+    let office = way.map(|way| Arc::new(House { store: store.clone(), way }) as Arc<dyn Office>);
+    Ok((store, office))
 }
 
 /// Who is asked.

@@ -94,8 +94,7 @@ impl Rehearsal {
         let settings = queue::Settings { path: dir.path().join("mailbell.db"), ..config.store.clone() };
         let store = Sqlite::open(&settings).await?;
         let epoch = store.next_epoch().await?;
-        let router = Router::new(&config.route)
-            .map_err(|errors| Exit::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+        let router = super::router(&config)?;
         Ok(Self { store, router, config, mails: 0, newest: AlertId(0), epoch, _dir: dir })
     }
 
@@ -287,7 +286,7 @@ fn refused(what: String) -> StoreError {
 }
 
 /// Nothing is born `sending`: every step of the queue is gone through.
-struct NoLane;
+pub(super) struct NoLane;
 
 impl Express for NoLane {
     fn epoch(&self) -> Option<Epoch> {

@@ -1,4 +1,4 @@
-//! Runs `mailbell queue`, `quarantine`, `explain`, `archive` and `token` at the desk.
+//! Runs `mailbell queue`, `quarantine`, `explain`, `resolve`, `archive` and `token` at the desk.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::queue::Failure;
-use super::{archive, explain, quarantine, queue, token};
+use super::{archive, explain, quarantine, queue, resolve, token};
+use crate::app::Exit;
 use crate::queue::{Desk, Settings};
 use crate::{app, config};
 
@@ -37,9 +38,22 @@ pub fn explain(args: &explain::Args) -> ExitCode {
     })
 }
 
+/// `mailbell resolve`.
+pub fn resolve(args: &resolve::Args) -> ExitCode {
+    at_store(args.desk.config.as_deref(), async |settings, file| {
+        let office = app::office(settings, file).await?.1.map_err(|exit| match exit {
+            Exit::Store(err) => err.into(),
+            Exit::Config(what) | Exit::Internal(what) => Failure::Config(what),
+        })?;
+        let mut out = io::stdout().lock();
+        resolve::run(args, &*office, &mut out, &mut io::stderr()).await?;
+        Ok(out.flush()?)
+    })
+}
+
 /// `mailbell archive`.
 pub fn archive(args: &archive::Args) -> ExitCode {
-    at_store(args.desk.config.as_deref(), async |settings| {
+    at_store(args.desk.config.as_deref(), async |settings, _| {
         let archive = app::archive(settings).await?;
         let mut out = io::BufWriter::new(io::stdout().lock());
         archive::run(args, &*archive, &mut out).await?;
@@ -49,7 +63,7 @@ pub fn archive(args: &archive::Args) -> ExitCode {
 
 /// `mailbell token`.
 pub fn token(args: &token::Args) -> ExitCode {
-    at_store(args.desk.config.as_deref(), async |settings| {
+    at_store(args.desk.config.as_deref(), async |settings, _| {
         let tokens = app::tokens(settings).await?;
         let mut out = io::stdout().lock();
         token::run(args, &*tokens, &mut out, &mut io::stderr()).await?;
@@ -58,11 +72,12 @@ pub fn token(args: &token::Args) -> ExitCode {
 }
 
 fn at_desk(named: Option<&Path>, run: impl AsyncFnOnce(Arc<dyn Desk>) -> Result<(), Failure>) -> ExitCode {
-    at_store(named, async |settings| run(app::desk(settings).await?).await)
+    at_store(named, async |settings, _| run(app::desk(settings).await?).await)
 }
 
-fn at_store(named: Option<&Path>, run: impl AsyncFnOnce(&Settings) -> Result<(), Failure>) -> ExitCode {
-    let settings = match config::load_store(&config::path(named, |name| std::env::var_os(name))) {
+fn at_store(named: Option<&Path>, run: impl AsyncFnOnce(&Settings, &Path) -> Result<(), Failure>) -> ExitCode {
+    let file = config::path(named, |name| std::env::var_os(name));
+    let settings = match config::load_store(&file) {
         Ok(settings) => settings,
         Err(errors) => {
             eprintln!("{errors}");
@@ -70,7 +85,7 @@ fn at_store(named: Option<&Path>, run: impl AsyncFnOnce(&Settings) -> Result<(),
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(&settings)));
+    let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(&settings, &file)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has seen enough (`| head`).

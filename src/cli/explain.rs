@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::queue::{DeskArgs, Failure, lines};
 use super::table;
-use crate::model::{AlertId, RecipientName};
-use crate::queue::{Answer, Desk, MessageView, TimelineRow};
+use crate::model::{AlertId, GroupName, RecipientName};
+use crate::queue::{AboutCondition, Answer, Desk, MessageView, TimelineRow};
 
 /// Tell why an alert did or did not reach somebody: who got it, who did not and why, and its way step by step
 #[derive(Debug, ClapArgs)]
@@ -31,7 +31,8 @@ struct Explained<'a> {
     title: &'a str,
     state: &'a str,
     reason: &'a str,
-    groups: &'a [crate::model::GroupName],
+    groups: &'a [GroupName],
+    conditions: &'a [AboutCondition],
     answers: &'a [Answer],
     timeline: Vec<&'a TimelineRow>,
 }
@@ -55,12 +56,17 @@ pub async fn run(args: &Args, desk: &dyn Desk, out: &mut dyn Write) -> Result<()
     };
     let timeline: Vec<_> = view.timeline.iter().filter(concerns).collect();
     if args.desk.json {
-        let (title, reason, groups) = (&view.alert.alert.title, &view.reason, &view.groups);
-        let state = view.state.as_str();
-        return lines(
-            out,
-            &[Explained { alert: id.to_string(), title, state, reason, groups, answers: &answers, timeline }],
-        );
+        let explained = Explained {
+            alert: id.to_string(),
+            title: &view.alert.alert.title,
+            state: view.state.as_str(),
+            reason: &view.reason,
+            groups: &view.groups,
+            conditions: &view.conditions,
+            answers: &answers,
+            timeline,
+        };
+        return lines(out, &[explained]);
     }
     head(&view, out)?;
     writeln!(out)?;
@@ -79,6 +85,11 @@ pub async fn run(args: &Args, desk: &dyn Desk, out: &mut dyn Write) -> Result<()
 fn head(view: &MessageView, out: &mut dyn Write) -> io::Result<()> {
     let alert = &view.alert.alert;
     let groups: Vec<_> = view.groups.iter().map(|group| group.as_str()).collect();
+    let about = |condition: &AboutCondition| {
+        let AboutCondition { id, key, open } = condition;
+        format!("{id} ({}): {key}", if *open { "open" } else { "closed" })
+    };
+    let conditions: Vec<_> = view.conditions.iter().map(about).collect();
     table::fields(
         out,
         &[
@@ -89,6 +100,7 @@ fn head(view: &MessageView, out: &mut dyn Write) -> io::Result<()> {
             ("source", view.alert.source.clone()),
             ("state", format!("{}: {}", view.state.as_str(), view.reason)),
             ("groups", groups.join(", ")),
+            ("condition", conditions.join("; ")),
         ],
     )
 }

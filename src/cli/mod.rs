@@ -13,6 +13,7 @@ pub mod probe;
 pub mod quarantine;
 pub mod queue;
 pub mod reload;
+pub mod resolve;
 pub mod route;
 pub mod send;
 pub mod serve;
@@ -50,6 +51,7 @@ enum Command {
     Test(test::Args),
     Queue(queue::Args),
     Explain(explain::Args),
+    Resolve(resolve::Args),
     Quarantine(quarantine::Args),
     Archive(archive::Args),
     Token(token::Args),
@@ -78,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Queue(args) => desk::queue(&args),
         Command::Explain(args) => desk::explain(&args),
+        Command::Resolve(args) => desk::resolve(&args),
         Command::Archive(args) => desk::archive(&args),
         Command::Quarantine(args) => desk::quarantine(&args),
         Command::Token(args) => desk::token(&args),

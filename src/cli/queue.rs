@@ -116,6 +116,9 @@ pub enum Failure {
     /// The store: exit code 74.
     #[error("{0}")]
     Store(StoreError),
+    /// The config, where no service runs: exit code 78.
+    #[error("{0}")]
+    Config(String),
     /// The output was closed.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -128,11 +131,12 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    /// Exit code: 1 refused or output closed, 74 storage (EX_IOERR).
+    /// Exit code: 1 refused or output closed, 74 storage (EX_IOERR), 78 config (EX_CONFIG).
     pub fn code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Output(_) => 1,
             Self::Store(_) => 74,
+            Self::Config(_) => 78,
         }
     }
 }
@@ -297,17 +301,32 @@ async fn change(
     out: &mut dyn Write,
     complaints: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut first = None;
+    let mut tried = Tried::default();
     for which in which {
-        let done = change_one(*which, change, json, desk, out).await;
-        match (done, &first) {
-            (Ok(()), _) => {}
-            (Err(Failure::Refused(why)), None) => first = Some(Failure::Refused(why)),
-            (Err(Failure::Refused(why)), Some(_)) => writeln!(complaints, "{why}")?,
-            (Err(other), _) => return Err(other),
-        }
+        tried.add(change_one(*which, change, json, desk, out).await, complaints)?;
     }
-    first.map_or(Ok(()), Err)
+    tried.end()
+}
+
+/// Several that are all tried: the first refusal is the result, the others are printed.
+#[derive(Default)]
+pub(super) struct Tried(Option<String>);
+
+impl Tried {
+    /// # Errors
+    /// What is no refusal: the others are not tried.
+    pub(super) fn add(&mut self, done: Result<(), Failure>, complaints: &mut dyn Write) -> Result<(), Failure> {
+        match (done, &self.0) {
+            (Err(Failure::Refused(why)), None) => self.0 = Some(why),
+            (Err(Failure::Refused(why)), Some(_)) => writeln!(complaints, "{why}")?,
+            (done, _) => return done,
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), |why| Err(Failure::Refused(why)))
+    }
 }
 
 async fn change_one(

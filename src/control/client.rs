@@ -59,13 +59,9 @@ impl Remote {
     /// Makes the service read its config again. `Err` inside: the config is bad, and the old one stays.
     pub async fn reload(&self) -> Result<Result<Reloaded, Kept>, StoreError> {
         let (status, body) = self.send(Method::POST, "/v1/reload", Vec::new(), RELOAD).await?;
-        let strange = |err: serde_json::Error| self.failed(&format!("an answer that is not understood: {err}"));
         match status {
-            StatusCode::UNPROCESSABLE_ENTITY => {
-                let refusal: Refusal = serde_json::from_slice(&body).map_err(strange)?;
-                Ok(Err(refusal.kept))
-            }
-            status if status.is_success() => Ok(Ok(serde_json::from_slice(&body).map_err(strange)?)),
+            StatusCode::UNPROCESSABLE_ENTITY => Ok(Err(self.read::<Refusal>(&body)?.kept)),
+            status if status.is_success() => Ok(Ok(self.read(&body)?)),
             status => {
                 let problem: Problem =
                     serde_json::from_slice(&body).map_err(|_| self.failed(&format!("it answered {status}")))?;
@@ -80,11 +76,19 @@ impl Remote {
     /// It does not answer, or is another version, which answers something else.
     pub async fn status(&self) -> Result<Overview, StoreError> {
         let overview = self.get("/v1/status").await?;
-        overview.ok_or_else(|| self.failed(&"the service is an older one, and has no status; restart it"))
+        overview.ok_or_else(|| self.older("has no status"))
     }
 
     fn failed(&self, what: &dyn std::fmt::Display) -> StoreError {
         StoreError { what: format!("control socket {}: {what}", self.path.display()), fault: StoreFault::Broken }
+    }
+
+    pub(super) fn older(&self, lacks: &str) -> StoreError {
+        self.failed(&format!("the service is an older one, and {lacks}; restart it"))
+    }
+
+    pub(super) fn read<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, StoreError> {
+        serde_json::from_slice(body).map_err(|err| self.failed(&format!("an answer that is not understood: {err}")))
     }
 
     /// One request; `None`: what it is about is not there (404, 410).
@@ -134,10 +138,7 @@ impl Remote {
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, StoreError> {
         let body = self.ask(Method::GET, path, Vec::new()).await?;
-        body.map(|body| serde_json::from_slice(&body)).transpose().map_err(|err| StoreError {
-            what: format!("control socket {}: an answer that is not understood: {err}", self.path.display()),
-            fault: StoreFault::Broken,
-        })
+        body.map(|body| self.read(&body)).transpose()
     }
 }
 
@@ -214,8 +215,6 @@ impl Archive for Remote {
     async fn archive(&self, filter: &SentFilter) -> Result<queue::Page<ArchiveRow>, StoreError> {
         let body = serde_json::to_vec(filter).unwrap_or_default();
         let answer = self.ask(Method::POST, "/v1/archive", body).await?;
-        let answer =
-            answer.ok_or_else(|| self.failed(&"the service is an older one, and has no archive; restart it"))?;
-        serde_json::from_slice(&answer).map_err(|err| self.failed(&format!("an answer that is not understood: {err}")))
+        self.read(&answer.ok_or_else(|| self.older("has no archive"))?)
     }
 }

@@ -7,6 +7,8 @@
 //! | `POST /v1/notifications/{id}/retry` | send it now |
 //! | `POST /v1/notifications/{id}/expire` | end it; body `{"reason": "…"}` |
 //! | `GET /v1/alerts/{id}` | an alert by short id, with its notifications and timeline |
+//! | `POST /v1/alerts/{id}/resolve`, `/v1/conditions/{id}/resolve` | end what is open of it; body `{"reason": "…"}`; `null`: it is not there |
+//! | `GET /v1/recipients/{name}` | whether the config in force has them |
 //! | `GET /v1/quarantine?after=&limit=` | quarantined messages |
 //! | `GET /v1/quarantine/{id}` | one of them |
 //! | `GET /v1/quarantine/{id}/raw` | its mail |
@@ -21,12 +23,14 @@
 //! Errors are problem details (RFC 9457). [`Remote`] is the other end: the same [`Desk`](crate::queue::Desk), over the socket.
 
 mod client;
+mod office;
 mod problem;
 mod reload;
 mod router;
 mod tokens;
 
 pub use client::Remote;
+pub use office::Office;
 pub use problem::Problem;
 pub use reload::{Change, Kept, MailboxChange, Reload, Reloaded, RemovedRecipient};
 pub use router::{Door, router};

@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::office::{self, Office};
 use super::problem::Problem;
 use super::reload::{Kept, Reload, Reloaded};
 use super::tokens;
@@ -33,6 +35,8 @@ pub struct Door {
     pub archive: Arc<dyn Archive>,
     /// Tokens of the HTTP API.
     pub tokens: Arc<dyn Tokens>,
+    /// What is done by the config in force.
+    pub office: Arc<dyn Office>,
     /// Reads the config again.
     pub reload: Arc<dyn Reload>,
     /// Notified after whatever dispatch should look at.
@@ -49,6 +53,9 @@ pub fn router(door: Door) -> Router {
         .route("/v1/notifications/{id}/retry", post(retry))
         .route("/v1/notifications/{id}/expire", post(expire))
         .route("/v1/alerts/{id}", get(alert))
+        .route("/v1/alerts/{id}/resolve", post(office::alert))
+        .route("/v1/conditions/{id}/resolve", post(office::condition))
+        .route("/v1/recipients/{name}", get(office::recipient))
         .route("/v1/quarantine", get(quarantine))
         .route("/v1/quarantine/{id}", get(quarantined))
         .route("/v1/quarantine/{id}/raw", get(raw))
@@ -75,7 +82,7 @@ fn missing(detail: impl Into<String>) -> Problem {
     Problem::missing(detail)
 }
 
-fn number(text: &str) -> Answer<i64> {
+pub(super) fn number(text: &str) -> Answer<i64> {
     text.parse().map_err(|_| bad(format!("`{text}` is no number")))
 }
 
@@ -149,7 +156,13 @@ async fn retry(State(door): State<Door>, Path(id): Path<String>) -> Answer<Json<
     found(&door, id).await.map(Json)
 }
 
-/// Body of an `expire` request.
+/// A body as JSON.
+pub(super) fn body<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Answer<T> {
+    let body = body.map_err(|err| Problem::new(err.status(), err.body_text()))?;
+    serde_json::from_slice(&body).map_err(|err| bad(format!("the body: {err}")))
+}
+
+/// Body of a request that ends something.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expire {
@@ -159,11 +172,10 @@ pub(super) struct Expire {
 async fn expire(
     State(door): State<Door>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    given: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<NotificationView>> {
     let id = NotificationId(number(&id)?);
-    let body = body.map_err(|err| Problem::new(err.status(), err.body_text()))?;
-    let Expire { reason } = serde_json::from_slice(&body).map_err(|err| bad(format!("the body: {err}")))?;
+    let Expire { reason } = body(given)?;
     found(&door, id).await?;
     door.desk.expire_now(id, &reason, Timestamp::now()).await?;
     door.poke.notify_one();
@@ -220,10 +232,9 @@ async fn raw(State(door): State<Door>, Path(id): Path<String>) -> Answer<Respons
 /// The filter is the body: it may be long.
 async fn archive(
     State(door): State<Door>,
-    body: Result<Bytes, BytesRejection>,
+    given: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<queue::Page<ArchiveRow>>> {
-    let body = body.map_err(|err| Problem::new(err.status(), err.body_text()))?;
-    let filter: SentFilter = serde_json::from_slice(&body).map_err(|err| bad(format!("the body: {err}")))?;
+    let filter: SentFilter = body(given)?;
     Ok(Json(door.archive.archive(&filter).await?))
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::client::Remote;
 use super::problem::Problem;
-use super::router::Door;
+use super::router::{Door, body};
 use crate::model::{TokenName, TokenRecord};
 use crate::queue::{StoreError, StoreFault, Tokens};
 
@@ -19,10 +19,8 @@ pub(super) async fn list(State(door): State<Door>) -> Result<Json<Vec<TokenRecor
     Ok(Json(door.tokens.tokens().await?))
 }
 
-pub(super) async fn add(State(door): State<Door>, body: Result<Bytes, BytesRejection>) -> Result<StatusCode, Problem> {
-    let body = body.map_err(|err| Problem::new(err.status(), err.body_text()))?;
-    let token = serde_json::from_slice(&body).map_err(|err| Problem::bad(format!("the body: {err}")))?;
-    door.tokens.add_token(&token).await?;
+pub(super) async fn add(State(door): State<Door>, given: Result<Bytes, BytesRejection>) -> Result<StatusCode, Problem> {
+    door.tokens.add_token(&body(given)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

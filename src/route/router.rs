@@ -90,6 +90,11 @@ impl Router {
         self.by_jid.get(jid).and_then(|index| self.recipients.get(*index))
     }
 
+    /// Is there a recipient of that name?
+    pub fn has_recipient(&self, name: &RecipientName) -> bool {
+        self.recipients.iter().any(|recipient| recipient.name == *name)
+    }
+
     /// Is it one of the rooms?
     pub fn is_room(&self, jid: &BareJid) -> bool {
         self.recipient(jid).is_some_and(|recipient| recipient.room)

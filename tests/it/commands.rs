@@ -2,8 +2,10 @@
 
 use std::process::Output;
 
+use crate::support::client::Client;
 use crate::support::lab::{Lab, OPERATORS, in_state, severe, xml_mail};
-use crate::support::mailbell::Mailbell;
+use crate::support::mailbell::{Mailbell, SOON};
+use crate::support::wait_for;
 
 fn out(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -48,6 +50,80 @@ async fn the_queue_is_shown_and_changed_through_the_running_service() {
     mailbell.stop();
     let list = out(&mailbell.cli(&["queue", "list", "--state", "expired"], true));
     assert!(list.contains("Disk 2 is slow"), "{list}");
+}
+
+/// What a command says that did not do it.
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Alice knows that the fan is hot, and Bob is to be told when he is back; returns the alert's short id.
+async fn fan_is_hot(lab: &Lab, mailbell: &Mailbell, alice: &Client) -> String {
+    lab.mail(&severe("fan", "warning", "Fan is hot"));
+    alice.gets("Fan is hot").await;
+    in_state(mailbell, "delivered", 1).await;
+    in_state(mailbell, "held", 1).await[0]["alert"].as_str().unwrap().to_owned()
+}
+
+/// Whoever was told of the beginning hears of the end once, and nobody else does.
+async fn the_end_was_told_once(lab: &Lab, mailbell: &Mailbell, alice: &Client) {
+    alice.gets("Resolved by an operator: it was dusty").await;
+    assert_eq!(in_state(mailbell, "superseded", 1).await[0]["recipient"], "bob");
+    let bob = lab.online("bob").await;
+    lab.mail(&severe("last", "warning", "The last one"));
+    for (who, copies) in [(alice, 1), (&bob, 0)] {
+        who.gets("The last one").await;
+        assert_eq!(who.copies("it was dusty"), copies);
+    }
+}
+
+#[tokio::test]
+async fn what_an_alert_is_about_is_resolved_through_the_running_service() {
+    let lab = Lab::new(&["alice", "bob"]);
+    let alice = lab.online("alice").await;
+    let mailbell = Mailbell::run(&lab.config());
+    let fan = fan_is_hot(&lab, &mailbell, &alice).await;
+    let said = out(&mailbell.cli(&["resolve", &fan, "--reason", "it was dusty"], true));
+    assert!(said.starts_with("alert #1 is resolved: alert #2 resolves #1 after "), "{said}");
+    let again = refused(&mailbell.cli(&["resolve", "zzz", &fan, "--reason", "twice"], true));
+    assert_eq!(again, "alert #1 is about no condition that is open\nmailbell: there is no alert #zzz\n");
+    the_end_was_told_once(&lab, &mailbell, &alice).await;
+
+    // By the number of the condition, for a script.
+    let explained = out(&mailbell.cli(&["explain", "#3", "--json"], true));
+    let explained: serde_json::Value = serde_json::from_str(&explained).unwrap();
+    let number = explained["conditions"][0]["id"].to_string();
+    let done = out(&mailbell.cli(&["resolve", "--condition", &number, "--json"], true));
+    let done: serde_json::Value = serde_json::from_str(&done).unwrap();
+    assert_eq!((done["conditions"][0].to_string(), &done["alerts"][0]), (number.clone(), &"#4".into()), "{done}");
+    wait_for("the other end", SOON, async || (alice.copies("Resolved by an operator") == 2).then_some(())).await;
+    let again = refused(&mailbell.cli(&["resolve", "--condition", &number, "--condition", "99"], true));
+    assert_eq!(again, format!("there is no condition 99\nmailbell: condition {number} is closed already\n"));
+    let long = mailbell.cli(&["resolve", &fan, "--reason", &"x".repeat(501)], true);
+    assert!(long.status.code() == Some(2) && String::from_utf8_lossy(&long.stderr).contains("500"), "{long:?}");
+}
+
+#[tokio::test]
+async fn what_an_alert_is_about_is_resolved_without_a_service_and_told_after_the_next_start() {
+    let lab = Lab::new(&["alice", "bob"]);
+    let alice = lab.online("alice").await;
+    let mut mailbell = Mailbell::run(&lab.config());
+    let fan = fan_is_hot(&lab, &mailbell, &alice).await;
+    mailbell.stop();
+    let resolve = |id: &str| mailbell.cli(&["resolve", id, "--reason", "it was dusty"], true);
+    assert_eq!(refused(&resolve("zzz")), "mailbell: there is no alert #zzz\n");
+    mailbell.configure(&(lab.config() + "colour = \"red\"\n"));
+    let bad = resolve(&fan);
+    assert!(
+        bad.status.code() == Some(78) && String::from_utf8_lossy(&bad.stderr).contains("operators.colour"),
+        "{bad:?}"
+    );
+    mailbell.configure(&lab.config());
+    assert!(out(&resolve(&fan)).starts_with("alert #1 is resolved: alert #2 resolves #1 after "));
+    assert_eq!(refused(&resolve(&fan)), "mailbell: alert #1 is about no condition that is open\n");
+    mailbell.start();
+    the_end_was_told_once(&lab, &mailbell, &alice).await;
 }
 
 #[tokio::test]

@@ -28,6 +28,22 @@ impl control::Reload for NoReload {
     }
 }
 
+/// Knows Ann, and does what an operator ends.
+struct AnnsOffice(Arc<Sqlite>);
+
+#[async_trait::async_trait]
+impl control::Office for AnnsOffice {
+    async fn knows(&self, recipient: &RecipientName) -> Result<bool, StoreError> {
+        Ok(recipient.as_str() == "änn")
+    }
+
+    async fn resolve(&self, what: Subject, reason: &str) -> Result<Option<Resolved>, StoreError> {
+        let Some(open) = self.0.open(what).await? else { return Ok(None) };
+        let post = open.end(what, "Ann", reason, at(5))?;
+        Err(StoreError::refused(post.alerts[0].text.clone()))
+    }
+}
+
 /// A running service's door, and a desk at the other end.
 struct Served {
     _dir: TempDir,
@@ -57,7 +73,8 @@ impl Served {
         let stored = Arc::new(Notify::new());
         let (desk, tokens, reload) = (store.clone(), store.clone(), Arc::new(NoReload));
         let archive = store.clone();
-        let door = control::Door { desk, archive, tokens, reload, poke: poke.clone(), stored };
+        let office = Arc::new(AnnsOffice(store.clone()));
+        let door = control::Door { desk, archive, tokens, office, reload, poke: poke.clone(), stored };
         let task = tokio::spawn(control::serve(bound, control::router(door), cancel.clone()));
         let desk = Remote::connect(&socket).await.unwrap().unwrap();
         Self { _dir: dir, store, socket, desk, poke, cancel, task }
@@ -137,6 +154,22 @@ async fn the_desk_is_the_same_over_the_socket() {
     assert_eq!(near.show(one).await.unwrap().unwrap().state, NotificationState::Queued);
     let err = far.retry_now(none, at(5)).await.unwrap_err();
     assert_eq!((err.fault, err.what.as_str()), (StoreFault::Refused, "there is no notification 99"));
+}
+
+#[tokio::test]
+async fn the_office_is_asked_over_the_socket() {
+    let served = Served::new().await;
+    let office: &dyn control::Office = &served.desk;
+    for (name, known) in [("änn", true), ("ann", false)] {
+        assert_eq!(office.knows(&name.parse().unwrap()).await.unwrap(), known, "{name}");
+    }
+    for there in [Subject::Alert(AlertId(1)), Subject::Condition(ConditionId(1))] {
+        let err = office.resolve(there, "\"fixed\"").await.unwrap_err();
+        assert_eq!((err.fault, err.what.as_str()), (StoreFault::Refused, "Resolved by Ann: \"fixed\""), "{there}");
+    }
+    for missing in [Subject::Alert(AlertId(99)), Subject::Condition(ConditionId(99))] {
+        assert_eq!(office.resolve(missing, "").await.unwrap(), None, "{missing}");
+    }
 }
 
 /// One request as it stands on the wire.
