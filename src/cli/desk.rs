@@ -31,9 +31,20 @@ pub fn quarantine(args: &quarantine::Args) -> ExitCode {
 
 /// `mailbell explain`.
 pub fn explain(args: &explain::Args) -> ExitCode {
-    at_desk(args.desk.config.as_deref(), async |desk| {
+    at_store(args.desk.config.as_deref(), async |settings, file| {
+        let (desk, office) = app::office(settings, file).await?;
+        let known = match (&args.recipient, office) {
+            (Some(name), Ok(office)) => office.knows(name).await?,
+            (Some(name), Err(_)) => {
+                eprintln!(
+                    "the config has errors (mailbell config check): whether it has a recipient {name} is not known"
+                );
+                true
+            }
+            (None, _) => true,
+        };
         let mut out = io::stdout().lock();
-        explain::run(args, &*desk, &mut out).await?;
+        explain::run(args, &*desk, known, &mut out).await?;
         Ok(out.flush()?)
     })
 }

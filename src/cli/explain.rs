@@ -37,16 +37,16 @@ struct Explained<'a> {
     timeline: Vec<&'a TimelineRow>,
 }
 
-/// Runs the command at a desk: that of the store, or of the running service.
+/// Runs the command at a desk: that of the store, or of the running service. `known`: the config has the recipient that is named.
 ///
 /// # Errors
 /// There is no such alert; or the store failed.
-pub async fn run(args: &Args, desk: &dyn Desk, out: &mut dyn Write) -> Result<(), Failure> {
+pub async fn run(args: &Args, desk: &dyn Desk, known: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let id = args.alert;
     let found = desk.show_alert(id).await?;
     let view = found.ok_or_else(|| Failure::Refused(format!("there is no alert {id}")))?;
     let answers = match &args.recipient {
-        Some(name) => vec![view.answer(name)],
+        Some(name) => vec![view.answer(name, known)],
         None => view.answers(),
     };
     // The steps that concern everybody, and those of whom it is asked.

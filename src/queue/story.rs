@@ -86,8 +86,8 @@ pub struct Answer {
 }
 
 impl MessageView {
-    /// The answer for one recipient, whoever it is.
-    pub fn answer(&self, recipient: &RecipientName) -> Answer {
+    /// The answer for one recipient, whoever it is; `known`: the config has them.
+    pub fn answer(&self, recipient: &RecipientName, known: bool) -> Answer {
         let name = recipient.as_str();
         match self.notifications.iter().find(|n| n.recipient == *recipient) {
             Some(n) => Answer {
@@ -96,22 +96,25 @@ impl MessageView {
                 state: Some(n.state),
                 why: became(n),
             },
-            None => Answer { recipient: name.to_owned(), told: false, state: None, why: self.without(name) },
+            None => Answer { recipient: name.to_owned(), told: false, state: None, why: self.without(name, known) },
         }
     }
 
     /// The answers for everybody who has a notification or was left out.
     pub fn answers(&self) -> Vec<Answer> {
-        let told = self.notifications.iter().map(|n| self.answer(&n.recipient));
+        let told = self.notifications.iter().map(|n| self.answer(&n.recipient, true));
         let left_out = self.left_out.iter().filter_map(|left| left.who.parse::<RecipientName>().ok());
         let left_out = left_out.filter(|name| self.notifications.iter().all(|n| n.recipient != *name));
-        told.chain(left_out.map(|name| self.answer(&name))).collect()
+        told.chain(left_out.map(|name| self.answer(&name, true))).collect()
     }
 
     /// Why somebody has no notification.
-    fn without(&self, name: &str) -> String {
+    fn without(&self, name: &str, known: bool) -> String {
         if let Some(left) = self.left_out.iter().find(|left| left.who == name) {
             return format!("{name} was left out: {}", left.why);
+        }
+        if !known {
+            return format!("there is no recipient {name} in the config");
         }
         if self.notifications.is_empty() {
             return format!("nobody was told: {}", self.reason);

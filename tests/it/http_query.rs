@@ -41,7 +41,7 @@ async fn why_somebody_did_not_get_an_alert_is_answered_for_everybody() {
     let lab = Lab::new(&["alice", "bob", "carol", "dave"]);
     let alice = lab.online("alice").await;
     let port = free_port();
-    let mailbell = Mailbell::run(&config(&lab, port));
+    let mut mailbell = Mailbell::run(&config(&lab, port));
     let (web, act) = (Web::new(port), token(&mailbell, "act", "act", &[]));
     let dba = token(&mailbell, "dba", "act", &["--group", "dba"]);
     lab.mail(&asks("ops", "major", "Disk full"));
@@ -98,13 +98,29 @@ async fn why_somebody_did_not_get_an_alert_is_answered_for_everybody() {
     let one = mailbell.cli(&["explain", id, "--recipient", "dave", "--json"], true);
     let one: Value = serde_json::from_slice(&one.stdout).unwrap();
     assert_eq!(one["answers"], json!([{ "recipient": "dave", "told": false, "why": elsewhere }]));
+    // A name that is mistyped is not that of somebody who was in no group.
+    let nobody = "there is no recipient davve in the config";
+    assert_eq!(why(&web, &act, id, "davve").await, (false, nobody.to_owned()));
+    let explains = |mailbell: &Mailbell, text: &str| {
+        let said = mailbell.cli(&["explain", id, "--recipient", "davve"], true);
+        let told = String::from_utf8(said.stdout).unwrap();
+        assert!(told.contains(&format!("davve was not told: {text}")), "{told}");
+        String::from_utf8(said.stderr).unwrap()
+    };
+    assert_eq!(explains(&mailbell, nobody), "");
     let none = mailbell.cli(&["explain", "zzz"], true);
     assert_eq!(
         (none.status.code(), String::from_utf8(none.stderr).unwrap().as_str()),
         (Some(1), "mailbell: there is no alert #zzz\n")
     );
 
-    // A token of a group sees what is for it, and nothing else.
+    // A token of a group sees what is for it, and nothing else: not even who else there is.
+    let of_dba = list[0]["id"].as_str().unwrap().trim_start_matches('#');
+    for name in ["alice", "davve"] {
+        let unseen = format!("token dba sees no notification of {name}; what is for other groups it does not see");
+        assert_eq!(why(&web, &dba, of_dba, name).await, (false, unseen));
+    }
+    assert!(why(&web, &dba, of_dba, "dave").await.1.starts_with("it is held until "));
     assert_eq!(texts(&items(&web.get("/api/v1/alerts", &dba).await), "title"), ["Table full"]);
     web.get(&format!("/api/v1/alerts/{id}"), &dba).await.problem(404);
     assert_eq!(web.get("/api/v1/alerts?group=ops", &dba).await.json()["field"], "group");
@@ -139,6 +155,13 @@ async fn why_somebody_did_not_get_an_alert_is_answered_for_everybody() {
         assert_eq!(answer.json()["field"], field, "{answer:?}");
     }
     assert!(web.get("/api/v1/alerts?colour=red", &act).await.problem(400).contains("colour"));
+
+    // Without the service its config file tells who there is; one with errors tells nothing.
+    mailbell.stop();
+    assert_eq!(explains(&mailbell, nobody), "");
+    mailbell.configure(&(config(&lab, port) + "colour = \"red\"\n"));
+    let said = explains(&mailbell, "davve was in none of the groups that it is for: ops");
+    assert!(said.contains("whether it has a recipient davve is not known"), "{said}");
 }
 
 /// Who was told of the beginning gets one end, whoever brings it first.

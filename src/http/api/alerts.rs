@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::asked::{self, Fields};
-use super::resolve;
+use super::{people, resolve};
 use crate::control::Problem;
 use crate::http::Door;
 use crate::http::auth::Caller;
@@ -162,13 +162,17 @@ pub(in crate::http) struct AlertShown {
 }
 
 impl AlertShown {
-    /// As this caller may see it; with a recipient only what concerns them.
-    fn of(mut view: MessageView, caller: &Caller, recipient: Option<&RecipientName>) -> Self {
+    /// As this caller may see it; with a recipient only what concerns them. `known`: the config has them, and the caller sees it.
+    fn of(mut view: MessageView, caller: &Caller, recipient: Option<&RecipientName>, known: bool) -> Self {
         let whole = caller.sees_whole(&view.groups);
         let groups = view.groups.clone();
         view.notifications.retain(|n| caller.sees_notification(n, &groups));
+        // Whether there is somebody in groups of others is not for them to know.
+        let tells = whole && (known || caller.groups.is_empty());
         let mut answers = match recipient {
-            Some(name) if whole || view.notifications.iter().any(|n| n.recipient == *name) => vec![view.answer(name)],
+            Some(name) if tells || view.notifications.iter().any(|n| n.recipient == *name) => {
+                vec![view.answer(name, known)]
+            }
             Some(name) => vec![not_seen(caller, name)],
             None => view.answers(),
         };
@@ -269,7 +273,9 @@ pub(in crate::http) async fn see(
     let id = number(id)?;
     let view = door.desk.show_alert(id).await?.filter(|view| caller.sees_any(&view.groups));
     let view = view.ok_or_else(|| Problem::missing(format!("there is no alert {id}")))?;
-    Ok(AlertShown::of(view, caller, recipient))
+    let mut people = recipient.map(|_| door.people.people()).into_iter().flatten();
+    let known = people.any(|person| Some(&person.name) == recipient && people::seen(caller, person).is_some());
+    Ok(AlertShown::of(view, caller, recipient, known))
 }
 
 /// By short id, with or without the `#`.

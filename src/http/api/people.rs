@@ -154,7 +154,7 @@ async fn availability(
 }
 
 /// A recipient, with those groups only that the caller sees; `None`: they are in none of them.
-fn seen(caller: &Caller, person: Person) -> Option<Person> {
+pub(super) fn seen(caller: &Caller, person: Person) -> Option<Person> {
     if caller.groups.is_empty() {
         return Some(person);
     }

@@ -108,7 +108,7 @@ async fn why_somebody_did_not_get_it_is_known_of_everybody() {
     bed.store.expire_now(ids[3], "of no interest", at(3)).await.unwrap();
     let view = bed.store.show_alert(id).await.unwrap().unwrap();
     let answer = |name: &str| {
-        let Answer { told, why, .. } = view.answer(&name.parse().unwrap());
+        let Answer { told, why, .. } = view.answer(&name.parse().unwrap(), name != "nobody");
         (told, why)
     };
     assert_eq!(answer("ann"), (true, "it is on its way since 2027-01-15T08:00:02Z (as a member of ops)".into()));
@@ -122,6 +122,11 @@ async fn why_somebody_did_not_get_it_is_known_of_everybody() {
     let (told, why) = answer("zoe");
     let expected = "zoe was in none of the groups that it is for: ops; of group dba nobody was told: it is public, the alert is not";
     assert_eq!((told, why.as_str()), (false, expected));
+    assert_eq!(answer("nobody"), (false, "there is no recipient nobody in the config".into()));
+    // Whoever was removed since then is answered for all the same.
+    for gone in ["ann", "carol"] {
+        assert_eq!(view.answer(&gone.parse().unwrap(), false), view.answer(&gone.parse().unwrap(), true));
+    }
     let everybody: Vec<_> = view.answers().into_iter().map(|answer| answer.recipient).collect();
     assert_eq!(everybody, ["ann", "bob", "dave", "erin", "carol"]);
     let steps: Vec<_> =
@@ -143,11 +148,11 @@ async fn why_somebody_did_not_get_it_is_known_of_everybody() {
     // A repeat tells nobody, and an end those who were told.
     bed.fired(firing("disk", Severity::Minor, 4), &["ann"], 4).await;
     let repeat = bed.store.show_alert(AlertId(2)).await.unwrap().unwrap();
-    assert_eq!(repeat.answer(&"ann".parse().unwrap()).why, "nobody was told: repeat at minor");
+    assert_eq!(repeat.answer(&"ann".parse().unwrap(), true).why, "nobody was told: repeat at minor");
     assert_eq!(repeat.groups.len(), 1, "it is for whom the condition is for");
     bed.fired(resolved("disk", 5), &[], 5).await;
     let end = bed.store.show_alert(AlertId(3)).await.unwrap().unwrap();
-    let why = end.answer(&"zoe".parse().unwrap()).why;
+    let why = end.answer(&"zoe".parse().unwrap(), true).why;
     assert_eq!(why, "an end goes to who was told of the beginning (#1), and zoe was not");
     assert_eq!(end.groups.len(), 1);
     bed.store.show_alert(AlertId(99)).await.unwrap().ok_or(()).unwrap_err();
