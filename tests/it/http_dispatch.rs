@@ -181,6 +181,11 @@ async fn what_prometheus_posts_holds_until_it_ends() {
     post("Is ended", secs(-1)).await;
     wait_for("its end", SOON, async || (alice.copies("Is ended") == 2).then_some(())).await;
     post("Never held", secs(-1)).await;
+    // What it had not heard of when it is killed it would send again.
+    wait_for("all to be delivered", SOON, async || {
+        (mailbell.queue(&["--state", "delivered"]).len() == 3).then_some(())
+    })
+    .await;
     // It is over although the service did not run when it ended.
     post("Ends by itself", secs(1)).await;
     mailbell.kill();
