@@ -8,7 +8,7 @@ use super::office::{House, Way};
 use crate::config::Config;
 use crate::control::{self, Office, Remote};
 use crate::queue::sqlite::Sqlite;
-use crate::queue::{Archive, Desk, Settings, StoreError, StoreFault, Tokens};
+use crate::queue::{Archive, Desk, Settings, StoreError, Tokens};
 
 /// The running service's tokens of the HTTP API, else those of the store itself, as with [`desk`]. A store that is not there yet is
 /// made: tokens may be there before the first start.
@@ -17,7 +17,7 @@ pub async fn tokens(settings: &Settings) -> Result<Arc<dyn Tokens>, StoreError> 
     match Remote::connect(&socket).await {
         Ok(Some(remote)) => Ok(Arc::new(remote)),
         Ok(None) => Ok(Sqlite::open(settings).await?),
-        Err(err) => Err(StoreError { what: err.to_string(), fault: StoreFault::Refused }),
+        Err(err) => Err(StoreError::refused(err.to_string())),
     }
 }
 
@@ -64,15 +64,14 @@ enum At {
 
 async fn at(settings: &Settings) -> Result<At, StoreError> {
     let socket = control::socket_path(&settings.path);
-    let refused = |what: String| StoreError { what, fault: StoreFault::Refused };
     match Remote::connect(&socket).await {
         Ok(Some(remote)) => return Ok(At::Service(remote)),
         Ok(None) => {}
-        Err(err) => return Err(refused(err.to_string())),
+        Err(err) => return Err(StoreError::refused(err.to_string())),
     }
     // Opening it would make an empty one, and the answer "nothing is queued" would be about that.
     if !settings.path.exists() {
-        return Err(refused(format!(
+        return Err(StoreError::refused(format!(
             "there is no store {} and no service that runs on it; start `mailbell serve`, or correct [store] path",
             settings.path.display()
         )));

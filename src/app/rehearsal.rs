@@ -18,8 +18,7 @@ use crate::model::{
 use crate::probe;
 use crate::queue::sqlite::Sqlite;
 use crate::queue::{
-    self, Ask, Desk, Express, Inbox, MessageView, Outbox, Outgoing, Place, StoreError, StoreFault, Verdict, WatchEnd,
-    Way,
+    self, Ask, Desk, Express, Inbox, MessageView, Outbox, Outgoing, Place, StoreError, Verdict, WatchEnd, Way,
 };
 use crate::route::Router;
 
@@ -147,7 +146,8 @@ impl Rehearsal {
         now: Timestamp,
     ) -> Result<(MessageId, MessageState, String), StoreError> {
         let found = self.config.intakes().find(|(name, ..)| *name == mailbox);
-        let (_, intake, max_size) = found.ok_or_else(|| refused(format!("there is no mailbox {mailbox}")))?;
+        let (_, intake, max_size) =
+            found.ok_or_else(|| StoreError::refused(format!("there is no mailbox {mailbox}")))?;
         let rules = Rules::new(intake, max_size);
         self.mails += 1;
         let size = raw.len() as u64;
@@ -159,7 +159,7 @@ impl Rehearsal {
         };
         self.store.d1_keep(mailbox, vec![message], now).await?;
         let ready = self.store.ready(1, u64::MAX, &[]).await?;
-        let stored = ready.first().ok_or_else(|| refused("the mail is not in the store".into()))?;
+        let stored = ready.first().ok_or_else(|| StoreError::refused("the mail is not in the store"))?;
         let judged = rules.judge(stored, &self.config.parse, &self.config.mappings, now);
         let reason = match &judged.verdict {
             Verdict::Alerts { bad, .. } => bad.join("; "),
@@ -279,10 +279,6 @@ fn waits(not_before: Option<Timestamp>, now: Timestamp) -> Preview {
         Some(until) => Preview::Held { until, why: "it takes effect then".into() },
         None => Preview::Waits,
     }
-}
-
-fn refused(what: String) -> StoreError {
-    StoreError { what, fault: StoreFault::Refused }
 }
 
 /// Nothing is born `sending`: every step of the queue is gone through.

@@ -5,21 +5,13 @@ use std::io::{self, Write};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::queue::{DeskArgs, Failure, lines};
+use super::queue::{AtDesk, Failure, lines};
 use super::table;
 use crate::model::{AlertId, GroupName, NotificationState, RecipientName};
 use crate::queue::{Archive, ArchiveRow, CSV_HEAD, Common, SentFilter, csv_line};
 
-/// Search and export what was sent: to whom, when, with what outcome
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    /// Where, and how it is told.
-    #[command(flatten)]
-    pub desk: DeskArgs,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
+/// `mailbell archive`.
+pub type Args = AtDesk<Command>;
 
 /// What to do with the archive.
 #[derive(Debug, Subcommand)]

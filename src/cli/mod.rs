@@ -49,11 +49,15 @@ enum Command {
     Parse(parse::Args),
     Route(route::Args),
     Test(test::Args),
+    /// Show and change what waits in the queue
     Queue(queue::Args),
     Explain(explain::Args),
     Resolve(resolve::Args),
+    /// Show mails that could not be read
     Quarantine(quarantine::Args),
+    /// Search and export what was sent: to whom, when, with what outcome
     Archive(archive::Args),
+    /// Make, list and revoke tokens of the HTTP API
     Token(token::Args),
     Send(Box<send::Args>),
 }

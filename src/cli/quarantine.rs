@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Subcommand;
 
-use super::queue::{DeskArgs, Failure, lines};
+use super::queue::{AtDesk, Failure, lines};
 use super::table;
 use crate::model::{MessageId, Size};
 use crate::queue::{Desk, StoreFault};
@@ -13,16 +13,8 @@ use crate::queue::{Desk, StoreFault};
 /// Looked at in one go.
 const PAGE: usize = 1000;
 
-/// Show mails that could not be read
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    /// Where, and how it is told.
-    #[command(flatten)]
-    pub desk: DeskArgs,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
+/// `mailbell quarantine`.
+pub type Args = AtDesk<Command>;
 
 /// What to do with the quarantine.
 #[derive(Debug, Subcommand)]

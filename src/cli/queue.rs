@@ -11,16 +11,19 @@ use super::table;
 use crate::model::{AlertId, NotificationId, NotificationState, RecipientName};
 use crate::queue::{Desk, ListFilter, NotificationView, StoreError, StoreFault, TimelineRow};
 
-/// Show and change what waits in the queue
+/// A command at the desk.
 #[derive(Debug, ClapArgs)]
-pub struct Args {
+pub struct AtDesk<C: Subcommand> {
     /// Where, and how it is told.
     #[command(flatten)]
     pub desk: DeskArgs,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: C,
 }
+
+/// `mailbell queue`.
+pub type Args = AtDesk<Command>;
 
 /// What all commands at the desk take.
 #[derive(Debug, ClapArgs)]

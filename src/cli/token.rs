@@ -3,26 +3,18 @@
 use std::io::Write;
 use std::str::FromStr;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Subcommand;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::queue::{DeskArgs, Failure};
+use super::queue::{AtDesk, Failure};
 use super::table;
 use crate::http::new_token;
 use crate::model::{GroupName, Right, Rights, Span, TokenName, TokenRecord};
 use crate::queue::Tokens;
 
-/// Make, list and revoke tokens of the HTTP API
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    /// Where, and how it is told.
-    #[command(flatten)]
-    pub desk: DeskArgs,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
+/// `mailbell token`.
+pub type Args = AtDesk<Command>;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]

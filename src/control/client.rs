@@ -161,8 +161,8 @@ pub(super) fn encode(text: &str) -> String {
         .collect()
 }
 
-fn absent(what: impl std::fmt::Display) -> StoreError {
-    StoreError { what: format!("there is no {what}"), fault: StoreFault::Refused }
+fn absent(id: NotificationId) -> StoreError {
+    StoreError::refused(format!("there is no notification {id}"))
 }
 
 #[async_trait]
@@ -181,13 +181,13 @@ impl Desk for Remote {
 
     async fn retry_now(&self, id: NotificationId, _: Timestamp) -> Result<(), StoreError> {
         let done = self.ask(Method::POST, &format!("/v1/notifications/{id}/retry"), Vec::new()).await?;
-        done.map(drop).ok_or_else(|| absent(format_args!("notification {id}")))
+        done.map(drop).ok_or_else(|| absent(id))
     }
 
     async fn expire_now(&self, id: NotificationId, reason: &str, _: Timestamp) -> Result<(), StoreError> {
         let body = serde_json::to_vec(&Expire { reason: reason.to_owned() }).unwrap_or_default();
         let done = self.ask(Method::POST, &format!("/v1/notifications/{id}/expire"), body).await?;
-        done.map(drop).ok_or_else(|| absent(format_args!("notification {id}")))
+        done.map(drop).ok_or_else(|| absent(id))
     }
 
     async fn quarantine(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<QuarantineView>, StoreError> {
@@ -203,10 +203,7 @@ impl Desk for Remote {
 
     async fn replay(&self, id: MessageId) -> Result<(), StoreError> {
         let done = self.ask(Method::POST, &format!("/v1/quarantine/{id}/replay"), Vec::new()).await?;
-        done.map(drop).ok_or_else(|| StoreError {
-            what: format!("message {id} is not in quarantine"),
-            fault: StoreFault::Refused,
-        })
+        done.map(drop).ok_or_else(|| StoreError::refused(format!("message {id} is not in quarantine")))
     }
 }
 

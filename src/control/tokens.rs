@@ -13,7 +13,7 @@ use super::client::Remote;
 use super::problem::Problem;
 use super::router::{Door, body};
 use crate::model::{TokenName, TokenRecord};
-use crate::queue::{StoreError, StoreFault, Tokens};
+use crate::queue::{StoreError, Tokens};
 
 pub(super) async fn list(State(door): State<Door>) -> Result<Json<Vec<TokenRecord>>, Problem> {
     Ok(Json(door.tokens.tokens().await?))
@@ -48,7 +48,6 @@ impl Tokens for Remote {
 
     /// The service notes that itself.
     async fn tokens_used(&self, _: &[(TokenName, Timestamp)]) -> Result<(), StoreError> {
-        let what = "the use of tokens is noted by the service alone".to_owned();
-        Err(StoreError { what, fault: StoreFault::Refused })
+        Err(StoreError::refused("the use of tokens is noted by the service alone"))
     }
 }

@@ -58,15 +58,18 @@ impl Dialer {
         }
     }
 
-    /// What to try in place of a login that was refused, if anything. Never twice in a row: what it gives was not kept.
-    pub(super) async fn another_login(&self, refused: Login) -> Result<Option<Login>, MailboxError> {
-        match (refused, &self.tokens) {
-            (Login::Token(Token { kept: true, .. }), Some(tokens)) => Ok(Some(Login::Token(tokens.another().await?))),
-            (Login::Token(_), Some(tokens)) => {
+    /// The login to try next, after this one failed so; else the error. A token that was kept and is refused may have been revoked:
+    /// then once more with a new one. One that was just issued is as good as it gets.
+    pub(super) async fn login_after(&self, failed: Login, err: MailboxError) -> Result<Login, MailboxError> {
+        match (failed, &self.tokens) {
+            (Login::Token(token), Some(tokens)) if err.failure == Failure::Auth => {
+                if token.kept {
+                    return tokens.another().await.map(Login::Token);
+                }
                 tokens.forget().await;
-                Ok(None)
+                Err(err)
             }
-            _ => Ok(None),
+            _ => Err(err),
         }
     }
 

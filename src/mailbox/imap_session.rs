@@ -56,16 +56,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, logs in and selects. A token that was kept and is refused may have been revoked: then once more with a new
-    /// one. One that was just issued is as good as it gets.
+    /// Connects, logs in and selects.
     pub(super) async fn open(dialer: &Dialer) -> Result<Self, MailboxError> {
         let mut login = dialer.login().await?;
         loop {
             match Self::open_as(dialer, &login).await {
-                Err(err) if err.failure == Failure::Auth => match dialer.another_login(login).await? {
-                    Some(another) => login = another,
-                    None => return Err(err),
-                },
+                Err(err) => login = dialer.login_after(login, err).await?,
                 opened => return opened,
             }
         }

@@ -150,10 +150,8 @@ fn make_room(spool: &mut Vec<Alert>, key: &Key) -> usize {
 fn read(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
     let no_state = |why: String| {
         let path = path.display();
-        StoreError {
-            what: format!("{path} is no state of mailbell probe: {why}; name another file with --state, or remove it"),
-            fault: StoreFault::Refused,
-        }
+        let mend = "name another file with --state, or remove it";
+        StoreError::refused(format!("{path} is no state of mailbell probe: {why}; {mend}"))
     };
     let contents: Contents = serde_json::from_slice(bytes).map_err(|err| no_state(err.to_string()))?;
     match contents.format == FORMAT {

@@ -47,10 +47,8 @@ impl Lock {
                 let _ = file.read_to_string(&mut pid);
                 let pid = pid.trim();
                 let holder = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
-                return Err(StoreError {
-                    what: format!("{} is in use by {holder}, which holds {}", store.display(), path.display()),
-                    fault: StoreFault::Refused,
-                });
+                let (store, lock) = (store.display(), path.display());
+                return Err(StoreError::refused(format!("{store} is in use by {holder}, which holds {lock}")));
             }
             Err(err) => return Err(cannot("lock", &path, &err.into())),
         }

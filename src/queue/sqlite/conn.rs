@@ -88,10 +88,6 @@ pub(super) fn broken(what: impl Into<String>) -> StoreError {
     StoreError { what: what.into(), fault: StoreFault::Broken }
 }
 
-pub(super) fn refused(what: impl Into<String>) -> StoreError {
-    StoreError { what: what.into(), fault: StoreFault::Refused }
-}
-
 /// A time as stored: microseconds.
 pub(super) fn us(time: Timestamp) -> i64 {
     time.as_microsecond()

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::conn::{Columns, Doing, json, refused, us};
+use super::conn::{Columns, Doing, json, us};
 use super::rows::{self, alert_columns};
 use super::steps::mirror;
 use super::timeline::{event, timeline};
@@ -236,7 +236,7 @@ impl Sqlite {
         };
         if let Some(fault) = fault {
             lease.commit().await?;
-            return Err(refused(fault));
+            return Err(StoreError::refused(fault));
         }
         sqlx::query(
             "UPDATE message SET state = 'ready', reason = '', parsed = NULL, replayed = 1 WHERE id = $1; \
@@ -263,10 +263,14 @@ impl Sqlite {
         let found = sqlx::query("SELECT state FROM notification WHERE id = $1").bind(id.0);
         let found = found.fetch_optional(&mut lease.conn).await.doing("reading a notification")?;
         let allowed = match found.map(|row| row.word::<NotificationState>("state")).transpose()? {
-            None => Err(refused(format!("there is no notification {id}"))),
+            None => Err(StoreError::refused(format!("there is no notification {id}"))),
             Some(state) if !from.contains(&state) => {
                 let from: Vec<_> = from.iter().map(|s| s.as_str()).collect();
-                Err(refused(format!("notification {id} is {}; possible from {}", state.as_str(), from.join(", "))))
+                Err(StoreError::refused(format!(
+                    "notification {id} is {}; possible from {}",
+                    state.as_str(),
+                    from.join(", ")
+                )))
             }
             Some(_) => Ok(()),
         };

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
-use super::conn::{Columns, Doing, json, refused, us};
+use super::conn::{Columns, Doing, json, us};
 use crate::model::{TokenName, TokenRecord};
 use crate::queue::{StoreError, Tokens};
 
@@ -69,7 +69,9 @@ async fn add(store: &Sqlite, token: &TokenRecord) -> Result<(), StoreError> {
         return Ok(());
     }
     let name = &token.name;
-    Err(refused(format!("there is a token {name} already, or {MOST} tokens; take another name, or revoke one")))
+    Err(StoreError::refused(format!(
+        "there is a token {name} already, or {MOST} tokens; take another name, or revoke one"
+    )))
 }
 
 async fn revoke(store: &Sqlite, name: &TokenName) -> Result<(), StoreError> {
@@ -82,7 +84,11 @@ async fn revoke(store: &Sqlite, name: &TokenName) -> Result<(), StoreError> {
         .doing("revoking a token")?;
     let was = done.rows_affected() > 0;
     lease.commit().await?;
-    if was { Ok(()) } else { Err(refused(format!("there is no token {name}; `mailbell token list` shows them"))) }
+    if was {
+        Ok(())
+    } else {
+        Err(StoreError::refused(format!("there is no token {name}; `mailbell token list` shows them")))
+    }
 }
 
 async fn touch(store: &Sqlite, used: &[(TokenName, Timestamp)]) -> Result<(), StoreError> {

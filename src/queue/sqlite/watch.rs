@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
-use super::conn::{Columns, Doing, broken, json, refused, us};
+use super::conn::{Columns, Doing, broken, json, us};
 use super::rows::bare;
 use super::timeline::alert_event;
 use crate::model::{
@@ -199,7 +199,7 @@ async fn add(
 ) -> Result<(), StoreError> {
     let sql = "SELECT severity FROM alert WHERE id = $1";
     let found = sqlx::query(sql).bind(alert.0).fetch_all(&mut *conn).await.doing("adding a fallback")?;
-    let row = found.first().ok_or_else(|| refused(format!("there is no alert {alert}")))?;
+    let row = found.first().ok_or_else(|| StoreError::refused(format!("there is no alert {alert}")))?;
     let severity: crate::model::Severity = row.word("severity")?;
     let lines = planned
         .iter()

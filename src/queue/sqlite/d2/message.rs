@@ -10,7 +10,7 @@ use super::together::{self, Member};
 use super::{Arrival, Fault, Outcome, Told, Work, Written, alert, begin};
 use crate::model::{MessageId, MessageState, Planner};
 use crate::queue::sqlite::Sqlite;
-use crate::queue::sqlite::conn::{Doing, json, refused, us};
+use crate::queue::sqlite::conn::{Doing, json, us};
 use crate::queue::{D2Message, D2Report, Express, StoreError, Verdict};
 
 pub(in crate::queue::sqlite) async fn commit(
@@ -106,7 +106,7 @@ impl Turn {
             // An earlier one of this batch may be the same mail.
             self.stored.extend(find::find(conn, std::slice::from_ref(message)).await?);
         }
-        let stored = self.stored.get(&id).ok_or_else(|| refused(format!("there is no message {id}")))?;
+        let stored = self.stored.get(&id).ok_or_else(|| StoreError::refused(format!("there is no message {id}")))?;
         let (state, outcome) = whole(conn, work, message, stored).await?;
         self.ends.push((id, state));
         self.told.take(outcome);
@@ -165,7 +165,7 @@ async fn ends(
     let mut outcome = Outcome::default();
     match state {
         MessageState::Ready | MessageState::Parsed => {
-            return Err(refused(format!("message {} cannot end as {}", message.id, state.as_str())));
+            return Err(StoreError::refused(format!("message {} cannot end as {}", message.id, state.as_str())));
         }
         MessageState::Quarantined => outcome.notes.extend(quarantine(conn, message.id, mailbox, &[reason]).await?),
         MessageState::Stale => outcome.notes.push((format!("stale:{mailbox}"), reason.to_owned())),
