@@ -4,7 +4,7 @@
 pub mod alone;
 mod build;
 mod desk;
-mod exit;
+pub mod exit;
 mod http;
 mod keeper;
 mod mailboxes;

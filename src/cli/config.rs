@@ -8,12 +8,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::import;
+use crate::app::exit::{EX_CONFIG, EX_IOERR};
 use crate::config::{self, Config, Problem};
-
-/// EX_CONFIG of sysexits.h.
-const EX_CONFIG: u8 = 78;
-/// EX_IOERR.
-const EX_IOERR: u8 = 74;
 
 /// What to do with a config file.
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::queue::Failure;
 use super::{archive, explain, quarantine, queue, resolve, token};
-use crate::app::Exit;
+use crate::app::exit::{EX_CONFIG, Exit};
 use crate::queue::{Desk, Settings};
 use crate::{app, config};
 
@@ -92,7 +92,7 @@ fn at_store(named: Option<&Path>, run: impl AsyncFnOnce(&Settings, &Path) -> Res
         Ok(settings) => settings,
         Err(errors) => {
             eprintln!("{errors}");
-            return ExitCode::from(78);
+            return ExitCode::from(EX_CONFIG);
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod route;
 pub mod send;
 pub mod serve;
+mod service;
 mod smtp;
 pub mod status;
 mod table;

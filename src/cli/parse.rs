@@ -7,14 +7,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::app::exit::EX_CONFIG;
 use crate::config::{Reading, built_in_mappings, load_reading};
 use crate::model::{Alert, Labels, Severity};
 use crate::parse::{How, Limits, Mappings, Outcome, Plain, Rules, mail_caught};
 
 /// Larger files are not read: no mailbox takes such a mail by its default limits.
 const MAX_SIZE: u64 = 64 * 1024 * 1024;
-/// Exit code for a config that cannot be used, as `serve` has it (EX_CONFIG).
-const CONFIG: u8 = 78;
 
 /// Shows what mails become: prints one JSON object a line for each FILE.
 ///
@@ -89,7 +88,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(reading) => all(&args.files, reading, &mut std::io::stdout().lock()),
         Err(why) => {
             complain(why);
-            return ExitCode::from(CONFIG);
+            return ExitCode::from(EX_CONFIG);
         }
     };
     match done {

@@ -8,16 +8,10 @@ use hyper::{Request, Response, Uri};
 use serde_json::Value;
 
 use super::smtp::Failure;
+use crate::app::exit::{EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE};
 use crate::http::Problem;
 use crate::model::{Secret, StanzaId};
 use crate::net::{client_config, request};
-
-/// EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_TEMPFAIL and EX_NOPERM of sysexits.h.
-const EX_DATAERR: u8 = 65;
-const EX_NOINPUT: u8 = 66;
-const EX_UNAVAILABLE: u8 = 69;
-const EX_TEMPFAIL: u8 = 75;
-const EX_NOPERM: u8 = 77;
 
 /// Longest wait for one answer; waits between two tries, so that there is one try more than waits.
 const ANSWER: Duration = Duration::from_secs(15);

@@ -13,6 +13,7 @@ use lettre::message::Mailbox;
 use super::send::subject;
 use super::smtp::{self, Failure};
 use crate::app::alone::{Alone, probe};
+use crate::app::exit::EX_CONFIG;
 use crate::config;
 use crate::model::{Alert, parse_server};
 use crate::parse::native_write::{self, NativeAlert};
@@ -61,7 +62,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(outlet) => outlet,
         Err(failure) => {
             eprintln!("mailbell probe: {}", failure.what);
-            return ExitCode::from(78);
+            return ExitCode::from(EX_CONFIG);
         }
     };
     let settings = move || {

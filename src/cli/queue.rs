@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::table;
+use crate::app::exit::{EX_CONFIG, EX_IOERR};
 use crate::model::{AlertId, NotificationId, NotificationState, RecipientName};
 use crate::queue::{Desk, ListFilter, NotificationView, StoreError, StoreFault, TimelineRow};
 
@@ -134,12 +135,12 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    /// Exit code: 1 refused or output closed, 74 storage (EX_IOERR), 78 config (EX_CONFIG).
+    /// Exit code: 1 refused or output closed, else of sysexits.h.
     pub fn code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::Output(_) => 1,
-            Self::Store(_) => 74,
-            Self::Config(_) => 78,
+            Self::Store(_) => EX_IOERR,
+            Self::Config(_) => EX_CONFIG,
         }
     }
 }

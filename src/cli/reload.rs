@@ -1,17 +1,14 @@
 //! `mailbell reload`: the running service reads its config again.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::service::ServiceArgs;
+use crate::app::exit::{EX_CONFIG, EX_IOERR, EX_UNAVAILABLE};
 use crate::config::{self, Config};
-use crate::control::{self, Change, Kept, Reloaded, Remote};
+use crate::control::{Change, Kept, Reloaded, Remote};
 use crate::queue::StoreError;
-
-/// EX_CONFIG, EX_UNAVAILABLE and EX_IOERR of sysexits.h.
-const EX_CONFIG: u8 = 78;
-const EX_UNAVAILABLE: u8 = 69;
-const EX_IOERR: u8 = 74;
 
 /// Make the running service read its config, secrets and CAs again
 ///
@@ -20,16 +17,8 @@ const EX_IOERR: u8 = 74;
 /// Exit codes: 0 the new config is in force, 78 it is bad, 69 no service runs, 74 the service failed to answer.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Config file of the service, which names the store and with it the service's socket [default: $MAILBELL_CONFIG, else
-    /// /etc/mailbell/mailbell.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Socket of the service, where it is not the one beside the store of the config file: after [store] path was changed
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
-    /// Print one JSON object: what changed, or file and errors
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 /// How it ended.
@@ -43,9 +32,9 @@ enum Outcome {
 
 /// Runs it.
 pub fn run(args: &Args) -> ExitCode {
-    let outcome = ask(args);
+    let outcome = ask(&args.service);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    match show(&outcome, args.json, &mut out, &mut err).and_then(|code| out.flush().map(|()| code)) {
+    match show(&outcome, args.service.json, &mut out, &mut err).and_then(|code| out.flush().map(|()| code)) {
         Ok(code) => ExitCode::from(code),
         // Whoever reads the output has seen enough (`| head`).
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -53,17 +42,13 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn ask(args: &Args) -> Outcome {
-    let env = |name: &str| std::env::var_os(name);
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => {
-            let file = config::path(args.config.as_deref(), env);
-            match config::load_store(&file) {
-                Ok(store) => control::socket_path(&store.path),
-                // Where even that is bad the service would say so; and all else that is wrong.
-                Err(errors) => return Outcome::Kept(kept(&file, Config::load(&file, env).err().unwrap_or(errors))),
-            }
+fn ask(service: &ServiceArgs) -> Outcome {
+    let socket = match service.socket() {
+        Ok(socket) => socket,
+        // Where even that is bad the service would say so; and all else that is wrong.
+        Err(errors) => {
+            let all = Config::load(&errors.file, |name| std::env::var_os(name)).err();
+            return Outcome::Kept(kept(&all.unwrap_or(errors)));
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -82,9 +67,9 @@ fn ask(args: &Args) -> Outcome {
     }
 }
 
-fn kept(file: &Path, errors: config::Errors) -> Kept {
-    let errors = errors.problems.iter().map(|problem| problem.show(file)).collect();
-    Kept { file: file.display().to_string(), errors }
+fn kept(errors: &config::Errors) -> Kept {
+    let all = errors.problems.iter().map(|problem| problem.show(&errors.file)).collect();
+    Kept { file: errors.file.display().to_string(), errors: all }
 }
 
 /// Results go to `out`, complaints to `err`; returns the exit code.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::json;
 use super::table::plain;
+use crate::app::exit::EX_CONFIG;
 use crate::app::rehearsal::{AlertRehearsed, Presences, Preview, Rehearsal, Rehearsed, Told};
 use crate::config::{self, Config};
 use crate::model::{MailboxName, MessageState, Presence, RecipientName, Show};
@@ -62,12 +63,9 @@ pub(super) struct Failure {
     pub(super) code: u8,
 }
 
-/// The config, or something in it.
-pub(super) const BAD_CONFIG: u8 = 78;
-
 impl Failure {
     pub(super) fn config(error: impl Into<anyhow::Error>) -> Self {
-        Self { error: error.into(), code: BAD_CONFIG }
+        Self { error: error.into(), code: EX_CONFIG }
     }
 }
 

@@ -14,12 +14,10 @@ pub use super::smtp::Failure;
 
 use super::post::Api;
 use super::smtp;
+use crate::app::exit::{EX_IOERR, EX_NOINPUT};
 use crate::model::{Severity, Span, Status, parse_server};
 use crate::parse::native_write::{self, NativeAlert};
 
-/// EX_NOINPUT, EX_IOERR of sysexits.h.
-const EX_NOINPUT: u8 = 66;
-const EX_IOERR: u8 = 74;
 /// Longest text that is read from stdin, bytes.
 const MOST: u64 = 1 << 20;
 /// Longest subject, characters; the whole title is in the alert.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::app;
+use crate::app::exit::{EX_CONFIG, EX_SOFTWARE};
 use crate::config::{self, Config};
 
 /// Run the gateway in the foreground
@@ -25,7 +26,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
-            return ExitCode::from(78);
+            return ExitCode::from(EX_CONFIG);
         }
     };
     // Parsing runs beside; two threads are plenty for sockets and timers.
@@ -39,7 +40,7 @@ pub fn run(args: &Args) -> ExitCode {
         },
         Err(err) => {
             eprintln!("mailbell: cannot start: {err}");
-            ExitCode::from(70)
+            ExitCode::from(EX_SOFTWARE)
         }
     }
 }

@@ -16,17 +16,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::upgrade::{self, NoTls};
+use crate::app::exit::{EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE};
 use crate::model::{Secret, plays_tricks};
 use crate::net::TlsMode;
 
-/// EX_DATAERR of sysexits.h.
-const EX_DATAERR: u8 = 65;
-/// EX_UNAVAILABLE of sysexits.h: trying again does not help.
-const EX_UNAVAILABLE: u8 = 69;
-/// EX_NOINPUT.
-const EX_NOINPUT: u8 = 66;
-/// EX_TEMPFAIL: try again later.
-const EX_TEMPFAIL: u8 = 75;
 /// Longest wait for each answer of the server, and for the whole of it.
 const ANSWER: Duration = Duration::from_secs(30);
 const WHOLE: Duration = Duration::from_secs(120);

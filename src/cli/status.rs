@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::service::ServiceArgs;
 use super::table;
-use crate::config;
-use crate::control::{self, Remote};
+use crate::app::exit::{EX_CONFIG, EX_IOERR, EX_UNAVAILABLE};
+use crate::control::Remote;
 use crate::metrics::{Disk, LastAlert, Mailbox, Overview, Queued, Session};
 use crate::model::Size;
 
-/// EX_UNAVAILABLE, EX_IOERR and EX_CONFIG of sysexits.h.
-const EX_UNAVAILABLE: u8 = 69;
-const EX_IOERR: u8 = 74;
-const EX_CONFIG: u8 = 78;
 /// It runs, and what comes in now would not go out now.
 const NOT_READY: u8 = 1;
 
@@ -26,16 +23,8 @@ const NOT_READY: u8 = 1;
 /// 78 the config does not name a store.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Config file of the service, which names the store and with it the service's socket [default: $MAILBELL_CONFIG, else
-    /// /etc/mailbell/mailbell.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Socket of the service, where it is not the one beside the store of the config file
-    #[arg(long, value_name = "FILE")]
-    socket: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    service: ServiceArgs,
     /// Print it again and again, every so many seconds; on a terminal in the same place
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -52,7 +41,7 @@ enum Answer {
 
 /// Runs it.
 pub fn run(args: &Args) -> ExitCode {
-    let socket = match socket(args) {
+    let socket = match args.service.socket() {
         Ok(socket) => socket,
         Err(errors) => {
             eprintln!("{errors}");
@@ -72,7 +61,7 @@ pub fn run(args: &Args) -> ExitCode {
         // Home, and all below it cleared: no flicker, as nothing is blank in between.
         let again = args.watch.filter(|_| out.is_terminal()).map_or("", |_| "\x1b[H\x1b[J");
         let shown = write!(out, "{again}")
-            .and_then(|()| show(&answer, args.json, Timestamp::now(), &mut out, &mut io::stderr().lock()))
+            .and_then(|()| show(&answer, args.service.json, Timestamp::now(), &mut out, &mut io::stderr().lock()))
             .and_then(|code| out.flush().map(|()| code));
         drop(out);
         match (shown, args.watch) {
@@ -83,14 +72,6 @@ pub fn run(args: &Args) -> ExitCode {
             (Err(_), _) => return ExitCode::from(EX_IOERR),
         }
     }
-}
-
-fn socket(args: &Args) -> Result<PathBuf, config::Errors> {
-    if let Some(socket) = &args.socket {
-        return Ok(socket.clone());
-    }
-    let file = config::path(args.config.as_deref(), |name| std::env::var_os(name));
-    config::load_store(&file).map(|store| control::socket_path(&store.path))
 }
 
 async fn ask(socket: &std::path::Path) -> Answer {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::route::{Failure, mailbox, presence, read, unknown_people, word};
 use super::table::plain;
+use crate::app::exit::{EX_CONFIG, EX_SOFTWARE};
 use crate::app::rehearsal::{AlertRehearsed, Presences, Preview, Rehearsal, Rehearsed};
 use crate::config::{self, Config};
 use crate::model::{Presence, Show};
@@ -92,7 +93,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(err) => {
             eprintln!("mailbell test: {err}");
-            return ExitCode::from(70);
+            return ExitCode::from(EX_SOFTWARE);
         }
     };
     let mut out = io::stdout().lock();
@@ -102,7 +103,7 @@ pub fn run(args: &Args) -> ExitCode {
             Ok((good, bad)) => (passed, failed) = (passed + good, failed + bad),
             Err(Failure { error, code }) => {
                 eprintln!("{}: {error:#}", path.display());
-                return ExitCode::from(code.max(super::route::BAD_CONFIG));
+                return ExitCode::from(code.max(EX_CONFIG));
             }
         }
     }
