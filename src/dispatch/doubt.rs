@@ -2,7 +2,8 @@
 //!
 //! What is in doubt is `sending` and marked as such; the archive's answer decides: there, and it is accepted; not there, or no
 //! answer, and it is sent again. Meanwhile it is not due, so that it is not sent; and since a later one of its condition never
-//! goes before one that is in doubt, the order of a condition is kept. Nothing else waits. A new session asks anew.
+//! goes before one that is in doubt, the order of a condition is kept. Nothing else waits. A new session asks anew, but what has
+//! waited long enough is sent.
 //!
 //! **Which copy counts.** A notification can have been sent before: it came back, no receipt came, or it was in doubt already.
 //! All copies have one stanza id, so an id in the archive does not say that the last one arrived; nor does its time, which is of
@@ -19,8 +20,9 @@ use super::worker::Worker;
 use crate::model::{Epoch, StanzaId};
 use crate::queue::{Outbox, StoreError, patiently};
 
-/// What is in doubt waits so long for the answer: longer than the messenger takes for it. Should none come, it is sent again.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What is in doubt waits so long for the answer: longer than the messenger takes for it. Should none come, it is sent again. It is
+/// counted from the first question, over restarts too: where no process lives until the answer, it would be asked for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Most that are looked up; many times what can be on its way at once.
 const MOST: usize = 10_000;
 /// After so many sessions that were lost over it the archive is not asked again: an answer of it may be what ends them.
@@ -37,7 +39,7 @@ pub(super) struct LookingUp {
 impl<Q: Outbox + ?Sized> Worker<Q> {
     /// Asks the messenger which of those in doubt arrived, if any is. Rooms see to theirs themselves.
     pub(super) async fn look_up(&mut self, epoch: Epoch, now: Timestamp) -> Result<(), StoreError> {
-        let mut doubts = self.queue.doubts(MOST).await?;
+        let mut doubts = self.queue.doubts(MOST, now).await?;
         doubts.retain(|doubt| !self.router.is_room(&doubt.to));
         let asked: Vec<StanzaId> = doubts.iter().map(|doubt| doubt.stanza_id.clone()).collect();
         let LookingUp { tries, .. } = std::mem::take(&mut self.session.looking_up);

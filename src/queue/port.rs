@@ -154,10 +154,12 @@ pub trait Outbox: Receipts {
     /// same stanza id. Returns how many.
     async fn in_doubt(&self, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// All that is in doubt, the newest first, at most `limit`. What a digest carries is not listed beside it.
-    async fn doubts(&self, limit: usize) -> Result<Vec<Doubt>, StoreError>;
+    /// What is in doubt and not due for being put off for too long, the newest first, at most `limit`. What a digest carries is
+    /// not listed beside it.
+    async fn doubts(&self, limit: usize, now: Timestamp) -> Result<Vec<Doubt>, StoreError>;
 
-    /// What is in doubt is not due before then; `None`: it is due now. What is no longer in doubt is left alone.
+    /// What is in doubt is not due before then, or before it was put off to at first where that is sooner; `None`: it is due now.
+    /// What is no longer in doubt is left alone.
     async fn put_off(&self, stanzas: &[StanzaId], until: Option<Timestamp>) -> Result<(), StoreError>;
 
     /// Recipients who have something queued, or in doubt, that is due now.

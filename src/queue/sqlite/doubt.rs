@@ -11,12 +11,14 @@ use crate::queue::StoreError;
 
 /// By itself: what a digest carries shares its fate. By the index of what is unsent, which is short.
 pub(super) const DOUBTS: &str = "SELECT jid, stanza_id, attempts, first_intent, created FROM notification \
-    WHERE in_doubt = 1 AND +state = 'sending' AND carrier IS NULL ORDER BY +id DESC LIMIT $1 + 0";
+    WHERE in_doubt = 1 AND +state = 'sending' AND carrier IS NULL AND (not_before IS NULL OR not_before > $2) \
+    ORDER BY +id DESC LIMIT $1 + 0";
 
-pub(super) async fn doubts(store: &Sqlite, limit: usize) -> Result<Vec<Doubt>, StoreError> {
+pub(super) async fn doubts(store: &Sqlite, limit: usize, now: Timestamp) -> Result<Vec<Doubt>, StoreError> {
     let mut lease = store.reader().await?;
     let found = sqlx::query(DOUBTS)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(us(now))
         .fetch_all(&mut lease.conn)
         .await
         .doing("reading what is in doubt")?;
@@ -40,7 +42,7 @@ pub(super) async fn put_off(store: &Sqlite, stanzas: &[StanzaId], until: Option<
     }
     let mut lease = store.begin().await?;
     sqlx::query(concat!(
-        "UPDATE notification SET not_before = $2 \
+        "UPDATE notification SET not_before = min(coalesce(not_before, $2), $2) \
            WHERE stanza_id IN (SELECT value FROM json_each($1)) AND +state = 'sending' AND in_doubt = 1; ",
         mirror!("d.in_doubt = 1 AND d.stanza_id IN (SELECT value FROM json_each($1))")
     ))

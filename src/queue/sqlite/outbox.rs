@@ -106,8 +106,8 @@ impl Outbox for Sqlite {
         self.written(steps::in_doubt(self, now).await)
     }
 
-    async fn doubts(&self, limit: usize) -> Result<Vec<Doubt>, StoreError> {
-        doubt::doubts(self, limit).await
+    async fn doubts(&self, limit: usize, now: Timestamp) -> Result<Vec<Doubt>, StoreError> {
+        doubt::doubts(self, limit, now).await
     }
 
     async fn put_off(&self, stanzas: &[StanzaId], until: Option<Timestamp>) -> Result<(), StoreError> {

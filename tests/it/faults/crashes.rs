@@ -123,8 +123,13 @@ async fn before_the_acknowledgement(options: Options, archives: &str, most: usiz
 
 #[cfg(feature = "failpoints")]
 mod aborts {
+    use std::time::Instant;
+
     use super::*;
     use crate::support::outcome::aborted;
+
+    /// The archive's answer is waited for no longer than half a minute.
+    const ASKED_FOR: Duration = Duration::from_secs(31);
 
     /// Where it dies, and the most copies that this may cause.
     struct Abort {
@@ -245,6 +250,41 @@ mod aborts {
     async fn row04_abort_after_d2() {
         let abort = Abort { row: 4, at: "after_d2", injected: "after D2, before the socket write", most: 1 };
         survives(abort, anything).await;
+    }
+
+    /// The archive is asked again by each process, and none lives until it has answered: what it is asked about does not wait for
+    /// ever.
+    #[tokio::test]
+    async fn row04_no_process_lives_until_the_archive_has_answered() {
+        let lab = Lab::with(&["alice"], &["inbox"], Options { archive: true, ..Options::default() });
+        let alice = Witness::start(lab.login("alice"), "alice").await;
+        let oracle = Oracle::new(4, "abort after D2, then kill -9 whenever the archive is about to be searched");
+        let mut mailbell = Mailbell::new(&to_alice(&lab, "inbox"));
+        mailbell.env("FAILPOINTS", "after_d2=1*off->panic");
+        mailbell.start();
+        oracle.mail(&lab, 1);
+        all_in_state(&mailbell, &oracle.title(0), 1, "delivered").await;
+        oracle.mail(&lab, 1);
+        aborted(&mut mailbell).await;
+        mailbell.env("FAILPOINTS", "");
+        let (title, mut first) = (oracle.title(1), None);
+        loop {
+            let (so_far, sessions) = (mailbell.log().len(), mailbell.log().matches("XMPP session is up").count());
+            mailbell.start();
+            mailbell.logged("XMPP session is up", sessions + 1).await;
+            // The search begins after two seconds. The last process could wait for it, and need not.
+            let last = first.get_or_insert_with(Instant::now).elapsed() > ASKED_FOR;
+            let life = if last { SOON * 2 } else { Duration::from_secs(1) };
+            if tokio::time::timeout(life, alice.gets(&title)).await.is_ok() {
+                let searched = mailbell.log()[so_far..].contains("archive was searched");
+                assert!(!last || !searched, "nothing but the answer ends the wait:\n{}", mailbell.log());
+                break;
+            }
+            mailbell.kill();
+        }
+        oracle.over();
+        let verdict = oracle.verdict(&mailbell, &lab, &[&alice]).await;
+        oracle.all_told(&verdict, 2);
     }
 
     #[tokio::test]

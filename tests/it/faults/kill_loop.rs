@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use mailbell::model::AlertId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -17,6 +19,9 @@ use crate::support::witness::Witness;
 
 /// A message may be in doubt several times in a row; so often that is no chance any more.
 const MOST: usize = 5;
+/// Of the mails that take longer than this the way is told, of the slowest few.
+const SLOW: Duration = Duration::from_secs(20);
+const TOLD: usize = 3;
 
 struct Plan {
     rounds: u32,
@@ -92,6 +97,7 @@ async fn run(plan: Plan) {
     mailbell.start();
     let verdict = oracle.verdict(&mailbell, &lab, &[&alice]).await;
     tell(&plan, &verdict);
+    tell_slow(&mailbell, &oracle, &verdict).await;
     // What the archive has is not sent again; but on a machine that is too busy it may not answer in time.
     oracle.all_told(&verdict, if plan.archive { 2 } else { MOST });
     assert_eq!(lab.dovecot.count("inbox", "INBOX"), 0, "what is stored is cleared");
@@ -114,7 +120,7 @@ fn feed(oracle: &Oracle, lmtp: u16, rate: u32, stop: &AtomicBool) {
 
 /// The figures that are published.
 fn tell(plan: &Plan, verdict: &Verdict) {
-    let mut latencies = verdict.latencies.clone();
+    let mut latencies: Vec<Duration> = verdict.latencies.iter().map(|(_, took)| *took).collect();
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
     println!(
@@ -130,4 +136,30 @@ fn tell(plan: &Plan, verdict: &Verdict) {
         at(0.99),
         at(1.0)
     );
+}
+
+/// How many mails were slow; of the slowest the way, and what the log says meanwhile of sessions, and of what was in doubt.
+async fn tell_slow(mailbell: &Mailbell, oracle: &Oracle, verdict: &Verdict) {
+    let (alerts, log) = (mailbell.alerts().await, mailbell.log());
+    let mut slow: Vec<_> = verdict.latencies.iter().filter(|(_, took)| *took > SLOW).collect();
+    slow.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
+    println!("{} mails took longer than {SLOW:?}", slow.len());
+    for (number, took) in slow.into_iter().take(TOLD) {
+        let title = oracle.title(*number);
+        println!("{title} took {:.1} s", took.as_secs_f64());
+        let Some(alert) = alerts.iter().find(|alert| alert.title == title) else { continue };
+        let explained = mailbell.cli(&["explain", &AlertId(alert.id).to_string()], true);
+        println!("{}", String::from_utf8_lossy(&explained.stdout));
+        let came = verdict.fates[*number].copies[0].0;
+        let [from, to] = [came - *took, came].map(to_the_second);
+        let about = ["doubt", "archive", "session", "is ready"];
+        let meanwhile =
+            log.lines().filter(|line| line.get(..from.len()).is_some_and(|at| (&*from..=&*to).contains(&at)));
+        meanwhile.filter(|line| about.iter().any(|word| line.contains(word))).for_each(|line| println!("{line}"));
+    }
+}
+
+/// As lines of the log begin.
+fn to_the_second(at: Instant) -> String {
+    (Timestamp::now() - at.elapsed()).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }

@@ -34,12 +34,14 @@ async fn row08_stopped_under_load() {
 async fn row08_stopped_until_every_session_has_expired() {
     let extra = "network_settings = { nagle = false, read_timeout = 2 }\n";
     let options = Options { hibernation: 2, extra: extra.into(), ..Options::default() };
-    let mut lab = Lab::with(&["alice", "bob", "olga"], &["inbox"], options);
+    let mut lab = Lab::with(&["alice", "bob", "carol", "olga"], &["inbox"], options);
     let alice = Witness::start(lab.login("alice"), "alice").await;
+    // What she has is accepted, and no more: only that keeps it from being sent again.
+    let carol = Witness::start(lab.login("carol").without_receipts(), "carol").await;
     let olga = lab.online("olga").await;
     let config = lab.base().replace("[dispatch]\n", "ping_after = \"1s\"\n[dispatch]\nreceipt_timeout = \"2s\"\n")
         + &lab.imap("inbox", "timeout = \"2s\"\nidle_for = \"2s\"")
-        + &group("ops", &["alice"], "")
+        + &group("ops", &["alice", "carol"], "")
         + &group("bobs", &["bob"], "")
         + "[[route]]\nmatch = { severity = [\"major\"] }\ngroups = [\"bobs\"]\n"
         + OPERATORS;
@@ -48,7 +50,7 @@ async fn row08_stopped_until_every_session_has_expired() {
     let held = Oracle::new(8, "SIGSTOP until both servers gave its sessions up, held").severity("major");
     told.mail(&lab, 5);
     held.mail(&lab, 3);
-    told.settled(&mailbell, &[&alice]).await;
+    told.settled(&mailbell, &[&alice, &carol]).await;
     in_state(&mailbell, "held", 3).await;
     // Olga hears that the gateway has left; and she heard it before it was there.
     let left = || {
@@ -64,7 +66,7 @@ async fn row08_stopped_until_every_session_has_expired() {
     mailbell.logged("XMPP session is up resumed=false", 2).await;
     told.over();
     held.over();
-    let verdict = told.verdict(&mailbell, &lab, &[&alice]).await;
+    let verdict = told.verdict(&mailbell, &lab, &[&alice, &carol]).await;
     told.all_told(&verdict, 1);
     assert_eq!(mailbell.queue(&["--state", "held"]).len(), 3, "what was held is held");
     let bob = Witness::start(lab.login("bob"), "bob").await;

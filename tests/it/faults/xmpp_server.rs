@@ -21,21 +21,31 @@ on_each_server!(
     row27_down_for_long,
 );
 
-/// Mails flow while the server goes and comes back, three times; `end` ends it.
+/// Mails flow while the server goes and comes back, three times; `end` ends it, while some are on their way to it.
 ///
 /// What a server has acknowledged but not yet written out (ejabberd: what waits between two of its own processes) ends with it,
 /// however cleanly. The second copy after `resend_after` is what saves it, and that is waited for.
 async fn restarted(kind: Kind, oracle: &Oracle, end: impl Fn(&mut Lab)) -> Verdict {
     let mut lab = Lab::on(kind, &["alice"]);
     let alice = Witness::start(lab.login("alice"), "alice").await;
-    let mailbell = Mailbell::run(&quick(&lab.config(), "20s"));
+    let proxy = Proxy::start(lab.chat.c2s).await;
+    let mailbell = Mailbell::run(&quick(&lab.through(&proxy), "20s"));
     // From now on her receipts are missed.
     oracle.mail(&lab, 1);
     mailbell.notified(&oracle.title(0), "alice", "delivered").await;
+    let mut written = Vec::new();
     for _ in 0..3 {
         oracle.mail(&lab, 12);
         alice.gets(&oracle.title(oracle.count() - 12)).await;
+        // Written, and not with the server when it ends.
+        proxy.set(Way::Up, Trouble::Stall(0));
+        oracle.mail(&lab, 1);
+        let last = oracle.title(oracle.count() - 1);
+        mailbell.notified(&last, "alice", "sending").await;
+        written.push(last);
         end(&mut lab);
+        proxy.sever();
+        proxy.heal();
         oracle.mail(&lab, 4);
         lab.chat.run();
         oracle.over();
@@ -43,6 +53,10 @@ async fn restarted(kind: Kind, oracle: &Oracle, end: impl Fn(&mut Lab)) -> Verdi
         oracle.settled(&mailbell, &[&alice]).await;
     }
     all_in_state(&mailbell, "Oracle ", oracle.count(), "delivered,unconfirmed").await;
+    for title in &written {
+        let way = way(&mailbell, title);
+        assert!(way.iter().any(|step| step == "in doubt"), "only a missing receipt tells of {title}: {way:?}");
+    }
     oracle.verdict(&mailbell, &lab, &[&alice]).await
 }
 

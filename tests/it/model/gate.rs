@@ -283,7 +283,7 @@ impl Inbox for Gate {
 passed! { Outbox:
     next_epoch() -> Epoch;
     in_doubt(now: Timestamp) -> u64;
-    doubts(limit: usize) -> Vec<Doubt>;
+    doubts(limit: usize, now: Timestamp) -> Vec<Doubt>;
     put_off(stanzas: &[StanzaId], until: Option<Timestamp>) -> ();
     recipients_due(now: Timestamp) -> Vec<BareJid>;
     due(who: &[BareJid], each: usize, limit: usize, now: Timestamp) -> Vec<Outgoing>;

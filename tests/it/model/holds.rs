@@ -15,10 +15,15 @@ const GRACE: SignedDuration = SignedDuration::from_secs(310);
 /// What is known of them.
 #[derive(Default)]
 pub struct Holds {
-    /// When a notification was first seen, by the time of everybody else.
-    born: BTreeMap<i64, Timestamp>,
-    /// By how much the gateway's clock was set, in all: where it died before it saw that, its times are wrong by so much.
-    jumps: SignedDuration,
+    /// When a notification was first seen, by the time of everybody else; and how much the clock had been set by then.
+    born: BTreeMap<i64, (Timestamp, SignedDuration)>,
+    /// By how much the end of a hold may be wrong: its time began by another clock. And what was missed when it was first held.
+    held: BTreeMap<i64, (SignedDuration, SignedDuration)>,
+    /// By how much the gateway's clock was set, in all.
+    set: SignedDuration,
+    /// So much of it the gateway has not seen yet; and of so much it died before it did, so that its times are wrong by that.
+    unseen: SignedDuration,
+    missed: SignedDuration,
     /// Since when a hold should have ended.
     over: BTreeMap<i64, Timestamp>,
     /// The time at the last look.
@@ -27,12 +32,19 @@ pub struct Holds {
 
 impl Holds {
     pub fn jumped(&mut self, by: SignedDuration) {
-        self.jumps += by.abs();
-        self.excuse();
+        self.set += by.abs();
+        self.unseen += by.abs();
+        self.over.clear();
     }
 
-    /// The time for ending what is over begins anew.
-    pub fn excuse(&mut self) {
+    /// The gateway knows by now how its clock was set: holds end when they would have without that.
+    pub fn seen(&mut self) {
+        self.unseen = SignedDuration::ZERO;
+    }
+
+    /// The process died. The time for ending what is over begins anew.
+    pub fn died(&mut self) {
+        self.missed += std::mem::take(&mut self.unseen);
         self.over.clear();
     }
 }
@@ -44,13 +56,20 @@ impl Play {
         // The gateway sees a jump of its clock, and what is over, only while time passes.
         let passed = holds.looked.replace(truth).is_some_and(|before| before < truth);
         for n in now.values() {
-            let born = *holds.born.entry(n.id).or_insert(truth);
+            let (born, set) = *holds.born.entry(n.id).or_insert((truth, holds.set));
             let (least, most) = hold_for(&n.jid, n.alert.map(|alert| &alerts[&alert]));
             let (least, most) = (born + least, born + most);
-            if n.state == Expired && n.reason.starts_with("the hold ended") {
-                assert!(truth + holds.jumps >= least, "its hold was to last until {least}, and it is {truth}: {n:?}");
+            if !matches!(n.state, Held | Expired) {
+                holds.held.remove(&n.id);
+                holds.over.remove(&n.id);
+                continue;
             }
-            if n.state != Held || truth < most + holds.jumps {
+            let (wrong, missed) = *holds.held.entry(n.id).or_insert((holds.set - set, holds.missed));
+            let wrong = wrong + (holds.missed - missed) + holds.unseen;
+            if n.state == Expired && n.reason.starts_with("the hold ended") {
+                assert!(truth + wrong >= least, "its hold was to last until {least}, and it is {truth}: {n:?}");
+            }
+            if n.state != Held || truth < most + wrong {
                 holds.over.remove(&n.id);
                 continue;
             }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailbell::model::NotificationState::{self as S, *};
 use mailbell::model::StanzaId;
 
-use super::chat::Chat;
+use super::chat::{Chat, jid};
 use super::eye::Seen;
+use super::mails::SENDERS;
 use super::play::Play;
 
 /// What a commit may do to a notification's state, beside nothing.
@@ -80,6 +81,20 @@ impl Play {
         let aside = now.values().filter(|n| matches!(n.state, Held | Expired)).map(|n| n.id);
         self.book.set_aside.extend(aside);
         self.book.before = now;
+    }
+
+    /// The gateway had the time to look, and knows who is there: where nobody of a group can be reached, its fallback is asked.
+    pub fn check_fallbacks(&mut self) {
+        for alert in self.eye.alerts() {
+            let falls_back = alert.sender == SENDERS[0] && alert.severity == "critical" && alert.status != "resolved";
+            let of: Vec<&Seen> = self.book.before.values().filter(|n| n.alert == Some(alert.id)).collect();
+            let waits = |n: &&Seen| n.state == Held && n.attempts == 0 && n.jid != jid("eve");
+            let in_vain = !of.is_empty() && of.iter().all(waits);
+            assert!(
+                !falls_back || !in_vain,
+                "nobody of the group can be reached, and nobody else is asked: {alert:?} {of:?}"
+            );
+        }
     }
 
     /// What is sent anew, other than for want of a receipt, has to be acknowledged anew.

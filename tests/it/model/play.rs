@@ -16,6 +16,7 @@ use super::chat::{Chat, Pace, pick};
 use super::eye::{Eye, Seen};
 use super::gateway::{Process, set_wall, wall};
 use super::holds::Holds;
+use super::mails::{SENDERS, audience};
 use super::post::Post;
 use super::steps::{Step, What, World};
 
@@ -131,12 +132,20 @@ impl Play {
 
     pub fn step(&mut self, world: &World, step: &Step) {
         self.book.step += 1;
+        let (crashes, up) = (self.book.crashes, self.chat().up());
         self.process().gate.arm(step.death);
         self.happens(world, &step.what);
         self.run();
         self.process().gate.arm(None);
         self.note();
+        let looked = matches!(step.what, What::Pass { awake: true, .. }) && self.book.crashes == crashes;
+        if looked {
+            self.book.holds.seen();
+        }
         self.check_step();
+        if looked && up && self.chat().up() {
+            self.check_fallbacks();
+        }
     }
 
     /// Runs until nothing moves; where the process died, the next one is started.
@@ -151,7 +160,11 @@ impl Play {
 
     fn note_commits(&mut self) {
         let gate = self.process.as_ref().unwrap().gate.clone();
-        self.book.commits.extend(gate.commits());
+        let commits = gate.commits();
+        if commits.contains("clock_jumped") {
+            self.book.holds.seen();
+        }
+        self.book.commits.extend(commits);
         // The archive has it: that doubt explains no copy any more.
         let found = std::mem::take(&mut self.chat().archive.found);
         for (stanza, copy) in found {
@@ -166,9 +179,9 @@ impl Play {
         self.book.crashes += 1;
         // Whether it heard of that is not known.
         self.book.refused = None;
-        self.book.holds.excuse();
         self.process().gate.kill();
         self.note_commits();
+        self.book.holds.died();
         let process = self.process.take().unwrap();
         self.chat().end();
         process.kill();
@@ -222,6 +235,7 @@ impl Play {
                 self.excuse_what_is_under_way();
             }
             What::Show(who, show) => self.chat().show(PEOPLE[usize::from(*who)], *show),
+            What::Leave => audience(SENDERS[0]).iter().for_each(|name| self.chat().show(name, None)),
             What::Gone(who) => self.chat().people.get_mut(PEOPLE[usize::from(*who)]).unwrap().gone = true,
             What::Grant(who, granted) => self.chat().grant(PEOPLE[usize::from(*who)], *granted),
             What::Receipt(who) => self.chat().receipt(PEOPLE[usize::from(*who)]),
@@ -325,7 +339,9 @@ impl Play {
             }
             self.run();
             self.note();
+            self.book.holds.seen();
             self.check_step();
+            self.check_fallbacks();
             let still = self.eye.notifications().values().any(|n| !n.state.ended());
             let unread = self.eye.mails().iter().any(|mail| mail.state == "ready") || !self.post().is_empty();
             if !still && !unread && seconds > 300 {

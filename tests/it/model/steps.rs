@@ -51,6 +51,8 @@ pub enum What {
     },
     ServerKilled,
     Show(u8, Option<Show>),
+    /// The first group goes home.
+    Leave,
     /// Their connection dies without a word.
     Gone(u8),
     Grant(u8, bool),
@@ -182,15 +184,16 @@ fn what(world: &World) -> BoxedStrategy<What> {
         if world.line == Line::Down { 4 } else { 1 } => any::<bool>().prop_map(|told| What::Lose { told }),
         1 => Just(What::ServerKilled),
         5 => (who(), shows).prop_map(|(who, show)| What::Show(who, show)),
+        2 => Just(What::Leave),
         2 => who().prop_map(What::Gone),
         1 => (who(), any::<bool>()).prop_map(|(who, granted)| What::Grant(who, granted)),
         here(4, 1) => who().prop_map(What::Receipt),
         1 => any::<u8>().prop_map(What::Forged),
         here(4, 1) => (any::<u8>(), any::<bool>(), bounced)
             .prop_map(|(nth, late, (kind, condition))| What::Bounce { nth, late, kind, condition }),
-        6 => (passes, any::<bool>()).prop_map(|(seconds, awake)| What::Pass { seconds, awake }),
+        6 => (passes, prop::bool::weighted(0.7)).prop_map(|(seconds, awake)| What::Pass { seconds, awake }),
         if slow { 3 } else { 1 } => any::<bool>().prop_map(|cut| What::Answer { cut }),
-        1 => prop_oneof![Just(-3600), Just(3600)].prop_map(What::Clock),
+        3 => prop_oneof![Just(-3600), Just(3600)].prop_map(What::Clock),
         1 => any::<u8>().prop_map(What::Retry),
         1 => any::<u8>().prop_map(What::Expire),
         2 => Just(What::Crash),

@@ -82,6 +82,23 @@ fn deep_xml(title: &str, depth: usize) -> String {
     alert(&format!("key=\"{title}\""), &content)
 }
 
+/// A multipart whose boundary is the last thing that its header says, behind so many fields in all.
+fn fields(title: &str, n: usize) -> String {
+    // Five are there anyway.
+    let many = "X-Many: x\n".repeat(n - 5);
+    mail(
+        &format!("{many}Content-Type: multipart/mixed; boundary=b"),
+        &format!("--b\n{XML}\n\n{}\n--b--", native(title)),
+    )
+}
+
+/// The same at the end of a field whose body has so many bytes.
+fn long_field(title: &str, bytes: usize) -> String {
+    let (before, after) = (" multipart/mixed; x=\"", "\"; boundary=b");
+    let long = "x".repeat(bytes - before.len() - after.len());
+    mail(&format!("Content-Type:{before}{long}{after}"), &format!("--b\n{XML}\n\n{}\n--b--", native(title)))
+}
+
 fn attributes(title: &str, n: usize) -> String {
     let many: Vec<_> = (0..n).map(|n| format!("a{n}=\"x\"")).collect();
     alert(&format!("key=\"{title}\""), &format!("<title>{title}</title><a {}>x</a>", many.join(" ")))
@@ -146,6 +163,10 @@ fn cases() -> Vec<(&'static str, String, End)> {
             alerts("Alerts above", 501),
             Cut("more than 500 alerts in a mail; 1 were not read"),
         ),
+        ("header fields, as many as allowed", fields("Fields below", 5000), Whole),
+        ("header fields, one more", fields("Fields above", 5001), Refused("no alert XML")),
+        ("a header field, as long as allowed", long_field("Field below", 65_536), Whole),
+        ("a header field, one byte longer", long_field("Field above", 65_537), Refused("no alert XML")),
         ("a header field of a megabyte", header(1 << 20), Anything),
         ("a header of 100,000 fields", mail(&field(100_000), &native("x")), Anything),
         (
@@ -215,6 +236,8 @@ async fn each_limit_holds_by_itself_memory_is_bounded_and_the_next_mail_goes_on(
         "Elements below",
         "Attributes below",
         "Text below",
+        "Fields below",
+        "Field below",
     ] {
         alice.gets(title).await;
     }
@@ -225,6 +248,36 @@ async fn each_limit_holds_by_itself_memory_is_bounded_and_the_next_mail_goes_on(
     }
     assert!(highest - before < 48 * 1024, "{} KiB more than before, for mails of at most 2 MiB", highest - before);
     super::is_a_log(&mailbell.log());
+}
+
+/// What a mail becomes when it is read is bounded by itself, however little the mail weighs.
+#[tokio::test]
+async fn what_is_made_of_a_mail_is_bounded_too() {
+    const NODES: usize = 400_000;
+    const HTML: usize = 4 << 20;
+    let lab = Lab::with(&["alice"], &["inbox", "large"], Options::default());
+    let alice = lab.online("alice").await;
+    let large = lab.imap("large", "plain = \"alert\"\nmax_size = \"8MiB\"");
+    let mailbell = Mailbell::run(&(lab.base() + &lab.imap("inbox", "") + &large + &lab.everybody("ops") + OPERATORS));
+    lab.mail(&critical("w", "Warm-up"));
+    alice.gets("Warm-up").await;
+    // The alert, its title and the text in it are three.
+    let nodes = |title: &str, n: usize| {
+        alert(&format!("key=\"{title}\""), &format!("<title>{title}</title>{}", "<b/>".repeat(n - 3)))
+    };
+    lab.dovecot.put("inbox", [nodes("Nodes below", NODES).as_bytes()]);
+    alice.gets("Nodes below").await;
+    lab.dovecot.put("inbox", [nodes("Nodes above", NODES + 1).as_bytes()]);
+    let (state, reason) = mailbell.judged(3).await.remove(2);
+    assert!(state == "quarantined" && reason.contains("more than 400000 elements and texts"), "{state}: {reason}");
+    for above in [0, 10] {
+        let (before, behind) = (format!("<p>Before {above}</p><!--"), "--><p>Behind</p>");
+        let filler = "x".repeat(HTML + above - before.len() - behind.len());
+        let html = base64(format!("{before}{filler}{behind}").as_bytes());
+        lab.mail_to("large", &mail("Content-Type: text/html\nContent-Transfer-Encoding: base64", &html));
+        let came = alice.gets(&format!("Before {above}")).await;
+        assert_eq!(came.contains("Behind"), above == 0, "{came}");
+    }
 }
 
 /// Why the mail of this number is in quarantine; empty: it is not.

@@ -78,7 +78,8 @@ pub struct Verdict {
     pub fates: Vec<Fate>,
     /// From the end of the fault to the last first copy of what had gone in by then; zero where all had come before.
     pub recovered: Duration,
-    pub latencies: Vec<Duration>,
+    /// From each mail, by its number, to its first copy.
+    pub latencies: Vec<(usize, Duration)>,
 }
 
 impl Verdict {
@@ -267,10 +268,11 @@ impl Oracle {
         let fates = self.fates(mailbell, witnesses).await;
         let sent = self.sent.lock().unwrap().clone();
         let over = self.over.lock().unwrap().unwrap_or_else(Instant::now);
-        let firsts = || fates.iter().filter_map(|fate| Some((sent[fate.number], fate.copies.first()?.0)));
-        let last = firsts().filter(|(sent, _)| *sent <= over).map(|(_, came)| came).max();
+        let firsts = || fates.iter().filter_map(|fate| Some((fate.number, fate.copies.first()?.0)));
+        let last = firsts().filter(|(number, _)| sent[*number] <= over).map(|(_, came)| came).max();
         let recovered = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(over));
-        let latencies = firsts().map(|(sent, came)| came.saturating_duration_since(sent)).collect();
+        let took = |(number, came): (usize, Instant)| (number, came.saturating_duration_since(sent[number]));
+        let latencies = firsts().map(took).collect();
         Verdict { recovered, latencies, fates }
     }
 

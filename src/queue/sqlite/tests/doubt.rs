@@ -8,7 +8,7 @@ use crate::queue::*;
 
 async fn in_doubt(bed: &Bed, now: i64) -> Vec<Doubt> {
     bed.store.in_doubt(at(now)).await.unwrap();
-    bed.store.doubts(100).await.unwrap()
+    bed.store.doubts(100, at(now)).await.unwrap()
 }
 
 /// On its way, and no more is known.
@@ -24,7 +24,7 @@ async fn what_is_in_doubt_is_listed_with_its_last_copy_and_its_first_intent() {
     bed.fired(firing("a", Severity::Major, 1), &["ann", "bob", "eve"], 1).await;
     let sent = intended(&bed, 2).await;
     bed.store.d4_accepted(&sent[1..], at(3)).await.unwrap();
-    assert_eq!(bed.store.doubts(100).await.unwrap(), [], "it is on its way");
+    assert_eq!(bed.store.doubts(100, at(3)).await.unwrap(), [], "it is on its way");
     let doubt = Doubt { to: jid("ann"), stanza_id: sent[0].clone(), copy: 1, since: at(2) };
     assert_eq!(in_doubt(&bed, 4).await, std::slice::from_ref(&doubt), "what was accepted or never sent is not");
     intended(&bed, 5).await;
@@ -95,8 +95,13 @@ async fn without_an_answer_it_is_due_when_patience_is_over() {
     bed.store.put_off(&asked, Some(at(60))).await.unwrap();
     let bed = bed.reopen().await;
     assert_eq!(in_doubt(&bed, 4).await.len(), 1, "a new process asks again");
+    bed.store.put_off(&asked, Some(at(64))).await.unwrap();
     assert!(bed.due(&["ann"], 59).await.is_empty());
-    assert_eq!(bed.due(&["ann"], 60).await.len(), 1);
+    assert_eq!(bed.due(&["ann"], 60).await.len(), 1, "its patience is that of the first");
+    assert_eq!(in_doubt(&bed, 60).await, [], "and nobody asks any more");
+    // Sent again, and in doubt again: that is another copy.
+    intended(&bed, 61).await;
+    assert_eq!(in_doubt(&bed, 62).await.len(), 1);
 }
 
 #[tokio::test]
@@ -116,5 +121,5 @@ async fn a_digest_stands_for_what_it_covers() {
     bed.store.d4_accepted(&[doubts[0].stanza_id.clone()], at(7)).await.unwrap();
     assert_eq!(bed.states().await, ["accepted"; 3]);
     assert!(bed.all().await.iter().all(|n| n.not_before.is_none()));
-    assert_eq!(bed.store.doubts(100).await.unwrap(), []);
+    assert_eq!(bed.store.doubts(100, at(8)).await.unwrap(), []);
 }
