@@ -55,6 +55,31 @@ async fn whatever_is_wrong_is_a_problem_that_says_so_and_every_answer_is_dressed
     assert!(web.raw(b"\x16\x03\x01 this is no HTTP\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
 }
 
+/// A fault of ours is a problem for programs and a page for people, and the next request is answered.
+#[tokio::test]
+async fn a_handler_that_panics_is_answered_for() {
+    let port = free_port();
+    let mut mailbell = Mailbell::new(&alone(port, ""));
+    mailbell.env("FAILPOINTS", "handler_panics=3*return->off");
+    mailbell.start();
+    let web = Web::new(port);
+    let page = web.ask("GET", "/login", &[("accept", "text/html,application/xhtml+xml,*/*;q=0.8")], "").await;
+    assert_eq!((page.status, page.header("content-type")), (500, "text/html; charset=utf-8"), "{page:?}");
+    for wanted in
+        ["<h1>Internal Server Error</h1>", "a fault of mailbell; its log says more", "/console/assets/style.css"]
+    {
+        assert!(page.body.contains(wanted), "{wanted}: {}", page.body);
+    }
+    assert!(page.header("content-security-policy").contains("default-src 'none'"), "{page:?}");
+    for (path, accept) in [("/login", "*/*"), ("/healthz", "application/json")] {
+        let problem = web.ask("GET", path, &[("accept", accept)], "").await;
+        assert_eq!(problem.problem(500), "a fault of mailbell; its log says more");
+        assert_eq!(problem.header("cache-control"), "no-store");
+    }
+    assert_eq!(web.get("/healthz", "").await.body, "ok\n");
+    assert_eq!(mailbell.log().matches("a request failed by a fault of mailbell").count(), 3, "{}", mailbell.log());
+}
+
 /// Headers, a body or nothing at all, a little at a time: the connection ends, and others are served all the while.
 #[tokio::test]
 async fn slow_clients_are_cut() {
