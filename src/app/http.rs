@@ -99,6 +99,10 @@ pub fn build(
             "nobody has a token for the HTTP API yet; make the first: mailbell token create admin --scope admin"
         );
     }
+    let (places, fewer) = net::connections(config.http.max_connections, "http.max_connections");
+    if let Some(why) = fewer {
+        tracing::warn!("HTTP: {why}");
+    }
     let Views { store, people, watched, poke, stored } = views;
     let (desk, search) = (store.clone(), store);
     let door = Door {
@@ -115,7 +119,7 @@ pub fn build(
         feed: Arc::clone(&feed),
         ending,
     };
-    Ok((Some(Parts { listener, door, tls: inside }), replace, feed))
+    Ok((Some(Parts { listener, places, door, tls: inside }), replace, feed))
 }
 
 /// Reads the certificate and its key.

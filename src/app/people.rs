@@ -29,10 +29,7 @@ impl People for Roll {
             groups: rules.router.groups_of(&recipient.name).into_iter().cloned().collect(),
             room: recipient.room,
             presence: Availability::from(presence),
-            show: match presence {
-                Presence::Online(show) if !recipient.room => Some(show.as_str().to_owned()),
-                _ => None,
-            },
+            show: show(recipient, presence),
             since: lasts.and_then(|lasts| now.checked_sub(SignedDuration::try_from(lasts).ok()?).ok()),
             granted: match presence {
                 Presence::Online(_) | Presence::Offline if !recipient.room => Some(true),
@@ -60,5 +57,13 @@ impl People for Roll {
             fallback: group.fallback,
             public: group.public,
         })
+    }
+}
+
+/// What exactly they show: a room shows nothing.
+pub fn show(recipient: &Recipient, presence: Presence) -> Option<String> {
+    match presence {
+        Presence::Online(show) if !recipient.room => Some(show.as_str().to_owned()),
+        _ => None,
     }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::people::show;
 use crate::dispatch::{self, ExpressLane};
 use crate::live::Live;
 use crate::metrics::{Mailbox, Metrics};
-use crate::model::{GroupName, Presence, RecipientName};
+use crate::model::{Availability, GroupName, RecipientName};
 use crate::queue::{Events, Happened, MailboxEvent, PresenceEvent, StoreError, patiently};
 
 /// Between two looks.
@@ -30,7 +31,7 @@ type News = Vec<(Happened, Vec<GroupName>)>;
 /// As it was told last.
 #[derive(Default)]
 struct Told {
-    presence: BTreeMap<RecipientName, Presence>,
+    presence: BTreeMap<RecipientName, (Availability, Option<String>)>,
     mailboxes: BTreeMap<String, (String, Option<String>)>,
 }
 
@@ -58,11 +59,13 @@ impl Reporter {
         let mut news = News::new();
         let mut presence = BTreeMap::new();
         for recipient in rules.router.recipients() {
-            let now = self.lane.presence(&recipient.jid);
+            let seen = self.lane.presence(&recipient.jid);
+            let now = (Availability::from(seen), show(recipient, seen));
             // At the start nobody's presence is known: that is no news.
-            if told.presence.get(&recipient.name).copied().unwrap_or(Presence::Unknown) != now {
+            if told.presence.get(&recipient.name).unwrap_or(&(Availability::Unknown, None)) != &now {
                 let groups = rules.router.groups_of(&recipient.name).into_iter().cloned().collect();
-                let event = PresenceEvent { recipient: recipient.name.clone(), presence: now.as_str().to_owned() };
+                let (presence, show) = now.clone();
+                let event = PresenceEvent { recipient: recipient.name.clone(), presence, show };
                 news.push((Happened::Presence(event), groups));
             }
             presence.insert(recipient.name.clone(), now);

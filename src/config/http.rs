@@ -21,7 +21,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
     let max_connections = section.value("max_connections").and_then(|item| item.number(1..=100_000));
     let timeout =
         section.value("timeout").and_then(|item| item.span(Duration::from_millis(100)..=Duration::from_secs(600)));
-    let events = events(section);
+    let events = events(section, max_connections);
     Some(Settings {
         listen: listen?,
         tls: tls?,
@@ -35,13 +35,23 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Settings> {
     })
 }
 
-fn events(section: &Section<'_, '_>) -> Option<EventSettings> {
+fn events(section: &Section<'_, '_>, max_connections: Option<usize>) -> Option<EventSettings> {
     let kept = section.value("events_kept").and_then(|item| item.number(100..=1_000_000));
     let subscribers = section.value("events_subscribers").and_then(|item| item.number(0..=100_000));
     let keep_alive = section
         .value("events_keep_alive")
         .and_then(|item| item.span(Duration::from_millis(100)..=Duration::from_secs(600)));
     let body = section.value("events_body").and_then(|item| item.size(0..=16 << 10));
+    if let (Some(subscribers), Some(most)) = (subscribers, max_connections)
+        && subscribers >= most
+    {
+        let keys = ["events_subscribers", "max_connections"];
+        let line = keys.into_iter().find_map(|key| section.line_of_key(key)).or(section.line);
+        let wrong =
+            format!("{subscribers} is not less than max_connections ({most}), and each listener holds a connection");
+        section.reader.error(line, &section.key("events_subscribers"), wrong, "lower it, or raise max_connections");
+        return None;
+    }
     Some(EventSettings {
         kept: u64::try_from(kept?).ok()?,
         subscribers: subscribers?,

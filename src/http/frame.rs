@@ -82,13 +82,18 @@ fn too_large(request: &Request) -> Option<Problem> {
     (target > TARGET).then(long)
 }
 
-/// Puts on what every answer carries; a handler that panicked is answered for.
-pub(super) async fn dress(request: Request, next: Next) -> Response {
+/// A handler that panicked is answered for.
+pub(super) async fn caught(request: Request, next: Next) -> Response {
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| {
+    answered.unwrap_or_else(|_| {
         tracing::error!("a request failed by a fault of mailbell");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a fault of mailbell; its log says more").into_response()
-    });
+    })
+}
+
+/// Puts on what every answer carries.
+pub(super) async fn dress(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

@@ -65,6 +65,8 @@ impl Listener {
 pub struct Parts {
     /// Where.
     pub listener: Listener,
+    /// Connections at a time: `max_connections`, where the process may have so many open files.
+    pub places: usize,
     /// What requests are answered with.
     pub door: Door,
     /// TLS, for each connection as it is then.
@@ -73,9 +75,9 @@ pub struct Parts {
 
 /// Answers until cancelled, and then until what is under way is answered.
 pub async fn serve(parts: Parts, cancel: CancellationToken) {
-    let Parts { listener: Listener(listener), door, tls } = parts;
+    let Parts { listener: Listener(listener), places, door, tls } = parts;
     let router = router(door.clone());
-    let places = Arc::new(Semaphore::new(door.settings.borrow().max_connections));
+    let places = Arc::new(Semaphore::new(places));
     let mut connections = JoinSet::new();
     let mut crowded = false;
     loop {

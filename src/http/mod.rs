@@ -98,6 +98,7 @@ pub fn router(door: Door) -> Router {
         })
         .layer(Extension(door.metrics.clone()))
         .layer(from_fn_with_state(door.clone(), frame::pass))
+        .layer(from_fn(frame::caught))
         .layer(from_fn(console::for_people))
         .layer(from_fn(frame::dress))
         .with_state(door)

@@ -33,7 +33,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     info(
         title = "mailbell",
         description = "Alerts in, and what became of them. Where a path takes GET it takes HEAD as well. Times are RFC 3339 in UTC. \
-            Errors are problem details (RFC 9457) that name the `field` at fault.",
+            Errors are problem details (RFC 9457) that name the `field` at fault. Asked for any other \
+            group by name than its own, a token of some groups gets 403, whether there is such a group or not. With a token of all \
+            groups the lists of what happened (alerts, conditions, notifications, archive, events) take any name, for the config may \
+            have had that group once; recipients and groups answer 404 for one that it does not have.",
         license(name = "MIT", identifier = "MIT"),
     ),
     paths(document),

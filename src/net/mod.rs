@@ -1,8 +1,9 @@
 //! What all adapters share of the network: dialling with a time limit, TLS with the system's and the operator's trust
-//! anchors, one stream type for both, and a small HTTP client.
+//! anchors, one stream type for both, a small HTTP client, and how many connections there may be.
 
 mod anchors;
 mod dial;
+mod files;
 mod http;
 mod inspect;
 mod road;
@@ -11,6 +12,7 @@ mod tls;
 
 pub use anchors::Anchors;
 pub use dial::{DialError, dial};
+pub use files::connections;
 pub use http::{HttpError, request};
 pub use inspect::Inspector;
 pub use road::{Road, Socket};

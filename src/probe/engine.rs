@@ -10,13 +10,13 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::limits;
 use super::names::Names;
 use super::outcome::{Kind, Outcome};
 use super::race;
 use super::settings::Settings;
 use super::talk::{Call, Inspectors, Talk};
 use super::target::{Host, Target};
+use crate::net;
 
 /// Probes targets. Cheap to share: everything in it is behind its own lock.
 pub struct Engine {
@@ -32,7 +32,7 @@ impl Engine {
     /// `connections`: most of them at once, as far as this process may. `fresh`: how long a name's addresses serve before they are
     /// asked for again: what one round is. `limit`: longest wait for a name.
     pub fn new(connections: usize, fresh: Duration, limit: Duration) -> Self {
-        let (connections, bound) = limits::connections(connections.max(1));
+        let (connections, bound) = net::connections(connections.max(1), "concurrency");
         let permits = Semaphore::new(connections);
         let names = Names::new(fresh, limit);
         Self { names, permits, connections: Mutex::new(connections), bound, inspectors: Inspectors::default() }
@@ -113,7 +113,8 @@ impl Engine {
 
     /// From now on by these settings: what is on the way stays so.
     pub fn configure(&self, settings: &Settings) {
-        let (wanted, bound) = limits::connections(settings.concurrency.min(settings.probes.len()).max(1));
+        let (wanted, bound) =
+            net::connections(settings.concurrency.min(settings.probes.len()).max(1), "probe.concurrency");
         if let Some(why) = bound {
             tracing::warn!("{why}");
         }

@@ -15,7 +15,6 @@ mod connect;
 mod engine;
 mod file;
 mod healthcheck;
-mod limits;
 mod lists;
 mod maintenance;
 mod monitor;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    AlertState, ConditionId, GroupName, Kind, MailboxName, MessageId, NotificationId, NotificationState, RecipientName,
-    Severity, Status,
+    AlertState, Availability, ConditionId, GroupName, Kind, MailboxName, MessageId, NotificationId, NotificationState,
+    RecipientName, Severity, Status,
 };
 
 /// One event.
@@ -156,8 +156,11 @@ pub struct NotificationEvent {
 pub struct PresenceEvent {
     /// Who.
     pub recipient: RecipientName,
-    /// Where they are now: `chat`, `available`, `away`, `xa`, `dnd`, `offline`, `not shared`, `not in the room`, `unknown`.
-    pub presence: String,
+    /// The best of their clients'.
+    pub presence: Availability,
+    /// What exactly they show: `chat`, `available`, `away`, `xa` or `dnd`; absent where they are not online, and of a room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub show: Option<String>,
 }
 
 /// A mailbox can be read, or cannot.

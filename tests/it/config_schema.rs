@@ -204,6 +204,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("is not shorter than interval", "two values are compared"),
     ("is not after from", "two values are compared"),
     ("is not less than flap_start", "two values are compared"),
+    ("is not less than max_connections", "two values are compared"),
     ("the longest timeout", "several tables are compared"),
     ("which differ in what is expected", "several tables are compared"),
     ("more than 65536 targets", "lists are multiplied"),

@@ -55,6 +55,31 @@ async fn whatever_is_wrong_is_a_problem_that_says_so_and_every_answer_is_dressed
     assert!(web.raw(b"\x16\x03\x01 this is no HTTP\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
 }
 
+/// A fault of ours is a problem for programs and a page for people, and the next request is answered.
+#[tokio::test]
+async fn a_handler_that_panics_is_answered_for() {
+    let port = free_port();
+    let mut mailbell = Mailbell::new(&alone(port, ""));
+    mailbell.env("FAILPOINTS", "handler_panics=3*return->off");
+    mailbell.start();
+    let web = Web::new(port);
+    let page = web.ask("GET", "/login", &[("accept", "text/html,application/xhtml+xml,*/*;q=0.8")], "").await;
+    assert_eq!((page.status, page.header("content-type")), (500, "text/html; charset=utf-8"), "{page:?}");
+    for wanted in
+        ["<h1>Internal Server Error</h1>", "a fault of mailbell; its log says more", "/console/assets/style.css"]
+    {
+        assert!(page.body.contains(wanted), "{wanted}: {}", page.body);
+    }
+    assert!(page.header("content-security-policy").contains("default-src 'none'"), "{page:?}");
+    for (path, accept) in [("/login", "*/*"), ("/healthz", "application/json")] {
+        let problem = web.ask("GET", path, &[("accept", accept)], "").await;
+        assert_eq!(problem.problem(500), "a fault of mailbell; its log says more");
+        assert_eq!(problem.header("cache-control"), "no-store");
+    }
+    assert_eq!(web.get("/healthz", "").await.body, "ok\n");
+    assert_eq!(mailbell.log().matches("a request failed by a fault of mailbell").count(), 3, "{}", mailbell.log());
+}
+
 /// Headers, a body or nothing at all, a little at a time: the connection ends, and others are served all the while.
 #[tokio::test]
 async fn slow_clients_are_cut() {
@@ -96,7 +121,8 @@ async fn slow_clients_are_cut() {
 #[tokio::test]
 async fn who_does_not_read_is_cut() {
     let port = free_port();
-    let mailbell = Mailbell::run(&alone(port, "timeout = \"1s\"\nmax_connections = 1\nrate = 0\n"));
+    let mailbell =
+        Mailbell::run(&alone(port, "timeout = \"1s\"\nmax_connections = 1\nevents_subscribers = 0\nrate = 0\n"));
     let web = Web::new(port);
     let admin = token(&mailbell, "admin", "admin", &[]);
     let request =
@@ -121,7 +147,7 @@ async fn who_does_not_read_is_cut() {
 #[tokio::test]
 async fn connections_are_bounded() {
     let port = free_port();
-    let _mailbell = Mailbell::run(&alone(port, "max_connections = 3\n"));
+    let _mailbell = Mailbell::run(&alone(port, "max_connections = 3\nevents_subscribers = 0\n"));
     let web = Web::new(port);
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -142,6 +168,34 @@ async fn connections_are_bounded() {
         web.raw(b"GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200").then_some(())
     })
     .await;
+}
+
+/// A limit on open files that is too low is raised. Where it may not be there are fewer places, and all else still has what it needs.
+#[tokio::test]
+async fn connections_leave_open_files_for_everything_else() {
+    let port = free_port();
+    let started = |limit: &str| {
+        let mut mailbell = Mailbell::under(&["prlimit", &format!("--nofile={limit}")], &alone(port, ""));
+        mailbell.start();
+        mailbell
+    };
+    let raised = started("256:4096");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", raised.pid())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().next(), Some("4096"), "{limits}");
+    assert!(!raised.log().contains("open files"), "{}", raised.log());
+    drop(raised);
+    let few = started("400:400");
+    few.logged("connections at a time instead of 2048: this process may have 400 open files", 1).await;
+    assert!(few.log().contains("or lower http.max_connections"), "{}", few.log());
+    let web = Web::new(port);
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(web.connect().await);
+    }
+    assert!(web.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.starts_with("HTTP/1.1 503 "));
+    let output = few.cli(&["queue", "list"], true);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[tokio::test]

@@ -81,12 +81,14 @@ async fn what_happens_is_told_as_it_happens_and_in_order() {
     };
     let mut all = Vec::new();
     while !(is(&all, "mailbox", "mailbox", "inbox", "\"ok\"")
-        && is(&all, "presence", "recipient", "alice", "\"available\""))
+        && is(&all, "presence", "recipient", "alice", "\"show\":\"available\""))
     {
         all.push(listening.next().await.unwrap());
     }
     let came = all.iter().rfind(|told| told.event == "presence").unwrap();
-    assert_eq!(came.data["groups"], json!(["ops"]));
+    let wanted = json!({ "at": came.data["at"], "recipient": "alice", "presence": "active", "show": "available",
+        "groups": ["ops"] });
+    assert_eq!(came.data, wanted);
     lab.mail(&critical("disk", "Disk full"));
     alice.gets("Disk full").await;
     let delivered = |told: &Told| told.event == "notification" && told.data["state"] == "delivered";
@@ -109,7 +111,8 @@ async fn what_happens_is_told_as_it_happens_and_in_order() {
     // She goes.
     drop(alice);
     let gone = listening.until(|told| told.event == "presence" && told.data["presence"] == "offline");
-    assert_eq!(gone.await.last().unwrap().data["recipient"], "alice");
+    let gone = gone.await.pop().unwrap().data;
+    assert_eq!((&gone["recipient"], gone.get("show")), (&json!("alice"), None), "{gone}");
     // The end is told as well, and does not wait for who listens.
     let stop = Instant::now();
     let (end, ()) = tokio::join!(listening.until_end(), async { tokio::task::block_in_place(|| mailbell.stop()) });

@@ -277,3 +277,63 @@ async fn what_belongs_to_no_group_is_for_who_sees_all() {
     let probes = items(&web.get("/api/v1/probes", &all).await);
     assert_eq!((&probes[0]["host"], &probes[0]["port"]), (&json!("192.0.2.1"), &json!(22)));
 }
+
+/// Whoever sees some groups learns nothing of others, not even that they are not there.
+#[tokio::test]
+async fn a_group_that_is_asked_for_by_name_is_answered_by_one_rule() {
+    const HISTORY: [&str; 6] = [
+        "alerts?group=",
+        "conditions?group=",
+        "notifications?group=",
+        "archive?group=",
+        "archive?format=csv&group=",
+        "events?group=",
+    ];
+    const OF_CONFIG: [&str; 2] = ["recipients?group=", "groups/NAME/availability"];
+    let port = free_port();
+    let config = alone(port, "");
+    let mailbell = Mailbell::run(&config);
+    let web = Web::new(port);
+    let (all, dba) =
+        (token(&mailbell, "all", "act", &[]), token(&mailbell, "dba", "read,dispatch", &["--group", "dba"]));
+    assert_eq!(web.post("/api/v1/alerts", &dba, &json!({ "title": "Table full" })).await.status, 202);
+    let ask = async |path: &str, group: &str, token: &str| {
+        let path = if path.contains("NAME") { path.replace("NAME", group) } else { format!("{path}{group}") };
+        // Of a stream, which has no end, only how it begins.
+        let method = if path.starts_with("events") { "HEAD" } else { "GET" };
+        web.ask(method, &format!("/api/v1/{path}"), &[("authorization", &format!("Bearer {token}"))], "").await
+    };
+    for path in HISTORY.into_iter().chain(OF_CONFIG) {
+        for group in ["ops", "oops"] {
+            let refused = ask(path, group, &dba).await;
+            assert_eq!(refused.status, 403, "{path}: {refused:?}");
+            if !path.starts_with("events") {
+                assert_eq!(refused.problem(403), format!("token dba does not see group {group}"), "{path}");
+                assert_eq!(refused.json()["field"], "group");
+            }
+        }
+        assert_eq!(ask(path, "dba", &dba).await.status, 200, "{path}");
+        for token in [&all, &dba] {
+            assert_eq!(ask(path, "no%20name", token).await.status, 400, "{path}");
+        }
+    }
+    for path in HISTORY {
+        let empty = ask(path, "oops", &all).await;
+        assert_eq!(empty.status, 200, "{path}: {empty:?}");
+        assert!(!empty.body.contains("Table full"), "{path}: {empty:?}");
+    }
+    for path in OF_CONFIG {
+        assert_eq!(ask(path, "oops", &all).await.problem(404), "there is no group of this name", "{path}");
+    }
+    // What the config has no more is a matter of the past.
+    mailbell.reload(&config.replace("[[group]]\nname = \"dba\"\nmembers = [\"ann\"]\n", ""));
+    for token in [&all, &dba] {
+        for path in ["alerts?group=", "archive?group="] {
+            let found = ask(path, "dba", token).await;
+            assert_eq!(texts(&items(&found), "title"), ["Table full"], "{path}");
+        }
+        for path in OF_CONFIG {
+            ask(path, "dba", token).await.problem(404);
+        }
+    }
+}

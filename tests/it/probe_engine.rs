@@ -206,7 +206,7 @@ fn too_few_files_are_no_outage() {
     for files in [40, 160] {
         let checked = check_with_files(&prober, files, &targets);
         assert_eq!((checked.count("open"), checked.code), (200, Some(0)), "{files}: {}", checked.stderr);
-        let said = checked.stderr.contains("connections are made at a time instead of 200")
+        let said = checked.stderr.contains("connections at a time instead of 200")
             && checked.stderr.contains(&format!("may have {files} open files; raise the limit"));
         assert!(said, "{files}: {}", checked.stderr);
     }

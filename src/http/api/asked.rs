@@ -30,11 +30,7 @@ impl Fields {
     /// As the store is asked, for what this caller may see.
     pub(super) fn common(self, caller: &Caller) -> Result<Common, Problem> {
         let Self { group, text, since, until, after, limit } = self;
-        let group = group.map(|name| of("group", name.parse::<GroupName>())).transpose()?;
-        if let Some(group) = group.as_ref().filter(|group| !caller.sees(group)) {
-            let detail = format!("token {} does not see the group {group}", caller.name);
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail).of("group"));
-        }
+        let group = group.map(|name| caller.group(&name)).transpose()?;
         if text.as_ref().is_some_and(|text| text.chars().count() > LONGEST) {
             return Err(Problem::bad(format!("it is longer than {LONGEST} characters")).of("text"));
         }

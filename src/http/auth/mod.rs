@@ -85,6 +85,17 @@ impl Caller {
     pub fn sees(&self, group: &GroupName) -> bool {
         self.groups.is_empty() || self.groups.contains(group)
     }
+
+    /// The group of this name, for whatever is asked of one. Who sees some groups is refused any other, whether there is such a group or
+    /// not: nothing is learnt. Who sees all may name any: a history may hold what the config has no more; what is of the config looks there.
+    pub(super) fn group(&self, name: &str) -> Result<GroupName, Problem> {
+        let group: GroupName = name.parse().map_err(|err| Problem::bad(format!("{err}")).of("group"))?;
+        if self.sees(&group) {
+            return Ok(group);
+        }
+        let detail = format!("token {} does not see group {group}", self.name);
+        Err(Problem::new(StatusCode::FORBIDDEN, detail).of("group"))
+    }
 }
 
 /// Tokens, sessions, and how often somebody failed.

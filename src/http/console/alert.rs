@@ -5,6 +5,8 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Form, Path, Query, State};
 use axum::http::Method;
 use axum::response::{Redirect, Response};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -38,6 +40,8 @@ struct List {
     frame: Frame,
     filter: Filter,
     groups: Vec<GroupName>,
+    /// Those that have a name of their own, for who sees everything.
+    sources: Vec<String>,
     rows: Vec<Row>,
     next: Option<String>,
 }
@@ -49,37 +53,60 @@ struct Filter {
     status: String,
     severity: String,
     group: String,
+    source: String,
     text: String,
+    since: String,
+    until: String,
     after: String,
 }
 
 impl Filter {
-    fn query(&self) -> AlertQuery {
+    fn query(&self) -> Result<AlertQuery, Problem> {
         let given = |field: &String| Some(field.trim().to_owned()).filter(|text| !text.is_empty());
-        AlertQuery {
+        Ok(AlertQuery {
             status: given(&self.status),
             severity: given(&self.severity),
             group: given(&self.group),
+            source: given(&self.source),
             text: given(&self.text),
+            since: given(&self.since).map(|text| in_utc("From (UTC)", &text)).transpose()?,
+            until: given(&self.until).map(|text| in_utc("Until (UTC)", &text)).transpose()?,
             after: given(&self.after),
             limit: Some(MOST.to_string()),
-            ..AlertQuery::default()
-        }
+        })
+    }
+
+    /// What it looks for.
+    fn fields(&self) -> [(&'static str, &str); 7] {
+        [
+            ("status", &self.status),
+            ("severity", &self.severity),
+            ("group", &self.group),
+            ("source", &self.source),
+            ("text", &self.text),
+            ("since", &self.since),
+            ("until", &self.until),
+        ]
     }
 
     fn is_empty(&self) -> bool {
-        [&self.status, &self.severity, &self.group, &self.text, &self.after].iter().all(|field| field.trim().is_empty())
+        self.fields().iter().all(|(_, field)| field.trim().is_empty()) && self.after.trim().is_empty()
     }
 
     /// The page that begins there.
     fn at(&self, after: &str) -> String {
-        let fields =
-            [("status", &*self.status), ("severity", &self.severity), ("group", &self.group), ("text", &self.text)];
-        let fields = fields.into_iter().chain([("after", after)]).filter(|(_, value)| !value.is_empty());
+        let fields = self.fields().into_iter().chain([("after", after)]).filter(|(_, value)| !value.is_empty());
         let query: Vec<_> =
             fields.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
         format!("{PATH}?{}", query.join("&"))
     }
+}
+
+/// What `<input type="datetime-local">` gives (WHATWG HTML §2.3.5.5, to the minute): it knows no time zone, and ours is UTC.
+fn in_utc(label: &str, text: &str) -> Result<String, Problem> {
+    let read = DateTime::strptime("%Y-%m-%dT%H:%M", text).and_then(|time| time.to_zoned(TimeZone::UTC));
+    let wrong = "this is no day with a time of day; write it in UTC, like 2026-11-22T14:00";
+    read.map(|time| time.timestamp().to_string()).map_err(|_| Problem::bad(wrong).of(label))
 }
 
 /// An alert, as lists show it.
@@ -119,10 +146,12 @@ async fn list(
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let filter = asked(filter)?;
-    let found = alerts::find(&door, &frame.caller, filter.query()).await?;
+    let found = alerts::find(&door, &frame.caller, filter.query()?).await?;
     let groups = door.people.groups().into_iter().filter(|group| frame.caller.sees(group));
+    let mailboxes = door.metrics.mailboxes().into_iter().filter(|_| frame.sees_all);
     page(&List {
         groups: groups.collect(),
+        sources: mailboxes.map(|one| format!("mailbox:{}", one.name)).chain(["probe".to_owned()]).collect(),
         rows: found.items.into_iter().map(|row| Row::of(&frame, row)).collect(),
         next: found.next.map(|after| filter.at(&after)),
         filter,
@@ -245,4 +274,41 @@ async fn end(
     resolve::resolve(&door, &frame.caller, what, reason.trim()).await?;
     let back = format!("{PATH}/{}", id.trim_start_matches('#'));
     Ok(done(&back, PATH, "resolved"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_the_form_is_one_in_utc() {
+        assert_eq!(in_utc("From (UTC)", "2026-11-22T14:05").unwrap(), "2026-11-22T14:05:00Z");
+        for text in ["yesterday", "2026-11-22", "2026-02-30T10:00", "2026-11-22T14:05+02:00", "12026-11-22T14:05", "\0"]
+        {
+            let problem = in_utc("From (UTC)", text).unwrap_err();
+            assert_eq!((problem.status, problem.field.as_deref()), (400, Some("From (UTC)")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_looks_for_the_same() {
+        let word = || "a b&c=d".to_owned();
+        let filter = Filter {
+            status: word(),
+            severity: word(),
+            group: word(),
+            source: word(),
+            text: word(),
+            since: word(),
+            until: word(),
+            after: "7".to_owned(),
+        };
+        let next = filter.at("8");
+        for (name, value) in filter.fields() {
+            assert_eq!(value, "a b&c=d", "{name}");
+            assert_eq!(next.matches(&format!("{name}=a%20b%26c%3Dd")).count(), 1, "{name} in {next}");
+        }
+        assert!(next.ends_with("&after=8"), "{next}");
+        assert!(!filter.is_empty() && Filter::default().is_empty());
+    }
 }

@@ -1,5 +1,7 @@
 //! Is it working? In one glance.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
@@ -108,7 +110,7 @@ async fn show(State(door): State<Door>, frame: Frame) -> Result<Response, Proble
         xmpp: session(&o.xmpp),
         since: frame.when(o.xmpp.since),
         error_at: frame.maybe(o.xmpp.last_error_at),
-        presence: o.presence.iter().map(|(word, count)| Count { chip: presence(word), count: *count }).collect(),
+        presence: counted(&o.presence),
         queue: queue(&frame, &o),
         more_open: open.len().saturating_sub(SOME),
         open: open.into_iter().take(SOME).map(|one| opened(&frame, one)).collect(),
@@ -134,6 +136,19 @@ fn opened(frame: &Frame, of: ConditionRow) -> Open {
         alert: of.opened_by.map(|id| id.trim_start_matches('#').to_owned()),
         since: frame.maybe(of.opened_at),
     }
+}
+
+/// In the words of the page of people.
+fn counted(by_word: &BTreeMap<String, u64>) -> Vec<Count> {
+    let mut counts = Vec::<Count>::new();
+    for (word, count) in by_word {
+        let chip = presence(word);
+        match counts.iter_mut().find(|one| one.chip.word == chip.word) {
+            Some(one) => one.count += count,
+            None => counts.push(Count { chip, count: *count }),
+        }
+    }
+    counts
 }
 
 /// Looks into a mailbox at once.

@@ -129,7 +129,7 @@ pub(super) fn presence(word: &str) -> Chip {
         "away" => Chip::new("away", "warn"),
         "xa" => Chip::new("long away", "warn"),
         "dnd" | "busy" => Chip::new("busy", "warn"),
-        "offline" => Chip::new("offline", "calm"),
+        "offline" | "not in the room" => Chip::new("offline", "calm"),
         _ => Chip::new("unknown", "calm"),
     }
 }

@@ -118,15 +118,7 @@ fn kinds(text: Option<&str>) -> Result<Option<Vec<EventKind>>, Problem> {
 
 /// `None`: all, and what is of no group.
 fn groups(text: Option<&str>, caller: &Caller) -> Result<Option<Vec<GroupName>>, Problem> {
-    let one = |word: &str| {
-        let name = word.parse::<GroupName>().map_err(|err| Problem::bad(err.to_string()).of("group"))?;
-        if caller.sees(&name) {
-            return Ok(name);
-        }
-        let detail = format!("token {} does not see group {name}", caller.name);
-        Err(Problem::new(StatusCode::FORBIDDEN, detail).of("group"))
-    };
-    text.map(|text| text.split(',').map(|word| one(word.trim())).collect()).transpose()
+    text.map(|text| text.split(',').map(|word| caller.group(word.trim())).collect()).transpose()
 }
 
 /// A browser that connects again asks for the same address, and says in the header how far it came.

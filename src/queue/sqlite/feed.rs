@@ -10,7 +10,9 @@ use tokio::sync::Notify;
 
 use super::Sqlite;
 use super::conn::{Columns, Doing, json};
-use crate::model::{AlertId, ConditionId, GroupName, MessageId, NotificationId};
+use crate::model::{
+    AlertId, Availability, ConditionId, GroupName, MessageId, NotificationId, Presence, RecipientName, Show,
+};
 use crate::queue::{
     AlertEvent, ConditionEvent, Event, EventPage, Events, Happened, MailboxEvent, MessageEvent, NotificationEvent,
     PresenceEvent, ProbeEvent, Reach, StoreError,
@@ -119,7 +121,9 @@ fn told<'a>(what: &'a Happened, groups: &[GroupName]) -> Option<(&'a str, &'a st
     let groups = json(groups).ok()?;
     let kind = what.kind().as_str();
     match what {
-        Happened::Presence(p) => Some((kind, p.recipient.as_str(), &p.presence, "", groups)),
+        Happened::Presence(p) => {
+            Some((kind, p.recipient.as_str(), p.show.as_deref().unwrap_or(p.presence.as_str()), "", groups))
+        }
         Happened::Mailbox(m) => Some((kind, &m.mailbox, &m.state, m.error.as_deref().unwrap_or_default(), groups)),
         _ => None,
     }
@@ -179,11 +183,22 @@ fn what(row: &SqliteRow, body: usize) -> Result<Option<Happened>, StoreError> {
             state: row.word("state")?,
             reason: detail,
         })),
-        "presence" => Some(Happened::Presence(PresenceEvent { recipient: row.word("name")?, presence: state })),
+        "presence" => Some(Happened::Presence(presence(row.word("name")?, state))),
         "mailbox" => Some(Happened::Mailbox(MailboxEvent { mailbox: row.text("name")?, state, error: why })),
         "probe" => Some(Happened::Probe(probe(row.text("name")?, state, &detail))),
         _ => None,
     })
+}
+
+/// In the log there is one word: what they show; where they show nothing, how they are. Older versions wrote `not shared` and
+/// `not in the room` as well.
+fn presence(recipient: RecipientName, word: String) -> PresenceEvent {
+    if let Some(show) = Show::ALL.into_iter().find(|show| show.as_str() == word) {
+        return PresenceEvent { recipient, presence: Presence::Online(show).into(), show: Some(word) };
+    }
+    let known = Availability::ALL.into_iter().find(|known| known.as_str() == word);
+    let old = if word == "not in the room" { Availability::Offline } else { Availability::Unknown };
+    PresenceEvent { recipient, presence: known.unwrap_or(old), show: None }
 }
 
 /// What the engine keeps of a host, in a word.

@@ -98,6 +98,66 @@ async fn a_condition_is_resolved_and_alerts_are_found_by_what_they_say() {
     assert_eq!(browser.console().await, [""; 0]);
 }
 
+/// By where they came from and when, also on the next page; what a browser without such fields sends is told to people.
+#[tokio::test]
+async fn alerts_are_found_by_source_and_time() {
+    let scene = scene("").await;
+    let browser = &scene.browser;
+    for some in [0..50, 50..101] {
+        let alerts: Vec<_> = some.map(|n| json!({ "title": format!("Number {n}"), "severity": "info" })).collect();
+        assert_eq!(scene.web.post("/api/v1/alerts", &scene.admin, &json!(alerts)).await.status, 202);
+    }
+    scene.lab.mail(&asks("bobs", "minor", "By mail"));
+    let now = jiff::Timestamp::now();
+    let at = |hours: i64| (now + jiff::SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M").to_string();
+    let (before, after) = (at(-1), at(1));
+    let fill = async |fields: &[(&str, &str)]| {
+        browser.open("/console/alerts").await;
+        browser.shows("By mail").await;
+        for (id, value) in fields {
+            browser.eval(&format!("document.getElementById({id:?}).value = {value:?}")).await;
+        }
+        browser.press(".filter", "Search").await;
+        wait_for("the search", SOON, async || browser.at().await.contains("source=").then_some(())).await;
+    };
+    scene.enter(&scene.admin).await;
+    let offered = "return [...document.querySelectorAll('#sources option')].map((one) => one.value)";
+    browser.open("/console/alerts").await;
+    assert_eq!(browser.eval(offered).await, json!(["mailbox:inbox", "probe"]));
+    // What is chosen stays while the page is kept up to date.
+    browser.eval(&format!("document.getElementById('since').value = {before:?}")).await;
+    assert_eq!(scene.web.post("/api/v1/alerts", &scene.admin, &json!({ "title": "Late" })).await.status, 202);
+    browser.shows("Late").await;
+    assert_eq!(browser.eval("return document.getElementById('since').value").await, json!(before));
+    fill(&[("source", "mailbox:inbox"), ("since", &before), ("until", &after)]).await;
+    browser.shows("By mail").await;
+    assert!(!browser.text().await.contains("Number"), "{}", browser.text().await);
+    // An hour from now is not yet, whatever the browser's own time zone is.
+    for hours in [("since", &after), ("until", &before)] {
+        fill(&[(hours.0, hours.1)]).await;
+        browser.shows("No alert fits.").await;
+        let kept = format!("return document.getElementById({:?}).value", hours.0);
+        assert_eq!(browser.eval(&kept).await, json!(hours.1));
+    }
+    fill(&[("source", "api:admin"), ("since", &before), ("until", &after)]).await;
+    browser.shows("Number 100").await;
+    browser.press("main", "Older ones").await;
+    wait_for("the next page", SOON, async || browser.at().await.contains("after=").then_some(())).await;
+    browser.shows("Number 0").await;
+    let values = "return ['source', 'since', 'until'].map((id) => document.getElementById(id).value)";
+    assert_eq!(browser.eval(values).await, json!(["api:admin", before, after]));
+    assert_eq!(browser.console().await, [""; 0]);
+    for (query, says) in [
+        ("since=yesterday", "this is no day with a time of day; write it in UTC, like 2026-11-22T14:00"),
+        ("since=yesterday", "It is about From (UTC)."),
+        ("until=2026-11-22T14:00%2B01:00", "It is about Until (UTC)."),
+        ("source=inbox", "`inbox` is no source; allowed: mailbox:NAME, probe, api:TOKEN"),
+    ] {
+        browser.open(&format!("/console/alerts?{query}")).await;
+        browser.shows(says).await;
+    }
+}
+
 #[tokio::test]
 async fn a_mail_in_quarantine_is_read_again() {
     let scene = scene("").await;

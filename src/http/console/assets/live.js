@@ -79,8 +79,14 @@
   function replace(main, fresh, title) {
     const find = place(document.activeElement, main);
     const scrolled = Array.from(main.querySelectorAll("[id]"), (e) => [e.id, e.scrollTop]).filter(([, top]) => top > 0);
+    // What is filled in and not sent yet stays as well.
+    const filled = Array.from(main.querySelectorAll("input[id], select[id], textarea[id]"), (e) => [e.id, e.value]);
     const node = document.importNode(fresh, true);
     main.replaceWith(node);
+    for (const [id, value] of filled) {
+      const same = document.getElementById(id);
+      if (same) same.value = value;
+    }
     for (const [id, top] of scrolled) {
       const same = document.getElementById(id);
       if (same) same.scrollTop = top;

@@ -17,7 +17,7 @@ fn word(event: &Event) -> String {
         Happened::Alert(a) => format!("alert {} {} {}", a.alert, a.status.as_str(), a.state.as_str()),
         Happened::Condition(c) => format!("condition {} {} {}", c.key, c.state, c.severity),
         Happened::Notification(n) => format!("notification {} {} {}", n.notification, n.recipient, n.state.as_str()),
-        Happened::Presence(p) => format!("presence {} {}", p.recipient, p.presence),
+        Happened::Presence(p) => format!("presence {} {} {:?}", p.recipient, p.presence, p.show),
         Happened::Mailbox(m) => format!("mailbox {} {} {:?}", m.mailbox, m.state, m.error),
         Happened::Probe(p) => format!("probe {} {}", p.host, p.state),
     };
@@ -74,7 +74,8 @@ async fn what_is_rolled_back_is_not_told() {
 #[tokio::test]
 async fn presence_mailboxes_and_probes_are_told_too() {
     let bed = Bed::new().await;
-    let presence = PresenceEvent { recipient: "ann".parse().unwrap(), presence: "away".into() };
+    let ann: RecipientName = "ann".parse().unwrap();
+    let presence = PresenceEvent { recipient: ann, presence: Availability::Away, show: Some("xa".into()) };
     let mailbox = MailboxEvent { mailbox: "in".into(), state: "failing".into(), error: Some("no route".into()) };
     let groups = vec!["ops".parse().unwrap()];
     let news = [(Happened::Presence(presence), groups), (Happened::Mailbox(mailbox), Vec::new())];
@@ -92,7 +93,7 @@ async fn presence_mailboxes_and_probes_are_told_too() {
         bed.found(&[finding("db1", state, &[])], &rules, &lane, 1).await;
     }
     let wanted = [
-        "presence ann away [ops]",
+        "presence ann away Some(\"xa\") [ops]",
         "mailbox in failing Some(\"no route\") []",
         "probe db1 down []",
         "probe db1 partly down []",
@@ -106,6 +107,39 @@ async fn presence_mailboxes_and_probes_are_told_too() {
     let page = bed.store.events(6, 10, 0).await.unwrap();
     let Happened::Probe(probe) = &page.events[0].what else { panic!("{page:?}") };
     assert_eq!((probe.state.as_str(), probe.told.is_null()), ("warning", true));
+}
+
+/// In the words of the people's list: what they show, and how they are; and so what older versions wrote.
+#[tokio::test]
+async fn presence_is_told_as_the_list_of_people_tells_it() {
+    use Availability::{Active, Away, Busy, Offline, Unknown};
+    let bed = Bed::new().await;
+    let all = [
+        (Active, Some("chat")),
+        (Active, Some("available")),
+        (Away, Some("away")),
+        (Away, Some("xa")),
+        (Busy, Some("dnd")),
+        (Offline, None),
+        (Unknown, None),
+        // A room that we are in.
+        (Active, None),
+    ];
+    let event = |(presence, show): (Availability, Option<&str>)| {
+        Happened::Presence(PresenceEvent { recipient: "ann".parse().unwrap(), presence, show: show.map(str::to_owned) })
+    };
+    let news: Vec<_> = all.into_iter().map(|one| (event(one), Vec::new())).collect();
+    bed.store.tell(&news).await.unwrap();
+    let mut lease = bed.store.begin().await.unwrap();
+    for word in ["not shared", "not in the room"] {
+        let row = "INSERT INTO feed (kind, name, state, detail) VALUES ('presence', 'ann', $1, '')";
+        sqlx::query(row).bind(word).execute(&mut lease.conn).await.unwrap();
+    }
+    lease.commit().await.unwrap();
+    let read = bed.store.events(0, 100, 0).await.unwrap().events;
+    let read: Vec<_> = read.into_iter().map(|event| event.what).collect();
+    let wanted: Vec<_> = all.into_iter().chain([(Unknown, None), (Offline, None)]).map(event).collect();
+    assert_eq!(read, wanted);
 }
 
 #[tokio::test]
