@@ -22,7 +22,7 @@ use crate::queue::{Outbox, StoreError, patiently};
 
 /// What is in doubt waits so long for the answer: longer than the messenger takes for it. Should none come, it is sent again. It is
 /// counted from the first question, over restarts too: where no process lives until the answer, it would be asked for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Most that are looked up; many times what can be on its way at once.
 const MOST: usize = 10_000;
 /// After so many sessions that were lost over it the archive is not asked again: an answer of it may be what ends them.

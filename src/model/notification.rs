@@ -109,6 +109,8 @@ pub struct Doubt {
     pub copy: u32,
     /// When the first copy was intended, by our clock.
     pub since: Timestamp,
+    /// What their server had before that, in one copy: what is older in an archive is older than this doubt.
+    pub after: Option<StanzaId>,
 }
 
 /// What a notification carries.

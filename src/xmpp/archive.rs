@@ -1,8 +1,9 @@
 //! Our server's archive of what we sent (XEP-0313): which of the letters in doubt are in it? Pure: time is an argument.
 //!
 //! Steps: does the server keep an archive of our account, and is it switched on: where not, nobody waits any longer; a pause; then for
-//! each recipient the messages with them, the newest first, page by page (XEP-0059), until all that is sought was found or the time of the first intent is
-//! passed. There is no search by id. All of it is bounded: time, pages, questions on their way, and what is kept of an answer.
+//! each recipient the messages with them, the newest first, page by page (XEP-0059), until all that is sought was found, or a message
+//! is among them that the server is known to have had before the first intent, or the time of that is passed. There is no search by
+//! id. All of it is bounded: time, pages, questions on their way, and what is kept of an answer.
 //!
 //! Only our own server is believed, only where it answers a question that is open, and only messages that it says are from our
 //! account. The caller checks who an answer is from.
@@ -90,6 +91,10 @@ struct Person {
     who: BareJid,
     /// No copy is older.
     since: Timestamp,
+    /// Nor than this one.
+    after: Option<StanzaId>,
+    /// Which was seen.
+    passed: bool,
     /// Of each the number of the copy.
     sought: HashMap<StanzaId, u32>,
 }
@@ -105,10 +110,12 @@ impl Archive {
     /// Looks these up; whatever was being looked up is forgotten.
     pub fn begin(&mut self, epoch: Epoch, doubts: Vec<Doubt>, now: Instant) {
         let mut people: BTreeMap<BareJid, Person> = BTreeMap::new();
-        for Doubt { to, stanza_id, copy, since } in doubts {
-            let new = || Person { who: to.clone(), since, sought: HashMap::new() };
+        for Doubt { to, stanza_id, copy, since, after } in doubts {
+            let new = || Person { who: to.clone(), since, after: after.clone(), passed: false, sought: HashMap::new() };
             let person = people.entry(to.clone()).or_insert_with(new);
-            person.since = person.since.min(since);
+            if since < person.since {
+                (person.since, person.after) = (since, after);
+            }
             person.sought.insert(stanza_id, copy);
         }
         self.look_up = Some(LookUp {
@@ -222,7 +229,7 @@ impl Archive {
         let Some(look_up) = &mut self.look_up else { return Todo::default() };
         let fin = iq.get_child("fin", MAM);
         let complete = fin.is_some_and(|fin| matches!(fin.attr("complete"), Some("true" | "1")));
-        if page.person.sought.is_empty() || (complete && error.is_none()) {
+        if page.person.sought.is_empty() || (page.person.passed || complete) && error.is_none() {
             return self.ask_more();
         }
         let set = fin.and_then(|fin| fin.get_child("set", RSM));
@@ -295,8 +302,9 @@ impl Person {
         if from.to_bare() == *own && to.to_bare() == self.who {
             let origin = message.get_child("origin-id", "urn:xmpp:sid:0").and_then(|origin| origin.attr("id"));
             let number = message.get_child("copy", COPY).map_or(Some(1), |copy| copy.attr("number")?.parse().ok())?;
-            let ids = [origin, message.attr("id")].into_iter().flatten().map(|id| StanzaId(id.to_owned()));
-            let id = ids.into_iter().find(|id| self.sought.get(id).is_some_and(|copy| number >= *copy))?;
+            let ids = [origin, message.attr("id")].map(|id| id.map(|id| StanzaId(id.to_owned())));
+            self.passed |= self.after.is_some() && ids.contains(&self.after);
+            let id = ids.into_iter().flatten().find(|id| self.sought.get(id).is_some_and(|copy| number >= *copy))?;
             self.sought.remove(&id);
             return Some(id);
         }

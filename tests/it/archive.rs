@@ -189,6 +189,25 @@ async fn an_archive_that_ends_every_session_is_not_asked_for_ever() {
     assert_eq!(gate.broken(), 3);
 }
 
+/// What the server had before what is in doubt is on the first page: nothing older is asked for.
+#[tokio::test]
+async fn the_search_ends_at_what_the_server_had_before() {
+    const OLDER: usize = 120;
+    let (lab, alice, gate) = gated().await;
+    let device = lab.login("alerts").resource("device").invisible().connect().await;
+    for n in 0..OLDER {
+        device.chat("alice@example.test", &format!("small talk {n}")).await;
+    }
+    alice.gets(&format!("small talk {}", OLDER - 1)).await;
+    let mut mailbell = lost_behind(&gate, &lab, &alice).await;
+    gate.set(Gate::OPEN);
+    mailbell.start();
+    alice.gets("Lost on the way").await;
+    assert_eq!(searched(&mailbell, "found=0 again=1"), 1, "{}", mailbell.log());
+    assert_eq!(gate.asked(), 2, "its preferences, and one page");
+    all_in_state(&mailbell, "Lost on the way", 1, SENT).await;
+}
+
 #[tokio::test]
 async fn a_silent_archive_holds_back_nothing_but_what_is_in_doubt() {
     let (lab, alice, gate) = gated().await;
@@ -232,11 +251,14 @@ struct Gate {
     port: u16,
     mode: Arc<AtomicUsize>,
     broken: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
     /// Connections that are there.
     open: Arc<AtomicUsize>,
 }
 
 impl Gate {
+    /// All passes.
+    const OPEN: usize = 0;
     /// All passes, but what is asked of the archive: that ends the connection.
     const BREAKS: usize = 1;
     /// The same, but it is lost.
@@ -247,13 +269,14 @@ impl Gate {
     async fn start(target: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let [mode, broken, open] = std::array::from_fn(|_| Arc::new(AtomicUsize::new(0)));
-        let gate = Self { port, mode: mode.clone(), broken: broken.clone(), open: open.clone() };
+        let [mode, broken, asked, open] = std::array::from_fn(|_| Arc::new(AtomicUsize::new(Self::OPEN)));
+        let gate = Self { port, mode: mode.clone(), broken: broken.clone(), asked: asked.clone(), open: open.clone() };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await.unwrap();
                 open.fetch_add(1, Ordering::SeqCst);
-                let (passing, open) = (pass(client, server, mode.clone(), broken.clone()), open.clone());
+                let counts = [broken.clone(), asked.clone()];
+                let (passing, open) = (pass(client, server, mode.clone(), counts), open.clone());
                 tokio::spawn(async move {
                     passing.await;
                     open.fetch_sub(1, Ordering::SeqCst);
@@ -271,9 +294,14 @@ impl Gate {
     fn broken(&self) -> usize {
         self.broken.load(Ordering::SeqCst)
     }
+
+    /// How many questions about the archive it saw.
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, mode: Arc<AtomicUsize>, broken: Arc<AtomicUsize>) {
+async fn pass(client: TcpStream, server: TcpStream, mode: Arc<AtomicUsize>, [broken, asked]: [Arc<AtomicUsize>; 2]) {
     let (mut from, mut back) = client.into_split();
     let (mut answers, mut to) = server.into_split();
     let up = async {
@@ -285,6 +313,7 @@ async fn pass(client: TcpStream, server: TcpStream, mode: Arc<AtomicUsize>, brok
                 continue;
             }
             let asks = text.contains("urn:xmpp:mam:2");
+            asked.fetch_add(text.matches("<iq").count() * usize::from(asks), Ordering::SeqCst);
             match mode.load(Ordering::SeqCst) {
                 Gate::BREAKS if asks => {
                     broken.fetch_add(1, Ordering::SeqCst);

@@ -14,7 +14,7 @@ fn id(text: &str) -> StanzaId {
 
 fn doubt(to: &str, stanza: &str, copy: u32) -> Doubt {
     let since = "2026-11-21T18:42:00Z".parse().unwrap();
-    Doubt { to: jid(to), stanza_id: id(stanza), copy, since }
+    Doubt { to: jid(to), stanza_id: id(stanza), copy, since, after: None }
 }
 
 /// An archive that was asked for its pages already.
@@ -145,6 +145,35 @@ fn pages_are_turned_until_all_is_found_or_there_is_no_more() {
         pages = vec![one(bed.answer(&pages[0], &cut_at(&n.to_string())))];
     }
     ended(bed.answer(&pages[0], &cut_at("last")), &[], Some("over 2000 messages"));
+}
+
+#[test]
+fn what_the_server_had_before_ends_it() {
+    let before = |stanza: &str, n: i64| Doubt {
+        since: Timestamp::from_second(n).unwrap(),
+        after: Some(id(&format!("before {stanza}"))),
+        ..doubt("alice", stanza, 1)
+    };
+    let asked = || Bed::asked(vec![before("B", 8), before("A", 7), before("C", 9)]);
+    let (mut bed, pages) = asked();
+    let query = pages[0].attr("id").unwrap();
+    bed.result(query, &sent("alice", "before B", ""));
+    bed.result(query, &sent("alice", "B", ""));
+    let next = one(bed.answer(&pages[0], &cut_at("m1")));
+    // What follows on a page is newer.
+    let query = next.attr("id").unwrap();
+    bed.result(query, &sent("alice", "before A", ""));
+    bed.result(query, &sent("alice", "A", ""));
+    ended(bed.answer(&next, &cut_at("m0")), &["B", "A"], None);
+    // Nobody else can end it, nor an answer that is none.
+    let (mut bed, pages) = asked();
+    let query = pages[0].attr("id").unwrap();
+    let known = sent("alice", "before A", "");
+    bed.result(query, &known.replace("from='alerts@", "from='mallory@"));
+    bed.result(query, &known.replace("to='alice@", "to='bob@"));
+    let next = one(bed.answer(&pages[0], &cut_at("m1")));
+    bed.result(next.attr("id").unwrap(), &known);
+    ended(bed.answer(&next, REFUSED), &[], Some("Database failure"));
 }
 
 #[test]

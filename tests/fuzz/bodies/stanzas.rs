@@ -103,6 +103,7 @@ impl Watch {
             stanza_id: StanzaId(id.to_owned()),
             copy: 1,
             since: Timestamp::UNIX_EPOCH,
+            after: None,
         });
         handle.look_up(Epoch(self.ups as i64), doubts.collect());
     }

@@ -128,8 +128,8 @@ mod aborts {
     use super::*;
     use crate::support::outcome::aborted;
 
-    /// The archive's answer is waited for no longer than half a minute.
-    const ASKED_FOR: Duration = Duration::from_secs(31);
+    /// The archive's answer is waited for no longer than a minute.
+    const ASKED_FOR: Duration = Duration::from_secs(61);
 
     /// Where it dies, and the most copies that this may cause.
     struct Abort {

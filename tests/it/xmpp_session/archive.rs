@@ -31,7 +31,8 @@ fn result(outer: &str, inner: &str, query: &str) -> String {
 async fn looked_up(script: Script) -> (Vec<StanzaId>, Option<String>) {
     let ca = Ca::new();
     let mut bot = Bot::up(scripted_settings(scripted(script).await, &ca)).await;
-    let doubt = Doubt { to: jid("alice"), stanza_id: StanzaId("S".into()), copy: 1, since: Timestamp::now() };
+    let since = Timestamp::now();
+    let doubt = Doubt { to: jid("alice"), stanza_id: StanzaId("S".into()), copy: 1, since, after: None };
     bot.handle.look_up(Epoch(3), vec![doubt]);
     match bot.wait("the end of the search", |e| matches!(e, Event::LookedUp { .. })).await {
         Event::LookedUp { epoch: Epoch(3), found, trouble } => (found, trouble),

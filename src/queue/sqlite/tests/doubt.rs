@@ -25,10 +25,38 @@ async fn what_is_in_doubt_is_listed_with_its_last_copy_and_its_first_intent() {
     let sent = intended(&bed, 2).await;
     bed.store.d4_accepted(&sent[1..], at(3)).await.unwrap();
     assert_eq!(bed.store.doubts(100, at(3)).await.unwrap(), [], "it is on its way");
-    let doubt = Doubt { to: jid("ann"), stanza_id: sent[0].clone(), copy: 1, since: at(2) };
+    let doubt = Doubt { to: jid("ann"), stanza_id: sent[0].clone(), copy: 1, since: at(2), after: None };
     assert_eq!(in_doubt(&bed, 4).await, std::slice::from_ref(&doubt), "what was accepted or never sent is not");
     intended(&bed, 5).await;
     assert_eq!(in_doubt(&bed, 6).await, [Doubt { copy: 2, ..doubt }], "sent again, and in doubt again");
+}
+
+#[tokio::test]
+async fn a_doubt_knows_what_was_accepted_before_it() {
+    let bed = Bed::new().await;
+    for (n, key) in (1..).zip(["a", "b", "c", "d", "e"]) {
+        bed.fired(firing(key, Severity::Major, n), &["ann"], n).await;
+    }
+    let due = bed.due(&["ann"], 10).await;
+    let [a, b, c, d, e] = due.iter().map(|out| out.notification.id).collect::<Vec<_>>().try_into().unwrap();
+    let stanza = |which| due.iter().find(|out| out.notification.id == which).unwrap().notification.stanza_id.clone();
+    let intend = async |which, now| bed.store.d3_intend(&[which], Epoch(1), at(now)).await.unwrap();
+    let accept = async |which, now| bed.store.d4_accepted(&[stanza(which)], at(now)).await.unwrap();
+    // Of a there are two copies, and the second may be the younger.
+    intend(a, 10).await;
+    bed.store.in_doubt(at(11)).await.unwrap();
+    intend(b, 12).await;
+    accept(b, 13).await;
+    intend(a, 14).await;
+    accept(a, 15).await;
+    intend(c, 16).await;
+    intend(d, 18).await;
+    intend(e, 20).await;
+    // Of two doubts the first counts; what was accepted after it, or at the same time, may lie behind it in an archive.
+    accept(d, 20).await;
+    let doubts = in_doubt(&bed, 21).await;
+    let told: Vec<_> = doubts.into_iter().map(|doubt| (doubt.stanza_id, doubt.after)).collect();
+    assert_eq!(told, [(stanza(e), Some(stanza(b))), (stanza(c), Some(stanza(b)))]);
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn no_look_walks_the_whole_table() {
         .into_iter()
         .chain(super::super::storm::PLANNED)
         .chain(super::super::backlog::PLANNED)
-        .chain([super::super::doubt::DOUBTS]);
+        .chain([super::super::doubt::DOUBTS, super::super::doubt::KNOWN]);
     for sql in planned.chain(removed) {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let rows = sqlx::query(explain).fetch_all(&mut lease.conn).await.unwrap();
