@@ -1,5 +1,6 @@
 //! A TCP proxy that does on demand what networks do by themselves: stall, delay, cut, reset, refuse.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +11,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+/// Pieces that are on a long way at a time.
+const LONG: usize = 4096;
 
 /// Which way bytes flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub enum Way {
 pub enum Trouble {
     /// Nothing.
     None,
-    /// Each piece comes so much later.
+    /// The way is so long: each byte comes so much later, and none waits for another.
     Delay(Duration),
     /// After so many more bytes of a connection nothing comes any more; the connection stays up.
     Stall(u64),
@@ -200,17 +205,24 @@ impl Pump {
         let mut buf = vec![0; 64 * 1024];
         let mut trouble = self.trouble();
         let mut since = 0u64;
+        // On a long way, with the time of arrival; and nothing follows it.
+        let mut under_way = VecDeque::<(Instant, Vec<u8>)>::new();
+        let mut ended = false;
         loop {
             let left = match trouble {
                 Trouble::Stall(n) | Trouble::Cut(n) | Trouble::Reset(n) => n.saturating_sub(since),
                 Trouble::None | Trouble::Delay(_) => u64::MAX,
             };
             match (left, trouble) {
-                (0, Trouble::Cut(_)) => return End::Closed,
+                (0, Trouble::Cut(_)) => ended = true,
                 (0, Trouble::Reset(_)) => return End::Reset,
                 _ => {}
             }
-            let most = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if ended && under_way.is_empty() {
+                return End::Closed;
+            }
+            let most = if ended { 0 } else { buf.len().min(usize::try_from(left).unwrap_or(usize::MAX)) };
+            let arrives = under_way.front().map_or_else(Instant::now, |(at, _)| *at);
             tokio::select! {
                 biased;
                 changed = self.state.changed() => {
@@ -218,10 +230,20 @@ impl Pump {
                     let now = self.trouble();
                     if now != trouble { (trouble, since) = (now, 0); }
                 }
-                read = self.from.read(&mut buf[..most]), if most > 0 => {
-                    let Ok(n @ 1..) = read else { return End::Closed };
-                    if let Trouble::Delay(time) = trouble { tokio::time::sleep(time).await; }
-                    if self.to.write_all(&buf[..n]).await.is_err() { return End::Closed; }
+                () = sleep_until(arrives), if !under_way.is_empty() => {
+                    let Some((_, piece)) = under_way.pop_front() else { continue };
+                    if self.to.write_all(&piece).await.is_err() { return End::Closed; }
+                }
+                read = self.from.read(&mut buf[..most]), if most > 0 && under_way.len() < LONG => {
+                    let Ok(n @ 1..) = read else { ended = true; continue };
+                    let way = if let Trouble::Delay(time) = trouble { time } else { Duration::ZERO };
+                    if way.is_zero() && under_way.is_empty() {
+                        if self.to.write_all(&buf[..n]).await.is_err() { return End::Closed; }
+                    } else {
+                        // What set out earlier arrives earlier.
+                        let before = under_way.back().map_or_else(Instant::now, |(at, _)| *at);
+                        under_way.push_back((before.max(Instant::now() + way), buf[..n].to_vec()));
+                    }
                     since += n as u64;
                     let count = if self.way == Way::Up { &self.counts.up } else { &self.counts.down };
                     count.fetch_add(n as u64, Ordering::SeqCst);
