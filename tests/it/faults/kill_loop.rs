@@ -45,7 +45,7 @@ impl Plan {
         Self {
             rounds: number("KILL_ROUNDS", if archive { 10 } else { 20 }).try_into().unwrap(),
             seed: number("KILL_SEED", rand::random::<u32>().into()),
-            rate: number("KILL_RATE", 20).try_into().unwrap(),
+            rate: number("KILL_RATE", if archive { 5 } else { 20 }).try_into().unwrap(),
             life: Duration::from_secs(number("KILL_LIFE", if archive { 6 } else { 2 })),
             away: Duration::from_millis(number("KILL_AWAY", if archive { 50 } else { 0 })),
             archive,
